@@ -1,0 +1,312 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+
+	dbm "github.com/cosmos/cosmos-db"
+	"github.com/cosmos/iavl"
+	iavldb "github.com/cosmos/iavl/db"
+	ics23 "github.com/cosmos/ics23/go"
+	lru "github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+// ErrNoVersion says that a version is not in the tree: it is in the future, or
+// was pruned.
+var ErrNoVersion = errors.New("no such state version")
+
+// Tree is the authenticated store that commits what an Overlay gathered. Apply,
+// Save and Prune are called by one goroutine; At and Latest by any.
+type Tree interface {
+	// Version is the latest saved version, 0 when nothing was saved.
+	Version() int64
+	// Root is the root hash of the latest saved version.
+	Root() []byte
+	// Apply writes the changes, which must be sorted by key, to the working tree
+	// and returns the root hash that Save would commit. What was applied before
+	// and not saved is discarded first, so that Apply may be called again.
+	Apply(changes []Change) (root []byte, err error)
+	// Save makes the applied changes durable as the next version.
+	Save() error
+	// Latest is the state at the latest saved version.
+	Latest() Snapshot
+	// At is the state at a version, or ErrNoVersion.
+	At(version int64) (Snapshot, error)
+	// Oldest is the oldest version that At returns, 0 when nothing was saved.
+	Oldest() int64
+	// Prune forgets all versions up to and including the given one.
+	Prune(version int64) error
+	// Close releases the database.
+	Close() error
+}
+
+// Snapshot is the state at one saved version. It is safe for concurrent use.
+type Snapshot interface {
+	Reader
+	Version() int64
+	Root() []byte
+	// Prove returns the ICS23 proof that key has its value, or that it has none.
+	Prove(key []byte) (*ics23.CommitmentProof, error)
+}
+
+// ProofSpec is the ICS23 specification that every proof of a Tree follows.
+var ProofSpec = ics23.IavlSpec
+
+// IAVLOptions tunes an IAVL tree.
+type IAVLOptions struct {
+	// NodeCache is the number of tree nodes kept in memory. 0: 500 000.
+	NodeCache int
+	// ValueCache is the number of latest values kept in memory. 0: 200 000.
+	ValueCache int
+	// NoSync leaves out the fsync at each Save. For tests and measurements only:
+	// a power failure may then lose versions that were reported as saved.
+	NoSync bool
+}
+
+const (
+	defaultNodeCache  = 500_000
+	defaultValueCache = 200_000
+)
+
+// OpenIAVL opens the tree in db, which it then owns, at its latest version.
+func OpenIAVL(db dbm.DB, o IAVLOptions) (Tree, error) {
+	if o.NodeCache == 0 {
+		o.NodeCache = defaultNodeCache
+	}
+	if o.ValueCache == 0 {
+		o.ValueCache = defaultValueCache
+	}
+	tree := iavl.NewMutableTree(iavldb.NewWrapper(db), o.NodeCache, true, iavl.NewNopLogger(), iavl.SyncOption(!o.NoSync))
+	if _, err := tree.Load(); err != nil {
+		return nil, fmt.Errorf("load the state tree: %w", err)
+	}
+	values, err := lru.NewLRU[string, []byte](o.ValueCache, nil)
+	if err != nil {
+		return nil, err
+	}
+	t := &iavlTree{db: db, tree: tree, cache: &valueCache{version: tree.Version(), values: values}}
+	if err := t.refresh(); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+type iavlTree struct {
+	db      dbm.DB
+	tree    *iavl.MutableTree
+	pending []Change
+	cache   *valueCache
+
+	//determinism:allow guards a handle; what it protects is the same on every node
+	mu     sync.RWMutex // guards latest
+	latest *iavlSnapshot
+}
+
+func (t *iavlTree) refresh() error {
+	snap := &iavlSnapshot{version: t.tree.Version(), cache: t.cache}
+	if snap.version > 0 {
+		im, err := t.tree.GetImmutable(snap.version)
+		if err != nil {
+			return fmt.Errorf("open state version %d: %w", snap.version, err)
+		}
+		snap.tree = im
+		snap.root = im.Hash()
+	}
+	t.mu.Lock()
+	t.latest = snap
+	t.mu.Unlock()
+	return nil
+}
+
+func (t *iavlTree) Version() int64 { return t.Latest().Version() }
+func (t *iavlTree) Root() []byte   { return t.Latest().Root() }
+
+func (t *iavlTree) Latest() Snapshot {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.latest
+}
+
+func (t *iavlTree) At(version int64) (Snapshot, error) {
+	t.mu.RLock()
+	latest := t.latest
+	t.mu.RUnlock()
+	if version == latest.version {
+		return latest, nil
+	}
+	if version <= 0 || version > latest.version {
+		return nil, fmt.Errorf("%w: %d (latest is %d)", ErrNoVersion, version, latest.version)
+	}
+	im, err := t.tree.GetImmutable(version)
+	if errors.Is(err, iavl.ErrVersionDoesNotExist) {
+		return nil, fmt.Errorf("%w: %d was pruned", ErrNoVersion, version)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open state version %d: %w", version, err)
+	}
+	return &iavlSnapshot{version: version, tree: im, root: im.Hash()}, nil
+}
+
+func (t *iavlTree) Oldest() int64 {
+	versions := t.tree.AvailableVersions()
+	if len(versions) == 0 {
+		return 0
+	}
+	return int64(versions[0])
+}
+
+func (t *iavlTree) Apply(changes []Change) ([]byte, error) {
+	if t.pending != nil {
+		t.tree.Rollback()
+	}
+	t.pending = changes
+	if t.pending == nil {
+		t.pending = []Change{}
+	}
+	for _, c := range changes {
+		var err error
+		if c.Value == nil {
+			_, _, err = t.tree.Remove(c.Key)
+		} else {
+			_, err = t.tree.Set(c.Key, c.Value)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("apply to the state tree: %w", err)
+		}
+	}
+	return t.tree.WorkingHash(), nil
+}
+
+func (t *iavlTree) Save() error {
+	if t.pending == nil {
+		return errors.New("state: Save without Apply")
+	}
+	_, version, err := t.tree.SaveVersion()
+	if err != nil {
+		return fmt.Errorf("save the state tree: %w", err)
+	}
+	t.cache.advance(version, t.pending)
+	t.pending = nil
+	return t.refresh()
+}
+
+func (t *iavlTree) Prune(version int64) error {
+	if version >= t.Version() {
+		return fmt.Errorf("state: refusing to prune version %d, the latest is %d", version, t.Version())
+	}
+	if err := t.tree.DeleteVersionsTo(version); err != nil {
+		return fmt.Errorf("prune the state tree up to %d: %w", version, err)
+	}
+	return nil
+}
+
+func (t *iavlTree) Close() error { return errors.Join(t.tree.Close(), t.db.Close()) }
+
+type iavlSnapshot struct {
+	version int64
+	root    []byte
+	tree    *iavl.ImmutableTree // nil: the empty state
+	cache   *valueCache         // nil: a historical version, not cached
+}
+
+func (s *iavlSnapshot) Version() int64 { return s.version }
+func (s *iavlSnapshot) Root() []byte   { return s.root }
+
+func (s *iavlSnapshot) Lookup(key []byte) []byte {
+	if s.tree == nil {
+		return nil
+	}
+	if s.cache != nil {
+		if v, ok := s.cache.lookup(s.version, key); ok {
+			return v
+		}
+	}
+	v, err := s.tree.Get(key)
+	if err != nil {
+		fault(fmt.Sprintf("read key %x at version %d", key, s.version), err)
+	}
+	if s.cache != nil {
+		s.cache.add(s.version, key, v)
+	}
+	return v
+}
+
+func (s *iavlSnapshot) Walk(start, end []byte, reverse bool) iter.Seq2[[]byte, []byte] {
+	return func(yield func(k, v []byte) bool) {
+		if s.tree == nil {
+			return
+		}
+		it, err := s.tree.Iterator(start, end, !reverse)
+		if err != nil {
+			fault(fmt.Sprintf("walk version %d", s.version), err)
+		}
+		defer func() { _ = it.Close() }()
+		for ; it.Valid(); it.Next() {
+			if !yield(it.Key(), it.Value()) {
+				return
+			}
+		}
+		if err := it.Error(); err != nil {
+			fault(fmt.Sprintf("walk version %d", s.version), err)
+		}
+	}
+}
+
+func (s *iavlSnapshot) Prove(key []byte) (*ics23.CommitmentProof, error) {
+	if s.tree == nil {
+		return nil, fmt.Errorf("%w: nothing was committed yet", ErrNoVersion)
+	}
+	p, err := s.tree.GetProof(key)
+	if err != nil {
+		return nil, fmt.Errorf("prove key %x at version %d: %w", key, s.version, err)
+	}
+	return p, nil
+}
+
+// valueCache holds values (nil for absence) of the latest version. Entries are
+// added and served only for exactly that version, so that a reader of an older
+// snapshot can neither poison it nor see the future.
+type valueCache struct {
+	//determinism:allow guards a cache of committed values, which holds no state of its own
+	mu      sync.Mutex // guards version and values
+	version int64
+	values  *lru.LRU[string, []byte]
+}
+
+func (c *valueCache) lookup(version int64, key []byte) ([]byte, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.version != version {
+		return nil, false
+	}
+	return c.values.Get(string(key))
+}
+
+func (c *valueCache) add(version int64, key, value []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.version == version {
+		c.values.Add(string(key), value)
+	}
+}
+
+func (c *valueCache) advance(version int64, changes []Change) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, ch := range changes {
+		c.values.Add(string(ch.Key), ch.Value)
+	}
+	c.version = version
+}
+
+// Root computes the root hash that a tree holding exactly the changes would have.
+func Root(changes []Change) ([]byte, error) {
+	t, err := OpenIAVL(dbm.NewMemDB(), IAVLOptions{NoSync: true})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = t.Close() }()
+	return t.Apply(changes)
+}
