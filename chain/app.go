@@ -1,0 +1,183 @@
+package chain
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"sync"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/chancery/chancery/chain/keys"
+	"github.com/chancery/chancery/chain/state"
+	"github.com/chancery/chancery/chain/tx"
+	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
+)
+
+// corePrefix is the state prefix of the core; modules take others.
+const corePrefix = 0x01
+
+const (
+	defaultVerified = 200_000
+	decodedEntries  = 50_000
+)
+
+// Options is what an App is made of.
+type Options struct {
+	ChainID       string
+	Tree          state.Tree // owned by the App from then on
+	Authenticator Authenticator
+	// Modules in order: genesis, end of block and export follow it.
+	Modules []Module
+	// Rand seeds the caches and batch verification. No result depends on it.
+	Rand io.Reader
+	// Verified is how many verified signatures are remembered. 0: 200 000.
+	Verified int
+	// Partial lets arms of tx.v1.Message have no route: for tests of one module.
+	Partial bool
+}
+
+// App is the state machine. Begin, Apply and Commit belong to one goroutine, the
+// consensus engine's; everything else may be called by any.
+type App struct {
+	chainID  string
+	tree     state.Tree
+	auth     Authenticator
+	modules  []Module
+	router   *router
+	registry *state.Registry
+	core     coreState
+	verified *keys.Memory
+	rand     io.Reader
+	decoded  *lru.Cache[[sha256.Size]byte, *tx.Decoded]
+	seen     *seenSet
+
+	//determinism:allow guards the genesis writes, which the engine sets once before block 1
+	mu      sync.RWMutex // guards genesis
+	genesis *genesisState
+
+	applied *Block // applied to the tree and not yet committed
+}
+
+type coreState struct {
+	schema *state.Schema
+	params state.Item[*chainv1.Params]
+	head   state.Item[*chainv1.Head]
+	seen   state.Map[uint64, *chainv1.Seen]
+}
+
+func newCoreState() coreState {
+	s := state.NewSchema("chain", corePrefix)
+	return coreState{
+		schema: s,
+		params: state.NewItem(s, 0x01, "params", state.Proto[chainv1.Params]()),
+		head:   state.NewItem(s, 0x02, "head", state.Proto[chainv1.Head]()),
+		seen:   state.NewMap(s, 0x03, "seen", state.Uint64, state.Proto[chainv1.Seen]()),
+	}
+}
+
+// New builds the state machine and refuses clashes of names, prefixes and routes.
+func New(o Options) (*App, error) {
+	if o.Verified == 0 {
+		o.Verified = defaultVerified
+	}
+	var seed [32]byte
+	if _, err := io.ReadFull(o.Rand, seed[:]); err != nil {
+		return nil, fmt.Errorf("seed the signature cache: %w", err)
+	}
+	decoded, err := lru.New[[sha256.Size]byte, *tx.Decoded](decodedEntries)
+	if err != nil {
+		return nil, err
+	}
+	a := &App{
+		chainID: o.ChainID, tree: o.Tree, auth: o.Authenticator, modules: o.Modules,
+		core: newCoreState(), rand: o.Rand, decoded: decoded,
+		verified: keys.NewMemory(o.Verified, seed),
+	}
+	schemas := []*state.Schema{a.core.schema}
+	routes := []Route{a.setParams()}
+	for _, m := range o.Modules {
+		schemas = append(schemas, m.Schema())
+		routes = append(routes, m.Routes()...)
+	}
+	if a.registry, err = state.NewRegistry(schemas...); err != nil {
+		return nil, err
+	}
+	if a.router, err = newRouter(routes, o.Partial); err != nil {
+		return nil, err
+	}
+	a.loadSeen(o.Tree.Latest())
+	return a, nil
+}
+
+// ChainID is the chain's id.
+func (a *App) ChainID() string { return a.chainID }
+
+// Registry is every collection of the chain.
+func (a *App) Registry() *state.Registry { return a.registry }
+
+// Modules are the modules, in order.
+func (a *App) Modules() []Module { return a.modules }
+
+// Tree is the committed state.
+func (a *App) Tree() state.Tree { return a.tree }
+
+// Head is the latest committed block, zero before the first.
+func (a *App) Head() *chainv1.Head {
+	h, ok := a.core.head.Lookup(a.tree.Latest())
+	if !ok {
+		return &chainv1.Head{}
+	}
+	return h
+}
+
+// View is the committed state at a height, 0 for the latest, as queries see it.
+func (a *App) View(height int64) (ReadCtx, state.Snapshot, error) {
+	snap := a.tree.Latest()
+	if height != 0 && height != snap.Version() {
+		var err error
+		if snap, err = a.tree.At(height); err != nil {
+			return nil, nil, ErrBadHeight.Wrap(err)
+		}
+	}
+	return a.ViewOf(snap, snap.Version()), snap, nil
+}
+
+// ViewOf is a context for queries over any reader of the state at a height.
+func (a *App) ViewOf(r state.Reader, height int64) ReadCtx {
+	v := &view{env: env{chainID: a.chainID, height: height}, reader: r}
+	if h, ok := a.core.head.Lookup(r); ok {
+		v.time = h.Time
+	}
+	return v
+}
+
+// Decode parses a transaction, remembering the results of recent calls.
+func (a *App) Decode(raw []byte) (*tx.Decoded, error) {
+	if len(raw) > tx.MaxBytes {
+		return tx.Decode(raw)
+	}
+	sum := sha256.Sum256(raw)
+	if d, ok := a.decoded.Get(sum); ok {
+		return d, nil
+	}
+	d, err := tx.Decode(raw)
+	if err != nil {
+		return nil, err
+	}
+	a.decoded.Add(sum, d)
+	return d, nil
+}
+
+// Seen tells whether a transaction was committed and is still remembered.
+func (a *App) Seen(id tx.ID) bool { return a.seen.has(id) }
+
+func (a *App) paramsIn(r state.Reader) *chainv1.Params {
+	if p, ok := a.core.params.Lookup(r); ok {
+		return p
+	}
+	return DefaultParams()
+}
+
+// Close releases the tree.
+func (a *App) Close() error { return a.tree.Close() }

@@ -1,0 +1,27 @@
+package chain
+
+import "github.com/chancery/chancery/chain/errs"
+
+// The errors of the core. Codes are permanent; see docs/errors.md.
+var (
+	Errors = errs.Module("chain")
+
+	ErrInternal        = Errors.New(errs.Internal, "the node failed while it handled this; report it to the operator")
+	ErrWrongChain      = Errors.New(2, "the transaction is for another chain; set body.chain_id to this chain's id")
+	ErrVoid            = Errors.New(3, "valid_until has passed; build and sign the transaction again")
+	ErrSeen            = Errors.New(5, "this transaction was already committed; ask for its result")
+	ErrBadSignature    = Errors.New(6, "a signature does not verify; sign these very bytes with the key that is named")
+	ErrTooManyMessages = Errors.New(7, "too many messages in one transaction; split it")
+	ErrTooManySigners  = Errors.New(8, "too many signatures on one transaction")
+	ErrOutOfUnits      = Errors.New(9, "the transaction needs more work than one transaction may; split it or make its policy or range smaller")
+	ErrNotConsortium   = Errors.New(10, "only the consortium may do this; author it as the consortium with its members' signatures")
+	ErrBadParams       = Errors.New(11, "the parameters are not usable")
+	ErrTooLarge        = Errors.New(12, "the transaction is larger than this chain allows; split it, or keep large data off the chain and register its hash")
+	ErrBadHeight       = Errors.New(13, "the state of that height is not here; ask for a later one, or ask an archive node")
+	ErrNotProvable     = Errors.New(14, "this query walks a range, which a key's proof cannot cover; ask for the single record")
+
+	// These mean that the same bytes may be submitted again.
+	ErrOverQuota   = Errors.New(errs.RetryFrom, "the organisation's quota for this block is used up; submit the same bytes again")
+	ErrTooFarAhead = Errors.New(errs.RetryFrom+2, "valid_until is too far ahead of block time; choose an earlier one or, when the chain has just started or stood still, submit the same bytes again")
+	ErrBusy        = Errors.New(errs.RetryFrom+1, "the node's pool is full for this organisation; submit the same bytes again shortly")
+)

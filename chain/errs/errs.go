@@ -1,0 +1,102 @@
+// Package errs is the errors that clients can see. Each has a permanent pair of
+// module and code, which is never reused for another meaning, and a text that
+// says what to do.
+package errs
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// RetryFrom is the first code of those that mean "the same bytes may succeed
+// later". The value is CometBFT's CodeTypeRetry.
+const RetryFrom uint32 = 32_000
+
+// Internal is the code, in every module, of a failure that is the node's fault.
+const Internal uint32 = 1
+
+// Error is a refusal. Two Errors are the same to errors.Is when module and code
+// are equal, whatever their detail.
+type Error struct {
+	Module string
+	Code   uint32
+	Text   string // what is wrong and what to do
+	Detail string // which value; may be empty
+	cause  error
+}
+
+// Error implements error: "module/code: text (detail)".
+func (e *Error) Error() string {
+	s := fmt.Sprintf("%s/%d: %s", e.Module, e.Code, e.Text)
+	if e.Detail != "" {
+		s += " (" + e.Detail + ")"
+	}
+	return s
+}
+
+// Is implements errors.Is by module and code.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Module == e.Module && t.Code == e.Code
+}
+
+// Unwrap returns the cause given to Wrap.
+func (e *Error) Unwrap() error { return e.cause }
+
+// Retryable tells whether the same bytes may succeed later.
+func (e *Error) Retryable() bool { return e.Code >= RetryFrom }
+
+// With returns the error with a detail. It must hold no secret and no personal
+// data.
+func (e *Error) With(format string, args ...any) *Error {
+	c := *e
+	c.Detail = fmt.Sprintf(format, args...)
+	return &c
+}
+
+// Wrap returns the error with a cause, whose text becomes the detail.
+func (e *Error) Wrap(cause error) *Error {
+	c := *e
+	c.cause = cause
+	c.Detail = cause.Error()
+	return &c
+}
+
+// As finds the Error in err's chain. Anything else is an internal error of module
+// chain.
+func As(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &Error{Module: "chain", Code: Internal, Text: "internal error; report it to the operator", Detail: err.Error(), cause: err}
+}
+
+// Set is the errors of one module.
+type Set struct {
+	module string
+	all    []*Error
+}
+
+// Module starts the errors of a module.
+func Module(name string) *Set { return &Set{module: name} }
+
+// New declares an error. It panics when the code is taken.
+func (s *Set) New(code uint32, text string) *Error {
+	for _, e := range s.all {
+		if e.Code == code {
+			panic(fmt.Sprintf("errs: module %s gives code %d twice", s.module, code))
+		}
+	}
+	e := &Error{Module: s.module, Code: code, Text: text}
+	s.all = append(s.all, e)
+	return e
+}
+
+// All lists the errors, sorted by code.
+func (s *Set) All() []*Error {
+	out := slices.Clone(s.all)
+	slices.SortFunc(out, func(a, b *Error) int { return int(a.Code) - int(b.Code) })
+	return out
+}

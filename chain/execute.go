@@ -1,0 +1,389 @@
+package chain
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/chancery/chancery/chain/errs"
+	"github.com/chancery/chancery/chain/keys"
+	"github.com/chancery/chancery/chain/state"
+	"github.com/chancery/chancery/chain/tx"
+	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
+)
+
+// Header is what of a block's header execution depends on.
+type Header struct {
+	Height int64
+	Time   int64 // Unix milliseconds
+}
+
+// Block is an executed block: what it changes and what came of its transactions.
+type Block struct {
+	Header  Header
+	Changes []state.Change // sorted by key
+	Record  *chainv1.BlockRecord
+	Updates []ValidatorUpdate // sorted by key, one per key
+
+	ids       []byte
+	forgotten [][]byte
+}
+
+// Execution is a block being executed over the latest committed state. It may be
+// dropped at any point without a trace.
+type Execution struct {
+	app     *App
+	header  Header
+	params  *chainv1.Params
+	overlay *state.Overlay
+	record  *chainv1.BlockRecord
+	updates []ValidatorUpdate
+	ids     []byte
+	inBlock map[tx.ID]struct{}
+	until   int64
+	used    map[string]uint64 // units by organisation
+}
+
+// Begin starts a block on top of the latest committed one.
+func (a *App) Begin(h Header) *Execution {
+	x := &Execution{
+		app: a, header: h,
+		overlay: state.NewOverlay(a.tree.Latest()),
+		record:  &chainv1.BlockRecord{Height: h.Height, Time: h.Time},
+		inBlock: make(map[tx.ID]struct{}),
+		used:    make(map[string]uint64),
+	}
+	if a.tree.Version() == 0 {
+		a.mu.RLock()
+		g := a.genesis
+		a.mu.RUnlock()
+		if g != nil {
+			for _, c := range g.changes {
+				x.overlay.Set(c.Key, c.Value)
+			}
+			x.record.Events = append(x.record.Events, g.events...)
+		}
+	}
+	x.params = a.paramsIn(x.overlay)
+	return x
+}
+
+// Deliver executes a transaction. An error means that the transaction may not be
+// in the block at all: it left no trace, and the error says whether the same
+// bytes may be tried again. A transaction that was executed and failed is no
+// error: its result has a code.
+func (x *Execution) Deliver(d *tx.Decoded) (*chainv1.TxResult, error) {
+	if _, ok := x.inBlock[d.ID]; ok {
+		return nil, ErrSeen.With("%s is in this block already", d.ID)
+	}
+	start, updates := x.overlay.Mark(), len(x.updates)
+	m := &meter{costs: x.params.Costs, limit: x.params.MaxTxUnits}
+	v := &view{env: env{chainID: x.app.chainID, height: x.header.Height, time: x.header.Time, txID: d.ID}, reader: x.overlay, meter: m}
+	authority, err := x.app.door(v, x.params, d, true)
+	if err != nil {
+		return nil, err
+	}
+	ctx := &Ctx{env: v.env, overlay: x.overlay, meter: m, updates: &x.updates}
+	ctx.author, ctx.organisation, ctx.signers = d.Body.Author, authority.Organisation, authority.Signers
+	var responses [][]byte
+	failure := ctx.Atomic(func() error {
+		return guard(func() (err error) {
+			responses, err = x.app.run(ctx, d)
+			return err
+		})
+	})
+	if x.used[authority.Organisation]+m.used > x.params.MaxOrganisationUnits {
+		x.overlay.Rollback(start)
+		x.updates = x.updates[:updates]
+		return nil, ErrOverQuota.With("%s has used %d of %d units", authority.Organisation, x.used[authority.Organisation], x.params.MaxOrganisationUnits)
+	}
+	x.used[authority.Organisation] += m.used
+	x.inBlock[d.ID] = struct{}{}
+	x.ids = append(x.ids, d.ID[:]...)
+	x.until = max(x.until, d.Body.ValidUntil)
+	r := &chainv1.TxResult{
+		TxId: d.ID[:], Height: x.header.Height, Index: uint32(len(x.record.Txs)),
+		Units: m.used, Time: x.header.Time,
+	}
+	if failure != nil {
+		e := errs.As(failure)
+		r.Code, r.Codespace, r.Log = e.Code, e.Module, failure.Error()
+	} else {
+		r.Responses, r.Events = responses, ctx.events
+	}
+	x.record.Txs = append(x.record.Txs, r)
+	return r, nil
+}
+
+// End closes the block.
+func (x *Execution) End() *Block {
+	var events []*chainv1.Event
+	for _, m := range x.app.modules {
+		if e, ok := m.(BlockEnder); ok {
+			ctx := x.blockCtx()
+			e.EndBlock(ctx)
+			events = append(events, ctx.events...)
+		}
+	}
+	ctx := x.blockCtx()
+	forgotten := x.app.rememberSeen(ctx, x.ids, x.until)
+	x.app.core.head.Put(ctx, &chainv1.Head{Height: x.header.Height, Time: x.header.Time})
+	x.record.Events = append(x.record.Events, events...)
+	return &Block{
+		Header: x.header, Changes: x.overlay.Changes(), Record: x.record,
+		Updates: lastPerKey(x.updates), ids: x.ids, forgotten: forgotten,
+	}
+}
+
+// blockCtx is a context of the block itself: no author, not metered.
+func (x *Execution) blockCtx() *Ctx {
+	return &Ctx{
+		env:     env{chainID: x.app.chainID, height: x.header.Height, time: x.header.Time},
+		overlay: x.overlay, updates: &x.updates,
+	}
+}
+
+// Apply writes an executed block to the working tree and returns the root that
+// Commit will save. It may be called again before Commit.
+func (a *App) Apply(b *Block) ([]byte, error) {
+	if want := a.tree.Version() + 1; b.Header.Height != want {
+		return nil, fmt.Errorf("chain: block %d applied on top of state %d", b.Header.Height, want-1)
+	}
+	root, err := a.tree.Apply(b.Changes)
+	if err != nil {
+		return nil, err
+	}
+	a.applied = b
+	return root, nil
+}
+
+// Commit makes the applied block durable.
+func (a *App) Commit() error {
+	if a.applied == nil {
+		return errors.New("chain: Commit without Apply")
+	}
+	if err := a.tree.Save(); err != nil {
+		return err
+	}
+	for _, raw := range a.applied.forgotten {
+		a.seen.forget(raw)
+	}
+	a.seen.add(a.applied.ids)
+	a.applied = nil
+	a.mu.Lock()
+	a.genesis = nil
+	a.mu.Unlock()
+	return nil
+}
+
+// Admit decides whether a transaction may enter the node's pool: the door, then
+// what the modules can say of it from the latest state. Signatures that Preverify
+// found good are not verified again.
+func (a *App) Admit(d *tx.Decoded) (Authority, error) {
+	x, err := a.Next()
+	if err != nil {
+		return Authority{}, err
+	}
+	return x.admit(d)
+}
+
+// Next starts a throwaway block after the latest, at the latest block's time.
+func (a *App) Next() (*Execution, error) {
+	h := a.Head()
+	return a.Begin(Header{Height: h.Height + 1, Time: h.Time}), nil
+}
+
+func (x *Execution) admit(d *tx.Decoded) (Authority, error) {
+	m := &meter{costs: x.params.Costs, limit: x.params.MaxTxUnits}
+	v := &view{env: env{chainID: x.app.chainID, height: x.header.Height, time: x.header.Time, txID: d.ID}, reader: x.overlay, meter: m}
+	authority, err := x.app.door(v, x.params, d, true)
+	if err != nil {
+		return Authority{}, err
+	}
+	if len(d.Messages) > 1 {
+		// A later message may rest on an earlier one, so they are tried in order.
+		r, err := x.Deliver(d)
+		if err != nil {
+			return Authority{}, err
+		}
+		if r.Code != 0 {
+			return Authority{}, &errs.Error{Module: r.Codespace, Code: r.Code, Text: r.Log}
+		}
+		return authority, nil
+	}
+	v.author, v.organisation, v.signers = d.Body.Author, authority.Organisation, authority.Signers
+	err = guard(func() error { return x.app.router.route(d.Messages[0]).check(v, d.Messages[0]) })
+	return authority, err
+}
+
+// Preverify verifies the signatures of many transactions in one batch, against
+// the keys of the latest state, and remembers the good ones. It decides nothing.
+func (a *App) Preverify(ds []*tx.Decoded) {
+	reader := a.tree.Latest()
+	x := a.Begin(Header{Height: reader.Version() + 1})
+	var items []keys.Item
+	for _, d := range ds {
+		v := &view{env: env{chainID: a.chainID}, reader: x.overlay}
+		authority, err := a.authenticate(v, d)
+		if err != nil {
+			continue
+		}
+		items = append(items, signatures(d, authority)...)
+	}
+	a.verified.Verify(a.rand, items)
+}
+
+func signatures(d *tx.Decoded, authority Authority) []keys.Item {
+	items := make([]keys.Item, len(d.Tx.Signatures))
+	for i, s := range d.Tx.Signatures {
+		items[i] = keys.Item{Key: authority.Keys[i], Message: d.SignedData, Signature: s.Signature}
+	}
+	return items
+}
+
+// door is SPEC chapter T: what must hold of a transaction before it may be in a
+// block. It writes nothing.
+func (a *App) door(v *view, p *chainv1.Params, d *tx.Decoded, verify bool) (authority Authority, err error) {
+	switch {
+	case uint64(len(d.Raw)) > p.MaxTxBytes:
+		return authority, ErrTooLarge.With("%d bytes, at most %d", len(d.Raw), p.MaxTxBytes)
+	case d.Body.ChainId != a.chainID:
+		return authority, ErrWrongChain.With("it is for %q, this is %q", d.Body.ChainId, a.chainID)
+	case uint64(len(d.Messages)) > uint64(p.MaxMessages):
+		return authority, ErrTooManyMessages.With("%d, at most %d", len(d.Messages), p.MaxMessages)
+	case uint64(len(d.Tx.Signatures)) > uint64(p.MaxSignatures):
+		return authority, ErrTooManySigners.With("%d, at most %d", len(d.Tx.Signatures), p.MaxSignatures)
+	case d.Body.ValidUntil < v.time:
+		return authority, ErrVoid.With("valid until %d, block time is %d", d.Body.ValidUntil, v.time)
+	case d.Body.ValidUntil-v.time > p.MaxValidityMs:
+		return authority, ErrTooFarAhead.With("%d ms ahead, at most %d", d.Body.ValidUntil-v.time, p.MaxValidityMs)
+	case a.seen.has(d.ID):
+		return authority, ErrSeen.With("%s", d.ID)
+	}
+	err = guard(func() error {
+		v.meter.charge(p.Costs.Byte, uint64(len(d.Raw)))
+		v.meter.charge(p.Costs.Signature, uint64(len(d.Tx.Signatures)))
+		for _, m := range d.Messages {
+			route := a.router.route(m)
+			if route.validate == nil {
+				return tx.ErrIncomplete.With("no module handles %s", m.ProtoReflect().Descriptor().FullName())
+			}
+			if err := route.validate(m); err != nil {
+				return err
+			}
+		}
+		var err error
+		authority, err = a.authenticate(v, d)
+		return err
+	})
+	if err != nil || !verify {
+		return authority, err
+	}
+	for i, ok := range a.verified.Verify(a.rand, signatures(d, authority)) {
+		if !ok {
+			return authority, ErrBadSignature.With("signature %d, key %s", i, d.Tx.Signatures[i].Key)
+		}
+	}
+	return authority, nil
+}
+
+func (a *App) authenticate(r ReadCtx, d *tx.Decoded) (Authority, error) {
+	claim := Claim{Author: d.Body.Author, Messages: d.Messages, Keys: make([]string, len(d.Tx.Signatures))}
+	for i, s := range d.Tx.Signatures {
+		claim.Keys[i] = s.Key
+	}
+	authority, err := a.auth.Authenticate(r, claim)
+	if err == nil && len(authority.Keys) != len(claim.Keys) {
+		panic("chain: the authenticator returned another number of keys than there are signatures")
+	}
+	return authority, err
+}
+
+// run checks and executes the messages in order.
+func (a *App) run(ctx *Ctx, d *tx.Decoded) ([][]byte, error) {
+	responses := make([][]byte, len(d.Messages))
+	for i, m := range d.Messages {
+		route := a.router.route(m)
+		if err := route.check(ctx, m); err != nil {
+			return nil, inMessage(i, len(d.Messages), err)
+		}
+		response, err := route.execute(ctx, m)
+		if err != nil {
+			return nil, inMessage(i, len(d.Messages), err)
+		}
+		if responses[i], err = response.(state.Message).MarshalVT(); err != nil {
+			return nil, err
+		}
+	}
+	return responses, nil
+}
+
+func inMessage(i, n int, err error) error {
+	if n == 1 {
+		return err
+	}
+	return fmt.Errorf("message %d: %w", i, err)
+}
+
+// guard turns running out of units, and a run-time error in a module (a nil
+// pointer, an index out of range: the same on every node), into the transaction's
+// failure. A *state.Fault and every other panic passes: they halt the node.
+func guard(fn func() error) (err error) {
+	defer func() {
+		switch p := recover().(type) {
+		case nil:
+		case outOfUnits:
+			err = ErrOutOfUnits.With("at most %d units", p.limit)
+		case runtime.Error:
+			err = ErrInternal.With("%v", p)
+		default:
+			panic(p)
+		}
+	}()
+	return fn()
+}
+
+// Outcome is the part of a result that validators agree on.
+func Outcome(r *chainv1.TxResult) []byte {
+	h := sha256.New()
+	for _, e := range r.Events {
+		for _, part := range [][]byte{[]byte(e.Type), e.Value} {
+			var n [4]byte
+			binary.BigEndian.PutUint32(n[:], uint32(len(part)))
+			h.Write(n[:])
+			h.Write(part)
+		}
+	}
+	raw, err := (&chainv1.TxOutcome{TxId: r.TxId, Responses: r.Responses, EventsHash: h.Sum(nil)}).MarshalVT()
+	if err != nil {
+		panic(&state.Fault{Where: "marshal an outcome", Err: err})
+	}
+	return raw
+}
+
+// lastPerKey keeps the last update of each key, sorted by key.
+func lastPerKey(updates []ValidatorUpdate) []ValidatorUpdate {
+	var out []ValidatorUpdate
+	for i, u := range updates {
+		later := slices.ContainsFunc(updates[i+1:], func(o ValidatorUpdate) bool { return o.Key.Equal(u.Key) })
+		if !later {
+			out = append(out, u)
+		}
+	}
+	slices.SortFunc(out, func(a, b ValidatorUpdate) int { return bytes.Compare(a.Key.Bytes, b.Key.Bytes) })
+	return out
+}
+
+// ResponseOf unmarshals the response of a message of a result.
+func ResponseOf(r *chainv1.TxResult, i int, into proto.Message) error {
+	if i >= len(r.Responses) {
+		return fmt.Errorf("transaction %x has %d responses", r.TxId, len(r.Responses))
+	}
+	return proto.Unmarshal(r.Responses[i], into)
+}

@@ -1,0 +1,49 @@
+package chain
+
+import (
+	"math/bits"
+
+	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
+)
+
+// Work is a kind of metered work.
+type Work int
+
+// The kinds of work that a module charges for itself. Bytes, signatures, reads
+// and writes are charged by the core.
+const (
+	PolicyStep Work = iota
+	ModelStep
+)
+
+// meter counts a transaction's units, saturating, and stops it at the limit.
+type meter struct {
+	costs *chainv1.Costs
+	used  uint64
+	limit uint64
+}
+
+// outOfUnits is the panic that stops a transaction at its limit. Deliver and
+// Admit recover it.
+type outOfUnits struct{ limit uint64 }
+
+func (m *meter) charge(price, n uint64) {
+	hi, lo := bits.Mul64(price, n)
+	sum, carry := bits.Add64(m.used, lo, 0)
+	if hi != 0 || carry != 0 || sum > m.limit {
+		m.used = m.limit
+		panic(outOfUnits{m.limit})
+	}
+	m.used = sum
+}
+
+func (m *meter) work(w Work, n uint64) {
+	switch w {
+	case PolicyStep:
+		m.charge(m.costs.PolicyStep, n)
+	case ModelStep:
+		m.charge(m.costs.ModelStep, n)
+	default:
+		panic("chain: unknown kind of work")
+	}
+}
