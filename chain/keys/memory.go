@@ -4,8 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"io"
-
-	//determinism:allow Memory is shared by threads of one node; a verdict never depends on what it holds
 	"sync"
 )
 
@@ -16,7 +14,6 @@ type Memory struct {
 	seed       [32]byte
 	generation int // the size at which young becomes old
 
-	//determinism:allow guards a cache whose content never changes a verdict
 	mu         sync.RWMutex // guards young and old
 	young, old map[fingerprint]struct{}
 }

@@ -112,6 +112,7 @@ func newP256ScalarSigner(d []byte) (Signer, error) {
 	}
 	return &signer{public, func(msg []byte) ([]byte, error) {
 		digest := sha256.Sum256(msg)
+		//determinism:allow without a source of randomness, Sign follows RFC 6979
 		der, err := private.Sign(nil, digest[:], crypto.SHA256)
 		if err != nil {
 			return nil, fmt.Errorf("sign with P-256: %w", err)
