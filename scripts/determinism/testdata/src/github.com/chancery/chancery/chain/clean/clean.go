@@ -1,0 +1,3 @@
+package clean
+
+func Double(n int64) int64 { return 2 * n }

@@ -1,0 +1,5 @@
+package consent
+
+import "time"
+
+func expires() time.Time { return time.Now() } // want `time.Now is refused`
