@@ -60,13 +60,15 @@ type checker struct {
 	pass       *analysis.Pass
 	directives *directives
 	reported   map[place]bool
+	mutexes    bool // whether the package is one of mutexPackages
 }
 
 func run(pass *analysis.Pass) (any, error) {
 	if !inScope(pass.Pkg.Path()) {
 		return nil, nil
 	}
-	c := &checker{pass: pass, reported: map[place]bool{}}
+	rel, _ := layout.Rel(pass.Pkg.Path())
+	c := &checker{pass: pass, reported: map[place]bool{}, mutexes: mutexPackages[rel] != ""}
 
 	checked := map[*ast.File]bool{}
 	for _, f := range pass.Files {
@@ -230,7 +232,9 @@ func (c *checker) use(cur inspector.Cursor, id *ast.Ident, obj types.Object) {
 	}
 	switch pkg {
 	case "sync", "sync/atomic":
-		c.report(id, "concurrency", "%s.%s is refused: execution is one sequence of steps", obj.Pkg().Name(), name)
+		if !c.mutexes || name != "Mutex" && name != "RWMutex" {
+			c.report(id, "concurrency", "%s.%s is refused: execution is one sequence of steps", obj.Pkg().Name(), name)
+		}
 	case "runtime":
 		if !allowedRuntime[name] {
 			c.report(id, "use", "runtime.%s is refused: %s", name, machine)

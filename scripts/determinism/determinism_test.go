@@ -19,6 +19,7 @@ func TestEachRefusedAndEachAllowedForm(t *testing.T) {
 		"chain/directives":  true,
 		"chain/floats":      true,
 		"chain/imports":     true,
+		"chain/keys":        true,
 		"chain/maporder":    true,
 		"chain/prototext":   true,
 		"chain/uses":        true,

@@ -2,6 +2,12 @@ package determinism
 
 import "strings"
 
+// mutexPackages lists the folders in which sync.Mutex and sync.RWMutex need no directive, because the package is shared
+// by design, with what is shared there.
+var mutexPackages = map[string]string{
+	"chain/keys": "all phases of one node share the memory of verified signatures, which changes no verdict",
+}
+
 const (
 	clock        = "it reads the machine's clock; time is the block header's"
 	randomness   = "it draws from the machine's randomness; take what the transaction carries or what state holds"
