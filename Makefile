@@ -2,10 +2,60 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
+VERSION  ?= $(shell scripts/version.sh)
+FUZZTIME ?= 60s
+DEMO     := .chancery-demo
+TESTSUM   = go build -o bin/testsum ./scripts/testsum && bin/testsum
+
 .PHONY: help
 help: ## Print the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/chancery, static and reproducible
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/chancery ./node/cmd/chancery
+
+.PHONY: demo
+demo: build ## Start four validators with demo data on this machine
+	bin/chancery testnet start --validators 4 --dir $(DEMO) --demo --detach
+
+.PHONY: check
+check: ## Run every static check: format, vet, lint, imports, protocol buffers, modules
+	scripts/check.sh
+
+.PHONY: lint
+lint: ## Run the linters alone
+	scripts/check.sh format vet staticcheck determinism proto-lint
+
+.PHONY: test
+test: ## Run the tests, and print which were skipped and why
+	@$(TESTSUM) -timeout 14m ./...
+
+.PHONY: test-race
+test-race: ## Run the tests under the race detector
+	@$(TESTSUM) -race -timeout 40m ./...
+
+.PHONY: test-long
+test-long: ## Run the tests with the long ones among them
+	@CHANCERY_LONG=1 $(TESTSUM) -timeout 120m ./...
+
+.PHONY: e2e
+e2e: build ## Run whole networks of the built binary
+	@CHANCERY_E2E=1 CHANCERY_BIN=$(CURDIR)/bin/chancery $(TESTSUM) -count=1 -timeout 60m ./testnet/...
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME (60s)
+	FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
+
+.PHONY: bench
+bench: ## Run the benchmarks
+	go test -run '^$$' -bench . -benchmem -timeout 60m ./...
 
 .PHONY: proto
 proto: ## Generate the Go code of the .proto files
 	scripts/proto.sh
+
+.PHONY: clean
+clean: ## Stop the demo and remove what the targets made
+	@if [ -d $(DEMO) ] && [ -x bin/chancery ]; then bin/chancery testnet stop --dir $(DEMO); fi
+	rm -rf bin $(DEMO)

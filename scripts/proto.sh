@@ -3,7 +3,7 @@
 #
 #   scripts/proto.sh              writes the Go code beside the .proto files
 #   scripts/proto.sh --check      fails where the Go code in the tree is not what the .proto files generate
-#   scripts/proto.sh --lint       buf lint and buf format
+#   scripts/proto.sh --lint       buf lint
 #   scripts/proto.sh --breaking   refuses a change that old bytes or old JSON would not survive; compares with
 #                                 PROTO_AGAINST (a commit), else the last release, else where this branch left
 #                                 origin/main, else the last commit
@@ -70,7 +70,6 @@ check() {
 
 lint() {
   go tool buf lint
-  go tool buf format --diff --exit-code
   echo "proto: lint found nothing"
 }
 
