@@ -143,6 +143,15 @@ func (a *App) View(height int64) (ReadCtx, state.Snapshot, error) {
 	return a.ViewOf(snap, snap.Version()), snap, nil
 }
 
+// Latest is the latest state; before block 1, what the genesis wrote.
+func (a *App) Latest() ReadCtx {
+	snap := a.tree.Latest()
+	if snap.Version() == 0 {
+		return a.ViewOf(a.Begin(Header{Height: 1}).overlay, 0)
+	}
+	return a.ViewOf(snap, snap.Version())
+}
+
 // ViewOf is a context for queries over any reader of the state at a height.
 func (a *App) ViewOf(r state.Reader, height int64) ReadCtx {
 	v := &view{env: env{chainID: a.chainID, height: height}, reader: r}

@@ -387,3 +387,16 @@ func ResponseOf(r *chainv1.TxResult, i int, into proto.Message) error {
 	}
 	return proto.Unmarshal(r.Responses[i], into)
 }
+
+// Refuse records, without effect, a transaction that the door refused but that a
+// decided block holds all the same.
+func (x *Execution) Refuse(raw []byte, refusal error) *chainv1.TxResult {
+	e := errs.As(refusal)
+	id := tx.ID(sha256.Sum256(raw))
+	r := &chainv1.TxResult{
+		TxId: id[:], Height: x.header.Height, Index: uint32(len(x.record.Txs)), Time: x.header.Time,
+		Code: e.Code, Codespace: e.Module, Log: refusal.Error(),
+	}
+	x.record.Txs = append(x.record.Txs, r)
+	return r
+}

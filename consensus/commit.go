@@ -1,0 +1,45 @@
+package consensus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	abci "github.com/cometbft/cometbft/abci/types"
+
+	"github.com/chancery/chancery/chain/tx"
+)
+
+// sweepEvery is how much block time passes between two sweeps of the pool for
+// void transactions, in milliseconds.
+const sweepEvery = 1000
+
+// Commit makes the decided block durable: its records first, then its state, so
+// that a committed state always has its records. An error halts the node at the
+// previous height, and the engine replays the block after a restart. No height
+// may be forgotten by the engine on our account (RetainHeight stays 0).
+func (a *application) Commit(context.Context, *abci.RequestCommit) (*abci.ResponseCommit, error) {
+	if a.decided == nil {
+		return nil, errors.New("Commit without FinalizeBlock")
+	}
+	record := a.decided.Record
+	if err := a.records.Append(record); err != nil {
+		return nil, err
+	}
+	if err := a.app.Commit(); err != nil {
+		return nil, fmt.Errorf("commit block %d: %w", record.Height, err)
+	}
+	a.decided = nil
+	a.candidates.clear()
+	ids := make([]tx.ID, len(record.Txs))
+	for i, t := range record.Txs {
+		ids[i] = tx.ID(t.TxId)
+	}
+	a.pool.Remove(ids...)
+	if record.Time-a.expired >= sweepEvery {
+		a.expired = record.Time
+		a.pool.Expire(record.Time)
+	}
+	a.records.Publish(record.Height)
+	return &abci.ResponseCommit{}, nil
+}

@@ -1,0 +1,50 @@
+package consensus
+
+import (
+	"context"
+
+	abci "github.com/cometbft/cometbft/abci/types"
+
+	"github.com/chancery/chancery/chain"
+)
+
+// FinalizeBlock applies a decided block to the working tree. A block that was
+// executed as a candidate is not executed again. Nothing is written to disk.
+func (a *application) FinalizeBlock(_ context.Context, req *abci.RequestFinalizeBlock) (*abci.ResponseFinalizeBlock, error) {
+	header := headerOf(req.Height, req.Time)
+	block, ok := a.candidates.lookup(keyOf(header, req.Txs))
+	if !ok {
+		block = a.replay(header, req.Txs)
+	}
+	root, err := a.app.Apply(block)
+	if err != nil {
+		return nil, err
+	}
+	a.decided = block
+	res := &abci.ResponseFinalizeBlock{AppHash: root}
+	for _, r := range block.Record.Txs {
+		res.TxResults = append(res.TxResults, abciResult(r))
+	}
+	// They act two blocks later. The genesis validators went out with InitChain.
+	res.ValidatorUpdates = abciUpdates(block.Updates)
+	return res, nil
+}
+
+// replay executes a decided block. More than two thirds accepted it, so a
+// transaction that is refused at the door is possible only when they broke the
+// rules; it gets a result without effect, the same on every node.
+func (a *application) replay(header chain.Header, txs [][]byte) *chain.Block {
+	a.preverify(txs)
+	x := a.app.Begin(header)
+	for i, raw := range txs {
+		d, err := a.app.Decode(raw)
+		if err == nil {
+			_, err = x.Deliver(d)
+		}
+		if err != nil {
+			a.log.Error("a decided block holds a transaction that the rules refuse", "height", header.Height, "index", i, "reason", err)
+			x.Refuse(raw, err)
+		}
+	}
+	return x.End()
+}

@@ -1,0 +1,349 @@
+package consensus
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/chancery/chancery/chain"
+	"github.com/chancery/chancery/chain/tx"
+)
+
+// PoolOptions bounds the pool.
+type PoolOptions struct {
+	// MaxBytes is the most that all waiting transactions may take together.
+	MaxBytes int
+	// MaxLaneBytes is the most that one organisation's may take.
+	MaxLaneBytes int
+	// Queue is how many transactions may wait for their check.
+	Queue int
+	// Batch is the most transactions whose signatures are verified together.
+	Batch int
+	// RelayAfter is how long a transaction that came from a peer waits for a block
+	// before this node offers it to its own peers.
+	RelayAfter time.Duration
+	// OfferAgain is how long a transaction that was offered to the peers waits for
+	// a block before it is offered again, for peers that came late.
+	OfferAgain time.Duration
+}
+
+// DefaultPoolOptions are the bounds of a node.
+func DefaultPoolOptions() PoolOptions {
+	return PoolOptions{
+		MaxBytes:     256 << 20,
+		MaxLaneBytes: 64 << 20,
+		Queue:        20_000,
+		Batch:        1024,
+		RelayAfter:   2 * time.Second,
+		OfferAgain:   5 * time.Second,
+	}
+}
+
+// Pool holds transactions that wait for a block, in one lane per organisation, so
+// that nobody's flood delays another's. It is the application-side mempool: the
+// engine only carries transactions between the pools of the nodes.
+type Pool struct {
+	app  *chain.App
+	o    PoolOptions
+	now  func() time.Time
+	work chan admission
+
+	mu     sync.Mutex // guards all below
+	byID   map[tx.ID]*list.Element
+	lanes  map[string]*lane
+	order  []*lane // lanes in order of creation; a block takes from them in turn
+	next   int     // the lane with which the next block begins
+	bytes  int
+	offers [3]list.List // of *waiting, by offerQueue: to be offered to peers, soonest first
+}
+
+type lane struct {
+	organisation string
+	txs          list.List // of *waiting, oldest first
+	bytes        int
+}
+
+type waiting struct {
+	d       *tx.Decoded
+	lane    *lane
+	offerAt time.Time
+	queue   offerQueue
+	offer   *list.Element // in offers[queue]
+}
+
+// offerQueue sorts what is to be offered by how long it waits for that, so that
+// each queue is in order of time when entries are appended.
+type offerQueue int
+
+const (
+	offerNow   offerQueue = iota // submitted here
+	offerLater                   // came from a peer
+	offerAgain                   // was offered before
+)
+
+// admission is a transaction on its way into the pool.
+type admission struct {
+	raw      []byte
+	fromPeer bool
+	done     chan error // nil: nobody waits for the answer
+}
+
+// NewPool makes an empty pool; Run must be running for Submit to answer.
+func NewPool(app *chain.App, o PoolOptions) *Pool {
+	return &Pool{
+		app: app, o: o, now: time.Now,
+		work:  make(chan admission, o.Queue),
+		byID:  make(map[tx.ID]*list.Element),
+		lanes: make(map[string]*lane),
+	}
+}
+
+// Run checks and admits what is submitted, in batches, until ctx ends.
+func (p *Pool) Run(ctx context.Context) {
+	batch := make([]admission, 0, p.o.Batch)
+	for {
+		batch = batch[:0]
+		select {
+		case a := <-p.work:
+			batch = append(batch, a)
+		case <-ctx.Done():
+			return
+		}
+	fill:
+		for len(batch) < p.o.Batch {
+			select {
+			case a := <-p.work:
+				batch = append(batch, a)
+			default:
+				break fill
+			}
+		}
+		p.admit(batch)
+	}
+}
+
+// Submit checks a transaction and puts it into the pool. Submitting bytes that are
+// in the pool already is no error; bytes that were committed give chain.ErrSeen.
+func (p *Pool) Submit(ctx context.Context, raw []byte) error {
+	done := make(chan error, 1)
+	select {
+	case p.work <- admission{raw: raw, done: done}:
+	case <-ctx.Done():
+		return chain.ErrBusy.Wrap(ctx.Err())
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return chain.ErrBusy.Wrap(ctx.Err())
+	}
+}
+
+// Offer takes a transaction from a peer. It does not wait for the check; false
+// means that the queue is full and the peer's copy should be taken later.
+func (p *Pool) Offer(raw []byte) bool {
+	select {
+	case p.work <- admission{raw: raw, fromPeer: true}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (p *Pool) admit(batch []admission) {
+	decoded := make([]*tx.Decoded, len(batch))
+	errs := make([]error, len(batch))
+	var verify []*tx.Decoded
+	for i, a := range batch {
+		if decoded[i], errs[i] = p.app.Decode(a.raw); errs[i] == nil {
+			verify = append(verify, decoded[i])
+		}
+	}
+	if len(verify) > 1 {
+		p.app.Preverify(verify)
+	}
+	for i, a := range batch {
+		if errs[i] == nil {
+			errs[i] = p.insert(decoded[i], a.fromPeer)
+		}
+		if a.done != nil {
+			a.done <- errs[i]
+		}
+	}
+}
+
+func (p *Pool) insert(d *tx.Decoded, fromPeer bool) error {
+	p.mu.Lock()
+	_, known := p.byID[d.ID]
+	p.mu.Unlock()
+	if known {
+		return nil
+	}
+	authority, err := p.app.Admit(d)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, known := p.byID[d.ID]; known {
+		return nil
+	}
+	l := p.lanes[authority.Organisation]
+	if l == nil {
+		l = &lane{organisation: authority.Organisation}
+		p.lanes[authority.Organisation] = l
+		p.order = append(p.order, l)
+	}
+	if p.bytes+len(d.Raw) > p.o.MaxBytes || l.bytes+len(d.Raw) > p.o.MaxLaneBytes {
+		return chain.ErrBusy.With("%d bytes of %s are waiting", l.bytes, l.organisation)
+	}
+	w := &waiting{d: d, lane: l, offerAt: p.now(), queue: offerNow}
+	if fromPeer {
+		w.offerAt, w.queue = w.offerAt.Add(p.o.RelayAfter), offerLater
+	}
+	p.byID[d.ID] = l.txs.PushBack(w)
+	l.bytes += len(d.Raw)
+	p.bytes += len(d.Raw)
+	w.offer = p.offers[w.queue].PushBack(w)
+	return nil
+}
+
+// Reap returns the transactions to offer to peers now, at most maxBytes of them
+// (0: no limit).
+func (p *Pool) Reap(maxBytes uint64) [][]byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.now()
+	var out [][]byte
+	var size uint64
+	for q := range p.offers {
+		// What is offered now goes to the back of offerAgain, so a queue is read
+		// to its present end at most.
+		for n := p.offers[q].Len(); n > 0; n-- {
+			e := p.offers[q].Front()
+			w := e.Value.(*waiting)
+			size += uint64(len(w.d.Raw))
+			if w.offerAt.After(now) {
+				break
+			}
+			if maxBytes > 0 && size > maxBytes {
+				return out
+			}
+			p.offers[q].Remove(e)
+			out = append(out, w.d.Raw)
+			w.offerAt, w.queue = now.Add(p.o.OfferAgain), offerAgain
+			w.offer = p.offers[offerAgain].PushBack(w)
+		}
+	}
+	return out
+}
+
+// Candidates yields waiting transactions for a block, one organisation after the
+// other in turn and each organisation's in order of arrival. take says whether to
+// go on, and whether this organisation is done for this block.
+func (p *Pool) Candidates(take func(d *tx.Decoded) (next Next)) {
+	p.mu.Lock()
+	lanes := make([][]*tx.Decoded, 0, len(p.order))
+	for i := range p.order {
+		l := p.order[(p.next+i)%len(p.order)]
+		ds := make([]*tx.Decoded, 0, min(l.txs.Len(), maxPerLane))
+		for e := l.txs.Front(); e != nil && len(ds) < maxPerLane; e = e.Next() {
+			ds = append(ds, e.Value.(*waiting).d)
+		}
+		if len(ds) > 0 {
+			lanes = append(lanes, ds)
+		}
+	}
+	if len(p.order) > 0 {
+		p.next = (p.next + 1) % len(p.order)
+	}
+	p.mu.Unlock()
+	for len(lanes) > 0 {
+		left := lanes[:0]
+		for _, l := range lanes {
+			switch take(l[0]) {
+			case Stop:
+				return
+			case SkipLane:
+				continue
+			}
+			if len(l) > 1 {
+				left = append(left, l[1:])
+			}
+		}
+		lanes = left
+	}
+}
+
+// maxPerLane bounds what one block looks at of one organisation.
+const maxPerLane = 50_000
+
+// Next is an answer to Candidates.
+type Next int
+
+// The answers to Candidates.
+const (
+	Continue Next = iota
+	SkipLane
+	Stop
+)
+
+// Remove takes transactions out of the pool.
+func (p *Pool) Remove(ids ...tx.ID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, id := range ids {
+		p.remove(id)
+	}
+}
+
+func (p *Pool) remove(id tx.ID) {
+	e, ok := p.byID[id]
+	if !ok {
+		return
+	}
+	w := e.Value.(*waiting)
+	w.lane.txs.Remove(e)
+	w.lane.bytes -= len(w.d.Raw)
+	p.bytes -= len(w.d.Raw)
+	p.offers[w.queue].Remove(w.offer)
+	delete(p.byID, id)
+}
+
+// Expire takes out what became void before the given block time.
+func (p *Pool) Expire(blockTime int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.order {
+		for e := l.txs.Front(); e != nil; {
+			w := e.Value.(*waiting)
+			e = e.Next()
+			if w.d.Body.ValidUntil < blockTime {
+				p.remove(w.d.ID)
+			}
+		}
+	}
+}
+
+// Has tells whether a transaction waits in the pool.
+func (p *Pool) Has(id tx.ID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, ok := p.byID[id]
+	return ok
+}
+
+// Size is how many transactions wait, and their bytes.
+func (p *Pool) Size() (txs, bytes int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.byID), p.bytes
+}
+
+// retryable tells whether a refused transaction may wait for another block.
+func retryable(err error) bool {
+	var e interface{ Retryable() bool }
+	return errors.As(err, &e) && e.Retryable()
+}

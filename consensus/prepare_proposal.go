@@ -1,0 +1,61 @@
+package consensus
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	abci "github.com/cometbft/cometbft/abci/types"
+
+	"github.com/chancery/chancery/chain"
+	"github.com/chancery/chancery/chain/tx"
+)
+
+// PrepareProposal builds a block from the pool and executes it on the way, so that
+// whatever it proposes has passed the very rules by which ProcessProposal judges.
+// It stops at the block's size or at half the time that proposing may take.
+func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepareProposal) (*abci.ResponsePrepareProposal, error) {
+	header := headerOf(req.Height, req.Time)
+	deadline := time.Now().Add(a.build)
+	x := a.app.Begin(header)
+	var txs [][]byte
+	var evict []tx.ID
+	var size int64
+	a.pool.Candidates(func(d *tx.Decoded) Next {
+		size += protoSize(len(d.Raw))
+		if size > req.MaxTxBytes {
+			return Stop
+		}
+		_, err := x.Deliver(d)
+		switch {
+		case err == nil:
+			txs = append(txs, d.Raw)
+		case errors.Is(err, chain.ErrOverQuota):
+			size -= protoSize(len(d.Raw))
+			return SkipLane
+		default:
+			size -= protoSize(len(d.Raw))
+			if !retryable(err) {
+				evict = append(evict, d.ID)
+			}
+		}
+		if len(txs)%64 == 0 && time.Now().After(deadline) {
+			return Stop
+		}
+		return Continue
+	})
+	a.candidates.add(keyOf(header, txs), x.End())
+	a.pool.Remove(evict...)
+	return &abci.ResponsePrepareProposal{Txs: txs}, nil
+}
+
+// protoSize is what a transaction of n bytes takes in a block: the engine's
+// accounting of one tag byte and the length's varint besides the bytes.
+func protoSize(n int) int64 {
+	size := int64(n) + 2
+	for n >= 0x80 {
+		size++
+		n >>= 7
+	}
+	return size
+}

@@ -1,0 +1,45 @@
+package consensus
+
+import (
+	"context"
+
+	abci "github.com/cometbft/cometbft/abci/types"
+
+	"github.com/chancery/chancery/chain/tx"
+)
+
+// ProcessProposal accepts a block of which every transaction passes the door at
+// its place, SPEC B1. The answer depends on the block and the previous state
+// alone, so honest validators never disagree.
+func (a *application) ProcessProposal(_ context.Context, req *abci.RequestProcessProposal) (*abci.ResponseProcessProposal, error) {
+	header := headerOf(req.Height, req.Time)
+	key := keyOf(header, req.Txs)
+	if _, ok := a.candidates.lookup(key); ok {
+		return &abci.ResponseProcessProposal{Status: abci.ResponseProcessProposal_ACCEPT}, nil
+	}
+	block, err := a.execute(header, req.Txs)
+	if err != nil {
+		a.log.Warn("rejecting a proposal", "height", req.Height, "proposer", req.ProposerAddress, "reason", err)
+		return &abci.ResponseProcessProposal{Status: abci.ResponseProcessProposal_REJECT}, nil
+	}
+	a.candidates.add(key, block)
+	return &abci.ResponseProcessProposal{Status: abci.ResponseProcessProposal_ACCEPT}, nil
+}
+
+// preverify verifies in one batch the signatures that this node has not seen. It
+// decides nothing: a signature that is bad in the batch is verified alone again.
+func (a *application) preverify(txs [][]byte) {
+	var unknown []*tx.Decoded
+	for _, raw := range txs {
+		d, err := a.app.Decode(raw)
+		if err != nil {
+			return
+		}
+		if !a.pool.Has(d.ID) {
+			unknown = append(unknown, d)
+		}
+	}
+	if len(unknown) > 1 {
+		a.app.Preverify(unknown)
+	}
+}

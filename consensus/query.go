@@ -1,0 +1,37 @@
+package consensus
+
+import (
+	"context"
+	"strings"
+
+	abci "github.com/cometbft/cometbft/abci/types"
+
+	"github.com/chancery/chancery/chain"
+)
+
+const (
+	filterID   = "/p2p/filter/id/"
+	filterAddr = "/p2p/filter/addr/"
+)
+
+// codeNotMember refuses a peer.
+const codeNotMember = 1
+
+// Query answers the engine's question whether a peer may connect: its node id must
+// be bound to an active organisation in the latest state. Addresses are not
+// judged, ids are authenticated by the connection. Clients' queries have their own
+// service.
+func (a *application) Query(_ context.Context, req *abci.RequestQuery) (*abci.ResponseQuery, error) {
+	if id, ok := strings.CutPrefix(req.Path, filterID); ok {
+		if a.membership.NodeAllowed(a.app.Latest(), id) {
+			return &abci.ResponseQuery{}, nil
+		}
+		a.log.Warn("refusing a peer that no active organisation has bound", "node", id)
+		return &abci.ResponseQuery{Code: codeNotMember, Codespace: "consensus", Log: "the node id is not bound to an active organisation"}, nil
+	}
+	if strings.HasPrefix(req.Path, filterAddr) {
+		return &abci.ResponseQuery{}, nil
+	}
+	code, codespace, log := codeOf(chain.ErrInternal.With("no ABCI query %q; use the node's gRPC services", req.Path))
+	return &abci.ResponseQuery{Code: code, Codespace: codespace, Log: log}, nil
+}

@@ -1,0 +1,191 @@
+// Package records keeps what a node tells its readers about committed blocks:
+// results and events. It is not part of consensus state; every node derives the
+// same records from the same blocks.
+//
+// Keys: 'b' || height -> chancery.chain.v1.BlockRecord
+//
+//	't' || tx id  -> height || index
+//	'h'           -> the latest height
+//
+// where heights are eight and indexes four bytes, big endian. The three are
+// written in one synced batch, before the state of the block is committed, so that
+// a committed state always has its records.
+package records
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+
+	dbm "github.com/cosmos/cosmos-db"
+
+	"github.com/chancery/chancery/chain/tx"
+	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
+)
+
+// ErrNoBlock says that there is no record of a block: it is in the future, or was
+// pruned.
+var ErrNoBlock = errors.New("no record of this block")
+
+var headKey = []byte{'h'}
+
+// Log is the records of a node. It is safe for concurrent use; Append is called
+// by one goroutine.
+type Log struct {
+	db   dbm.DB
+	sync bool
+
+	mu      sync.Mutex // guards head and changed
+	head    int64
+	changed chan struct{} // closed and replaced at each Publish
+}
+
+// Open opens the log in db, which it then owns. noSync leaves out the fsync at each
+// Append, for tests and measurements.
+func Open(db dbm.DB, noSync bool) (*Log, error) {
+	l := &Log{db: db, sync: !noSync, changed: make(chan struct{})}
+	raw, err := db.Get(headKey)
+	if err != nil {
+		return nil, fmt.Errorf("open the records: %w", err)
+	}
+	if raw != nil {
+		if len(raw) != 8 {
+			return nil, fmt.Errorf("open the records: head of %d bytes", len(raw))
+		}
+		l.head = int64(binary.BigEndian.Uint64(raw))
+	}
+	return l, nil
+}
+
+// Append writes the record of a block. Writing the same block again replaces it.
+// Readers see it after Publish.
+func (l *Log) Append(r *chainv1.BlockRecord) error {
+	raw, err := r.MarshalVT()
+	if err != nil {
+		return fmt.Errorf("record of block %d: %w", r.Height, err)
+	}
+	b := l.db.NewBatch()
+	defer func() { _ = b.Close() }()
+	if err := b.Set(blockKey(r.Height), raw); err != nil {
+		return fmt.Errorf("record of block %d: %w", r.Height, err)
+	}
+	for i, t := range r.Txs {
+		if err := b.Set(txKey(t.TxId), binary.BigEndian.AppendUint32(blockKey(r.Height)[1:], uint32(i))); err != nil {
+			return fmt.Errorf("record of block %d: %w", r.Height, err)
+		}
+	}
+	if err := b.Set(headKey, blockKey(r.Height)[1:]); err != nil {
+		return fmt.Errorf("record of block %d: %w", r.Height, err)
+	}
+	write := b.Write
+	if l.sync {
+		write = b.WriteSync
+	}
+	if err := write(); err != nil {
+		return fmt.Errorf("record of block %d: %w", r.Height, err)
+	}
+	return nil
+}
+
+// Publish shows readers all records up to height: the state of that block is
+// committed.
+func (l *Log) Publish(height int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.head = height
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// Head is the latest published block, 0 before the first.
+func (l *Log) Head() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.head
+}
+
+// Wait returns when Head is at least height, or with the context's error.
+func (l *Log) Wait(ctx context.Context, height int64) error {
+	for {
+		l.mu.Lock()
+		head, changed := l.head, l.changed
+		l.mu.Unlock()
+		if head >= height {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Oldest is the oldest block with a record, 0 when there is none.
+func (l *Log) Oldest() (int64, error) {
+	it, err := l.db.Iterator([]byte{'b'}, []byte{'c'})
+	if err != nil {
+		return 0, fmt.Errorf("read the records: %w", err)
+	}
+	defer func() { _ = it.Close() }()
+	if !it.Valid() {
+		return 0, it.Error()
+	}
+	return int64(binary.BigEndian.Uint64(it.Key()[1:])), nil
+}
+
+// Block is the record of a published block, or ErrNoBlock.
+func (l *Log) Block(height int64) (*chainv1.BlockRecord, error) {
+	if height > l.Head() {
+		return nil, fmt.Errorf("%w: %d is in the future", ErrNoBlock, height)
+	}
+	raw, err := l.db.Get(blockKey(height))
+	if err != nil {
+		return nil, fmt.Errorf("read the record of block %d: %w", height, err)
+	}
+	if raw == nil {
+		return nil, fmt.Errorf("%w: %d", ErrNoBlock, height)
+	}
+	r := new(chainv1.BlockRecord)
+	if err := r.UnmarshalVT(raw); err != nil {
+		return nil, fmt.Errorf("the record of block %d is corrupt: %w", height, err)
+	}
+	return r, nil
+}
+
+// Tx is the result of a transaction in a published block, and whether there is one.
+func (l *Log) Tx(id tx.ID) (*chainv1.TxResult, bool, error) {
+	raw, err := l.db.Get(txKey(id[:]))
+	if err != nil {
+		return nil, false, fmt.Errorf("read the result of %s: %w", id, err)
+	}
+	if raw == nil {
+		return nil, false, nil
+	}
+	if len(raw) != 12 {
+		return nil, false, fmt.Errorf("the place of %s is corrupt", id)
+	}
+	height, index := int64(binary.BigEndian.Uint64(raw)), binary.BigEndian.Uint32(raw[8:])
+	if height > l.Head() {
+		return nil, false, nil
+	}
+	b, err := l.Block(height)
+	if err != nil {
+		return nil, false, err
+	}
+	if int(index) >= len(b.Txs) {
+		return nil, false, fmt.Errorf("block %d has no transaction %d, where %s should be", height, index, id)
+	}
+	return b.Txs[index], true, nil
+}
+
+// Close releases the database.
+func (l *Log) Close() error { return l.db.Close() }
+
+func blockKey(height int64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{'b'}, uint64(height))
+}
+
+func txKey(id []byte) []byte { return append([]byte{'t'}, id...) }
