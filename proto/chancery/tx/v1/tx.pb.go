@@ -10,6 +10,9 @@ package txv1
 
 import (
 	v1 "github.com/chancery/chancery/proto/chancery/chain/v1"
+	v12 "github.com/chancery/chancery/proto/chancery/consent/v1"
+	v11 "github.com/chancery/chancery/proto/chancery/identity/v1"
+	v13 "github.com/chancery/chancery/proto/chancery/provenance/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -226,6 +229,48 @@ type Message struct {
 	// Types that are valid to be assigned to Sum:
 	//
 	//	*Message_SetParams
+	//	*Message_RegisterOrganisation
+	//	*Message_RegisterIdentity
+	//	*Message_AddKey
+	//	*Message_RotateKey
+	//	*Message_RevokeKey
+	//	*Message_SetRecovery
+	//	*Message_RequestRecovery
+	//	*Message_CancelRecovery
+	//	*Message_SetAdministrators
+	//	*Message_SetServices
+	//	*Message_Suspend
+	//	*Message_Reinstate
+	//	*Message_Deactivate
+	//	*Message_AssignRole
+	//	*Message_RevokeRole
+	//	*Message_CreateGroup
+	//	*Message_ChangeGroupMembers
+	//	*Message_DeleteGroup
+	//	*Message_BindValidator
+	//	*Message_BindNode
+	//	*Message_UnbindNode
+	//	*Message_ConsentRequest
+	//	*Message_ConsentGive
+	//	*Message_ConsentRefuse
+	//	*Message_ConsentNarrow
+	//	*Message_ConsentWithdraw
+	//	*Message_ConsentExpire
+	//	*Message_ConsentSupersede
+	//	*Message_ConsentRectify
+	//	*Message_ConsentDelegate
+	//	*Message_ConsentRevokeDelegation
+	//	*Message_ConsentRestrict
+	//	*Message_ConsentLiftRestriction
+	//	*Message_RegisterEntity
+	//	*Message_RegisterActivity
+	//	*Message_RegisterAgent
+	//	*Message_ReviseEntity
+	//	*Message_EndActivity
+	//	*Message_InvalidateEntity
+	//	*Message_Relate
+	//	*Message_Record
+	//	*Message_AnchorBatch
 	Sum           isMessage_Sum `protobuf_oneof:"sum"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -277,6 +322,384 @@ func (x *Message) GetSetParams() *v1.SetParams {
 	return nil
 }
 
+func (x *Message) GetRegisterOrganisation() *v11.RegisterOrganisation {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_RegisterOrganisation); ok {
+			return x.RegisterOrganisation
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetRegisterIdentity() *v11.RegisterIdentity {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_RegisterIdentity); ok {
+			return x.RegisterIdentity
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetAddKey() *v11.AddKey {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_AddKey); ok {
+			return x.AddKey
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetRotateKey() *v11.RotateKey {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_RotateKey); ok {
+			return x.RotateKey
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetRevokeKey() *v11.RevokeKey {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_RevokeKey); ok {
+			return x.RevokeKey
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetSetRecovery() *v11.SetRecovery {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_SetRecovery); ok {
+			return x.SetRecovery
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetRequestRecovery() *v11.RequestRecovery {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_RequestRecovery); ok {
+			return x.RequestRecovery
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetCancelRecovery() *v11.CancelRecovery {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_CancelRecovery); ok {
+			return x.CancelRecovery
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetSetAdministrators() *v11.SetAdministrators {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_SetAdministrators); ok {
+			return x.SetAdministrators
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetSetServices() *v11.SetServices {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_SetServices); ok {
+			return x.SetServices
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetSuspend() *v11.Suspend {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_Suspend); ok {
+			return x.Suspend
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetReinstate() *v11.Reinstate {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_Reinstate); ok {
+			return x.Reinstate
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetDeactivate() *v11.Deactivate {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_Deactivate); ok {
+			return x.Deactivate
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetAssignRole() *v11.AssignRole {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_AssignRole); ok {
+			return x.AssignRole
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetRevokeRole() *v11.RevokeRole {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_RevokeRole); ok {
+			return x.RevokeRole
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetCreateGroup() *v11.CreateGroup {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_CreateGroup); ok {
+			return x.CreateGroup
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetChangeGroupMembers() *v11.ChangeGroupMembers {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_ChangeGroupMembers); ok {
+			return x.ChangeGroupMembers
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetDeleteGroup() *v11.DeleteGroup {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_DeleteGroup); ok {
+			return x.DeleteGroup
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetBindValidator() *v11.BindValidator {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_BindValidator); ok {
+			return x.BindValidator
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetBindNode() *v11.BindNode {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_BindNode); ok {
+			return x.BindNode
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetUnbindNode() *v11.UnbindNode {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_UnbindNode); ok {
+			return x.UnbindNode
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetConsentRequest() *v12.Request {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_ConsentRequest); ok {
+			return x.ConsentRequest
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetConsentGive() *v12.Give {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_ConsentGive); ok {
+			return x.ConsentGive
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetConsentRefuse() *v12.Refuse {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_ConsentRefuse); ok {
+			return x.ConsentRefuse
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetConsentNarrow() *v12.Narrow {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_ConsentNarrow); ok {
+			return x.ConsentNarrow
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetConsentWithdraw() *v12.Withdraw {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_ConsentWithdraw); ok {
+			return x.ConsentWithdraw
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetConsentExpire() *v12.Expire {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_ConsentExpire); ok {
+			return x.ConsentExpire
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetConsentSupersede() *v12.Supersede {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_ConsentSupersede); ok {
+			return x.ConsentSupersede
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetConsentRectify() *v12.Rectify {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_ConsentRectify); ok {
+			return x.ConsentRectify
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetConsentDelegate() *v12.Delegate {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_ConsentDelegate); ok {
+			return x.ConsentDelegate
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetConsentRevokeDelegation() *v12.RevokeDelegation {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_ConsentRevokeDelegation); ok {
+			return x.ConsentRevokeDelegation
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetConsentRestrict() *v12.Restrict {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_ConsentRestrict); ok {
+			return x.ConsentRestrict
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetConsentLiftRestriction() *v12.LiftRestriction {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_ConsentLiftRestriction); ok {
+			return x.ConsentLiftRestriction
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetRegisterEntity() *v13.RegisterEntity {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_RegisterEntity); ok {
+			return x.RegisterEntity
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetRegisterActivity() *v13.RegisterActivity {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_RegisterActivity); ok {
+			return x.RegisterActivity
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetRegisterAgent() *v13.RegisterAgent {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_RegisterAgent); ok {
+			return x.RegisterAgent
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetReviseEntity() *v13.ReviseEntity {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_ReviseEntity); ok {
+			return x.ReviseEntity
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetEndActivity() *v13.EndActivity {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_EndActivity); ok {
+			return x.EndActivity
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetInvalidateEntity() *v13.InvalidateEntity {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_InvalidateEntity); ok {
+			return x.InvalidateEntity
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetRelate() *v13.Relate {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_Relate); ok {
+			return x.Relate
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetRecord() *v13.Record {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_Record); ok {
+			return x.Record
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetAnchorBatch() *v13.AnchorBatch {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_AnchorBatch); ok {
+			return x.AnchorBatch
+		}
+	}
+	return nil
+}
+
 type isMessage_Sum interface {
 	isMessage_Sum()
 }
@@ -286,13 +709,268 @@ type Message_SetParams struct {
 	SetParams *v1.SetParams `protobuf:"bytes,10,opt,name=set_params,json=setParams,proto3,oneof"`
 }
 
+type Message_RegisterOrganisation struct {
+	// identity: 100-199
+	RegisterOrganisation *v11.RegisterOrganisation `protobuf:"bytes,100,opt,name=register_organisation,json=registerOrganisation,proto3,oneof"`
+}
+
+type Message_RegisterIdentity struct {
+	RegisterIdentity *v11.RegisterIdentity `protobuf:"bytes,101,opt,name=register_identity,json=registerIdentity,proto3,oneof"`
+}
+
+type Message_AddKey struct {
+	AddKey *v11.AddKey `protobuf:"bytes,102,opt,name=add_key,json=addKey,proto3,oneof"`
+}
+
+type Message_RotateKey struct {
+	RotateKey *v11.RotateKey `protobuf:"bytes,103,opt,name=rotate_key,json=rotateKey,proto3,oneof"`
+}
+
+type Message_RevokeKey struct {
+	RevokeKey *v11.RevokeKey `protobuf:"bytes,104,opt,name=revoke_key,json=revokeKey,proto3,oneof"`
+}
+
+type Message_SetRecovery struct {
+	SetRecovery *v11.SetRecovery `protobuf:"bytes,105,opt,name=set_recovery,json=setRecovery,proto3,oneof"`
+}
+
+type Message_RequestRecovery struct {
+	RequestRecovery *v11.RequestRecovery `protobuf:"bytes,106,opt,name=request_recovery,json=requestRecovery,proto3,oneof"`
+}
+
+type Message_CancelRecovery struct {
+	CancelRecovery *v11.CancelRecovery `protobuf:"bytes,107,opt,name=cancel_recovery,json=cancelRecovery,proto3,oneof"`
+}
+
+type Message_SetAdministrators struct {
+	SetAdministrators *v11.SetAdministrators `protobuf:"bytes,108,opt,name=set_administrators,json=setAdministrators,proto3,oneof"`
+}
+
+type Message_SetServices struct {
+	SetServices *v11.SetServices `protobuf:"bytes,109,opt,name=set_services,json=setServices,proto3,oneof"`
+}
+
+type Message_Suspend struct {
+	Suspend *v11.Suspend `protobuf:"bytes,110,opt,name=suspend,proto3,oneof"`
+}
+
+type Message_Reinstate struct {
+	Reinstate *v11.Reinstate `protobuf:"bytes,111,opt,name=reinstate,proto3,oneof"`
+}
+
+type Message_Deactivate struct {
+	Deactivate *v11.Deactivate `protobuf:"bytes,112,opt,name=deactivate,proto3,oneof"`
+}
+
+type Message_AssignRole struct {
+	AssignRole *v11.AssignRole `protobuf:"bytes,113,opt,name=assign_role,json=assignRole,proto3,oneof"`
+}
+
+type Message_RevokeRole struct {
+	RevokeRole *v11.RevokeRole `protobuf:"bytes,114,opt,name=revoke_role,json=revokeRole,proto3,oneof"`
+}
+
+type Message_CreateGroup struct {
+	CreateGroup *v11.CreateGroup `protobuf:"bytes,115,opt,name=create_group,json=createGroup,proto3,oneof"`
+}
+
+type Message_ChangeGroupMembers struct {
+	ChangeGroupMembers *v11.ChangeGroupMembers `protobuf:"bytes,116,opt,name=change_group_members,json=changeGroupMembers,proto3,oneof"`
+}
+
+type Message_DeleteGroup struct {
+	DeleteGroup *v11.DeleteGroup `protobuf:"bytes,117,opt,name=delete_group,json=deleteGroup,proto3,oneof"`
+}
+
+type Message_BindValidator struct {
+	BindValidator *v11.BindValidator `protobuf:"bytes,118,opt,name=bind_validator,json=bindValidator,proto3,oneof"`
+}
+
+type Message_BindNode struct {
+	BindNode *v11.BindNode `protobuf:"bytes,119,opt,name=bind_node,json=bindNode,proto3,oneof"`
+}
+
+type Message_UnbindNode struct {
+	UnbindNode *v11.UnbindNode `protobuf:"bytes,120,opt,name=unbind_node,json=unbindNode,proto3,oneof"`
+}
+
+type Message_ConsentRequest struct {
+	// consent: 300-399
+	ConsentRequest *v12.Request `protobuf:"bytes,300,opt,name=consent_request,json=consentRequest,proto3,oneof"`
+}
+
+type Message_ConsentGive struct {
+	ConsentGive *v12.Give `protobuf:"bytes,301,opt,name=consent_give,json=consentGive,proto3,oneof"`
+}
+
+type Message_ConsentRefuse struct {
+	ConsentRefuse *v12.Refuse `protobuf:"bytes,302,opt,name=consent_refuse,json=consentRefuse,proto3,oneof"`
+}
+
+type Message_ConsentNarrow struct {
+	ConsentNarrow *v12.Narrow `protobuf:"bytes,303,opt,name=consent_narrow,json=consentNarrow,proto3,oneof"`
+}
+
+type Message_ConsentWithdraw struct {
+	ConsentWithdraw *v12.Withdraw `protobuf:"bytes,304,opt,name=consent_withdraw,json=consentWithdraw,proto3,oneof"`
+}
+
+type Message_ConsentExpire struct {
+	ConsentExpire *v12.Expire `protobuf:"bytes,305,opt,name=consent_expire,json=consentExpire,proto3,oneof"`
+}
+
+type Message_ConsentSupersede struct {
+	ConsentSupersede *v12.Supersede `protobuf:"bytes,306,opt,name=consent_supersede,json=consentSupersede,proto3,oneof"`
+}
+
+type Message_ConsentRectify struct {
+	ConsentRectify *v12.Rectify `protobuf:"bytes,307,opt,name=consent_rectify,json=consentRectify,proto3,oneof"`
+}
+
+type Message_ConsentDelegate struct {
+	ConsentDelegate *v12.Delegate `protobuf:"bytes,308,opt,name=consent_delegate,json=consentDelegate,proto3,oneof"`
+}
+
+type Message_ConsentRevokeDelegation struct {
+	ConsentRevokeDelegation *v12.RevokeDelegation `protobuf:"bytes,309,opt,name=consent_revoke_delegation,json=consentRevokeDelegation,proto3,oneof"`
+}
+
+type Message_ConsentRestrict struct {
+	ConsentRestrict *v12.Restrict `protobuf:"bytes,310,opt,name=consent_restrict,json=consentRestrict,proto3,oneof"`
+}
+
+type Message_ConsentLiftRestriction struct {
+	ConsentLiftRestriction *v12.LiftRestriction `protobuf:"bytes,311,opt,name=consent_lift_restriction,json=consentLiftRestriction,proto3,oneof"`
+}
+
+type Message_RegisterEntity struct {
+	// provenance: 400-499
+	RegisterEntity *v13.RegisterEntity `protobuf:"bytes,400,opt,name=register_entity,json=registerEntity,proto3,oneof"`
+}
+
+type Message_RegisterActivity struct {
+	RegisterActivity *v13.RegisterActivity `protobuf:"bytes,401,opt,name=register_activity,json=registerActivity,proto3,oneof"`
+}
+
+type Message_RegisterAgent struct {
+	RegisterAgent *v13.RegisterAgent `protobuf:"bytes,402,opt,name=register_agent,json=registerAgent,proto3,oneof"`
+}
+
+type Message_ReviseEntity struct {
+	ReviseEntity *v13.ReviseEntity `protobuf:"bytes,403,opt,name=revise_entity,json=reviseEntity,proto3,oneof"`
+}
+
+type Message_EndActivity struct {
+	EndActivity *v13.EndActivity `protobuf:"bytes,404,opt,name=end_activity,json=endActivity,proto3,oneof"`
+}
+
+type Message_InvalidateEntity struct {
+	InvalidateEntity *v13.InvalidateEntity `protobuf:"bytes,405,opt,name=invalidate_entity,json=invalidateEntity,proto3,oneof"`
+}
+
+type Message_Relate struct {
+	Relate *v13.Relate `protobuf:"bytes,406,opt,name=relate,proto3,oneof"`
+}
+
+type Message_Record struct {
+	Record *v13.Record `protobuf:"bytes,407,opt,name=record,proto3,oneof"`
+}
+
+type Message_AnchorBatch struct {
+	AnchorBatch *v13.AnchorBatch `protobuf:"bytes,408,opt,name=anchor_batch,json=anchorBatch,proto3,oneof"`
+}
+
 func (*Message_SetParams) isMessage_Sum() {}
+
+func (*Message_RegisterOrganisation) isMessage_Sum() {}
+
+func (*Message_RegisterIdentity) isMessage_Sum() {}
+
+func (*Message_AddKey) isMessage_Sum() {}
+
+func (*Message_RotateKey) isMessage_Sum() {}
+
+func (*Message_RevokeKey) isMessage_Sum() {}
+
+func (*Message_SetRecovery) isMessage_Sum() {}
+
+func (*Message_RequestRecovery) isMessage_Sum() {}
+
+func (*Message_CancelRecovery) isMessage_Sum() {}
+
+func (*Message_SetAdministrators) isMessage_Sum() {}
+
+func (*Message_SetServices) isMessage_Sum() {}
+
+func (*Message_Suspend) isMessage_Sum() {}
+
+func (*Message_Reinstate) isMessage_Sum() {}
+
+func (*Message_Deactivate) isMessage_Sum() {}
+
+func (*Message_AssignRole) isMessage_Sum() {}
+
+func (*Message_RevokeRole) isMessage_Sum() {}
+
+func (*Message_CreateGroup) isMessage_Sum() {}
+
+func (*Message_ChangeGroupMembers) isMessage_Sum() {}
+
+func (*Message_DeleteGroup) isMessage_Sum() {}
+
+func (*Message_BindValidator) isMessage_Sum() {}
+
+func (*Message_BindNode) isMessage_Sum() {}
+
+func (*Message_UnbindNode) isMessage_Sum() {}
+
+func (*Message_ConsentRequest) isMessage_Sum() {}
+
+func (*Message_ConsentGive) isMessage_Sum() {}
+
+func (*Message_ConsentRefuse) isMessage_Sum() {}
+
+func (*Message_ConsentNarrow) isMessage_Sum() {}
+
+func (*Message_ConsentWithdraw) isMessage_Sum() {}
+
+func (*Message_ConsentExpire) isMessage_Sum() {}
+
+func (*Message_ConsentSupersede) isMessage_Sum() {}
+
+func (*Message_ConsentRectify) isMessage_Sum() {}
+
+func (*Message_ConsentDelegate) isMessage_Sum() {}
+
+func (*Message_ConsentRevokeDelegation) isMessage_Sum() {}
+
+func (*Message_ConsentRestrict) isMessage_Sum() {}
+
+func (*Message_ConsentLiftRestriction) isMessage_Sum() {}
+
+func (*Message_RegisterEntity) isMessage_Sum() {}
+
+func (*Message_RegisterActivity) isMessage_Sum() {}
+
+func (*Message_RegisterAgent) isMessage_Sum() {}
+
+func (*Message_ReviseEntity) isMessage_Sum() {}
+
+func (*Message_EndActivity) isMessage_Sum() {}
+
+func (*Message_InvalidateEntity) isMessage_Sum() {}
+
+func (*Message_Relate) isMessage_Sum() {}
+
+func (*Message_Record) isMessage_Sum() {}
+
+func (*Message_AnchorBatch) isMessage_Sum() {}
 
 var File_chancery_tx_v1_tx_proto protoreflect.FileDescriptor
 
 const file_chancery_tx_v1_tx_proto_rawDesc = "" +
 	"\n" +
-	"\x17chancery/tx/v1/tx.proto\x12\x0echancery.tx.v1\x1a\x1achancery/chain/v1/tx.proto\"S\n" +
+	"\x17chancery/tx/v1/tx.proto\x12\x0echancery.tx.v1\x1a\x1achancery/chain/v1/tx.proto\x1a\x1cchancery/consent/v1/tx.proto\x1a\x1dchancery/identity/v1/tx.proto\x1a\x1fchancery/provenance/v1/tx.proto\"S\n" +
 	"\x02Tx\x12\x12\n" +
 	"\x04body\x18\x01 \x01(\fR\x04body\x129\n" +
 	"\n" +
@@ -307,11 +985,60 @@ const file_chancery_tx_v1_tx_proto_rawDesc = "" +
 	"\vvalid_until\x18\x03 \x01(\x03R\n" +
 	"validUntil\x12\x12\n" +
 	"\x04salt\x18\x04 \x01(\fR\x04salt\x123\n" +
-	"\bmessages\x18\x05 \x03(\v2\x17.chancery.tx.v1.MessageR\bmessages\"O\n" +
+	"\bmessages\x18\x05 \x03(\v2\x17.chancery.tx.v1.MessageR\bmessages\"\xbc\x19\n" +
 	"\aMessage\x12=\n" +
 	"\n" +
 	"set_params\x18\n" +
-	" \x01(\v2\x1c.chancery.chain.v1.SetParamsH\x00R\tsetParamsB\x05\n" +
+	" \x01(\v2\x1c.chancery.chain.v1.SetParamsH\x00R\tsetParams\x12a\n" +
+	"\x15register_organisation\x18d \x01(\v2*.chancery.identity.v1.RegisterOrganisationH\x00R\x14registerOrganisation\x12U\n" +
+	"\x11register_identity\x18e \x01(\v2&.chancery.identity.v1.RegisterIdentityH\x00R\x10registerIdentity\x127\n" +
+	"\aadd_key\x18f \x01(\v2\x1c.chancery.identity.v1.AddKeyH\x00R\x06addKey\x12@\n" +
+	"\n" +
+	"rotate_key\x18g \x01(\v2\x1f.chancery.identity.v1.RotateKeyH\x00R\trotateKey\x12@\n" +
+	"\n" +
+	"revoke_key\x18h \x01(\v2\x1f.chancery.identity.v1.RevokeKeyH\x00R\trevokeKey\x12F\n" +
+	"\fset_recovery\x18i \x01(\v2!.chancery.identity.v1.SetRecoveryH\x00R\vsetRecovery\x12R\n" +
+	"\x10request_recovery\x18j \x01(\v2%.chancery.identity.v1.RequestRecoveryH\x00R\x0frequestRecovery\x12O\n" +
+	"\x0fcancel_recovery\x18k \x01(\v2$.chancery.identity.v1.CancelRecoveryH\x00R\x0ecancelRecovery\x12X\n" +
+	"\x12set_administrators\x18l \x01(\v2'.chancery.identity.v1.SetAdministratorsH\x00R\x11setAdministrators\x12F\n" +
+	"\fset_services\x18m \x01(\v2!.chancery.identity.v1.SetServicesH\x00R\vsetServices\x129\n" +
+	"\asuspend\x18n \x01(\v2\x1d.chancery.identity.v1.SuspendH\x00R\asuspend\x12?\n" +
+	"\treinstate\x18o \x01(\v2\x1f.chancery.identity.v1.ReinstateH\x00R\treinstate\x12B\n" +
+	"\n" +
+	"deactivate\x18p \x01(\v2 .chancery.identity.v1.DeactivateH\x00R\n" +
+	"deactivate\x12C\n" +
+	"\vassign_role\x18q \x01(\v2 .chancery.identity.v1.AssignRoleH\x00R\n" +
+	"assignRole\x12C\n" +
+	"\vrevoke_role\x18r \x01(\v2 .chancery.identity.v1.RevokeRoleH\x00R\n" +
+	"revokeRole\x12F\n" +
+	"\fcreate_group\x18s \x01(\v2!.chancery.identity.v1.CreateGroupH\x00R\vcreateGroup\x12\\\n" +
+	"\x14change_group_members\x18t \x01(\v2(.chancery.identity.v1.ChangeGroupMembersH\x00R\x12changeGroupMembers\x12F\n" +
+	"\fdelete_group\x18u \x01(\v2!.chancery.identity.v1.DeleteGroupH\x00R\vdeleteGroup\x12L\n" +
+	"\x0ebind_validator\x18v \x01(\v2#.chancery.identity.v1.BindValidatorH\x00R\rbindValidator\x12=\n" +
+	"\tbind_node\x18w \x01(\v2\x1e.chancery.identity.v1.BindNodeH\x00R\bbindNode\x12C\n" +
+	"\vunbind_node\x18x \x01(\v2 .chancery.identity.v1.UnbindNodeH\x00R\n" +
+	"unbindNode\x12H\n" +
+	"\x0fconsent_request\x18\xac\x02 \x01(\v2\x1c.chancery.consent.v1.RequestH\x00R\x0econsentRequest\x12?\n" +
+	"\fconsent_give\x18\xad\x02 \x01(\v2\x19.chancery.consent.v1.GiveH\x00R\vconsentGive\x12E\n" +
+	"\x0econsent_refuse\x18\xae\x02 \x01(\v2\x1b.chancery.consent.v1.RefuseH\x00R\rconsentRefuse\x12E\n" +
+	"\x0econsent_narrow\x18\xaf\x02 \x01(\v2\x1b.chancery.consent.v1.NarrowH\x00R\rconsentNarrow\x12K\n" +
+	"\x10consent_withdraw\x18\xb0\x02 \x01(\v2\x1d.chancery.consent.v1.WithdrawH\x00R\x0fconsentWithdraw\x12E\n" +
+	"\x0econsent_expire\x18\xb1\x02 \x01(\v2\x1b.chancery.consent.v1.ExpireH\x00R\rconsentExpire\x12N\n" +
+	"\x11consent_supersede\x18\xb2\x02 \x01(\v2\x1e.chancery.consent.v1.SupersedeH\x00R\x10consentSupersede\x12H\n" +
+	"\x0fconsent_rectify\x18\xb3\x02 \x01(\v2\x1c.chancery.consent.v1.RectifyH\x00R\x0econsentRectify\x12K\n" +
+	"\x10consent_delegate\x18\xb4\x02 \x01(\v2\x1d.chancery.consent.v1.DelegateH\x00R\x0fconsentDelegate\x12d\n" +
+	"\x19consent_revoke_delegation\x18\xb5\x02 \x01(\v2%.chancery.consent.v1.RevokeDelegationH\x00R\x17consentRevokeDelegation\x12K\n" +
+	"\x10consent_restrict\x18\xb6\x02 \x01(\v2\x1d.chancery.consent.v1.RestrictH\x00R\x0fconsentRestrict\x12a\n" +
+	"\x18consent_lift_restriction\x18\xb7\x02 \x01(\v2$.chancery.consent.v1.LiftRestrictionH\x00R\x16consentLiftRestriction\x12R\n" +
+	"\x0fregister_entity\x18\x90\x03 \x01(\v2&.chancery.provenance.v1.RegisterEntityH\x00R\x0eregisterEntity\x12X\n" +
+	"\x11register_activity\x18\x91\x03 \x01(\v2(.chancery.provenance.v1.RegisterActivityH\x00R\x10registerActivity\x12O\n" +
+	"\x0eregister_agent\x18\x92\x03 \x01(\v2%.chancery.provenance.v1.RegisterAgentH\x00R\rregisterAgent\x12L\n" +
+	"\rrevise_entity\x18\x93\x03 \x01(\v2$.chancery.provenance.v1.ReviseEntityH\x00R\freviseEntity\x12I\n" +
+	"\fend_activity\x18\x94\x03 \x01(\v2#.chancery.provenance.v1.EndActivityH\x00R\vendActivity\x12X\n" +
+	"\x11invalidate_entity\x18\x95\x03 \x01(\v2(.chancery.provenance.v1.InvalidateEntityH\x00R\x10invalidateEntity\x129\n" +
+	"\x06relate\x18\x96\x03 \x01(\v2\x1e.chancery.provenance.v1.RelateH\x00R\x06relate\x129\n" +
+	"\x06record\x18\x97\x03 \x01(\v2\x1e.chancery.provenance.v1.RecordH\x00R\x06record\x12I\n" +
+	"\fanchor_batch\x18\x98\x03 \x01(\v2#.chancery.provenance.v1.AnchorBatchH\x00R\vanchorBatchB\x05\n" +
 	"\x03sumB8Z6github.com/chancery/chancery/proto/chancery/tx/v1;txv1b\x06proto3"
 
 var (
@@ -328,21 +1055,105 @@ func file_chancery_tx_v1_tx_proto_rawDescGZIP() []byte {
 
 var file_chancery_tx_v1_tx_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_chancery_tx_v1_tx_proto_goTypes = []any{
-	(*Tx)(nil),           // 0: chancery.tx.v1.Tx
-	(*Signature)(nil),    // 1: chancery.tx.v1.Signature
-	(*Body)(nil),         // 2: chancery.tx.v1.Body
-	(*Message)(nil),      // 3: chancery.tx.v1.Message
-	(*v1.SetParams)(nil), // 4: chancery.chain.v1.SetParams
+	(*Tx)(nil),                       // 0: chancery.tx.v1.Tx
+	(*Signature)(nil),                // 1: chancery.tx.v1.Signature
+	(*Body)(nil),                     // 2: chancery.tx.v1.Body
+	(*Message)(nil),                  // 3: chancery.tx.v1.Message
+	(*v1.SetParams)(nil),             // 4: chancery.chain.v1.SetParams
+	(*v11.RegisterOrganisation)(nil), // 5: chancery.identity.v1.RegisterOrganisation
+	(*v11.RegisterIdentity)(nil),     // 6: chancery.identity.v1.RegisterIdentity
+	(*v11.AddKey)(nil),               // 7: chancery.identity.v1.AddKey
+	(*v11.RotateKey)(nil),            // 8: chancery.identity.v1.RotateKey
+	(*v11.RevokeKey)(nil),            // 9: chancery.identity.v1.RevokeKey
+	(*v11.SetRecovery)(nil),          // 10: chancery.identity.v1.SetRecovery
+	(*v11.RequestRecovery)(nil),      // 11: chancery.identity.v1.RequestRecovery
+	(*v11.CancelRecovery)(nil),       // 12: chancery.identity.v1.CancelRecovery
+	(*v11.SetAdministrators)(nil),    // 13: chancery.identity.v1.SetAdministrators
+	(*v11.SetServices)(nil),          // 14: chancery.identity.v1.SetServices
+	(*v11.Suspend)(nil),              // 15: chancery.identity.v1.Suspend
+	(*v11.Reinstate)(nil),            // 16: chancery.identity.v1.Reinstate
+	(*v11.Deactivate)(nil),           // 17: chancery.identity.v1.Deactivate
+	(*v11.AssignRole)(nil),           // 18: chancery.identity.v1.AssignRole
+	(*v11.RevokeRole)(nil),           // 19: chancery.identity.v1.RevokeRole
+	(*v11.CreateGroup)(nil),          // 20: chancery.identity.v1.CreateGroup
+	(*v11.ChangeGroupMembers)(nil),   // 21: chancery.identity.v1.ChangeGroupMembers
+	(*v11.DeleteGroup)(nil),          // 22: chancery.identity.v1.DeleteGroup
+	(*v11.BindValidator)(nil),        // 23: chancery.identity.v1.BindValidator
+	(*v11.BindNode)(nil),             // 24: chancery.identity.v1.BindNode
+	(*v11.UnbindNode)(nil),           // 25: chancery.identity.v1.UnbindNode
+	(*v12.Request)(nil),              // 26: chancery.consent.v1.Request
+	(*v12.Give)(nil),                 // 27: chancery.consent.v1.Give
+	(*v12.Refuse)(nil),               // 28: chancery.consent.v1.Refuse
+	(*v12.Narrow)(nil),               // 29: chancery.consent.v1.Narrow
+	(*v12.Withdraw)(nil),             // 30: chancery.consent.v1.Withdraw
+	(*v12.Expire)(nil),               // 31: chancery.consent.v1.Expire
+	(*v12.Supersede)(nil),            // 32: chancery.consent.v1.Supersede
+	(*v12.Rectify)(nil),              // 33: chancery.consent.v1.Rectify
+	(*v12.Delegate)(nil),             // 34: chancery.consent.v1.Delegate
+	(*v12.RevokeDelegation)(nil),     // 35: chancery.consent.v1.RevokeDelegation
+	(*v12.Restrict)(nil),             // 36: chancery.consent.v1.Restrict
+	(*v12.LiftRestriction)(nil),      // 37: chancery.consent.v1.LiftRestriction
+	(*v13.RegisterEntity)(nil),       // 38: chancery.provenance.v1.RegisterEntity
+	(*v13.RegisterActivity)(nil),     // 39: chancery.provenance.v1.RegisterActivity
+	(*v13.RegisterAgent)(nil),        // 40: chancery.provenance.v1.RegisterAgent
+	(*v13.ReviseEntity)(nil),         // 41: chancery.provenance.v1.ReviseEntity
+	(*v13.EndActivity)(nil),          // 42: chancery.provenance.v1.EndActivity
+	(*v13.InvalidateEntity)(nil),     // 43: chancery.provenance.v1.InvalidateEntity
+	(*v13.Relate)(nil),               // 44: chancery.provenance.v1.Relate
+	(*v13.Record)(nil),               // 45: chancery.provenance.v1.Record
+	(*v13.AnchorBatch)(nil),          // 46: chancery.provenance.v1.AnchorBatch
 }
 var file_chancery_tx_v1_tx_proto_depIdxs = []int32{
-	1, // 0: chancery.tx.v1.Tx.signatures:type_name -> chancery.tx.v1.Signature
-	3, // 1: chancery.tx.v1.Body.messages:type_name -> chancery.tx.v1.Message
-	4, // 2: chancery.tx.v1.Message.set_params:type_name -> chancery.chain.v1.SetParams
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	1,  // 0: chancery.tx.v1.Tx.signatures:type_name -> chancery.tx.v1.Signature
+	3,  // 1: chancery.tx.v1.Body.messages:type_name -> chancery.tx.v1.Message
+	4,  // 2: chancery.tx.v1.Message.set_params:type_name -> chancery.chain.v1.SetParams
+	5,  // 3: chancery.tx.v1.Message.register_organisation:type_name -> chancery.identity.v1.RegisterOrganisation
+	6,  // 4: chancery.tx.v1.Message.register_identity:type_name -> chancery.identity.v1.RegisterIdentity
+	7,  // 5: chancery.tx.v1.Message.add_key:type_name -> chancery.identity.v1.AddKey
+	8,  // 6: chancery.tx.v1.Message.rotate_key:type_name -> chancery.identity.v1.RotateKey
+	9,  // 7: chancery.tx.v1.Message.revoke_key:type_name -> chancery.identity.v1.RevokeKey
+	10, // 8: chancery.tx.v1.Message.set_recovery:type_name -> chancery.identity.v1.SetRecovery
+	11, // 9: chancery.tx.v1.Message.request_recovery:type_name -> chancery.identity.v1.RequestRecovery
+	12, // 10: chancery.tx.v1.Message.cancel_recovery:type_name -> chancery.identity.v1.CancelRecovery
+	13, // 11: chancery.tx.v1.Message.set_administrators:type_name -> chancery.identity.v1.SetAdministrators
+	14, // 12: chancery.tx.v1.Message.set_services:type_name -> chancery.identity.v1.SetServices
+	15, // 13: chancery.tx.v1.Message.suspend:type_name -> chancery.identity.v1.Suspend
+	16, // 14: chancery.tx.v1.Message.reinstate:type_name -> chancery.identity.v1.Reinstate
+	17, // 15: chancery.tx.v1.Message.deactivate:type_name -> chancery.identity.v1.Deactivate
+	18, // 16: chancery.tx.v1.Message.assign_role:type_name -> chancery.identity.v1.AssignRole
+	19, // 17: chancery.tx.v1.Message.revoke_role:type_name -> chancery.identity.v1.RevokeRole
+	20, // 18: chancery.tx.v1.Message.create_group:type_name -> chancery.identity.v1.CreateGroup
+	21, // 19: chancery.tx.v1.Message.change_group_members:type_name -> chancery.identity.v1.ChangeGroupMembers
+	22, // 20: chancery.tx.v1.Message.delete_group:type_name -> chancery.identity.v1.DeleteGroup
+	23, // 21: chancery.tx.v1.Message.bind_validator:type_name -> chancery.identity.v1.BindValidator
+	24, // 22: chancery.tx.v1.Message.bind_node:type_name -> chancery.identity.v1.BindNode
+	25, // 23: chancery.tx.v1.Message.unbind_node:type_name -> chancery.identity.v1.UnbindNode
+	26, // 24: chancery.tx.v1.Message.consent_request:type_name -> chancery.consent.v1.Request
+	27, // 25: chancery.tx.v1.Message.consent_give:type_name -> chancery.consent.v1.Give
+	28, // 26: chancery.tx.v1.Message.consent_refuse:type_name -> chancery.consent.v1.Refuse
+	29, // 27: chancery.tx.v1.Message.consent_narrow:type_name -> chancery.consent.v1.Narrow
+	30, // 28: chancery.tx.v1.Message.consent_withdraw:type_name -> chancery.consent.v1.Withdraw
+	31, // 29: chancery.tx.v1.Message.consent_expire:type_name -> chancery.consent.v1.Expire
+	32, // 30: chancery.tx.v1.Message.consent_supersede:type_name -> chancery.consent.v1.Supersede
+	33, // 31: chancery.tx.v1.Message.consent_rectify:type_name -> chancery.consent.v1.Rectify
+	34, // 32: chancery.tx.v1.Message.consent_delegate:type_name -> chancery.consent.v1.Delegate
+	35, // 33: chancery.tx.v1.Message.consent_revoke_delegation:type_name -> chancery.consent.v1.RevokeDelegation
+	36, // 34: chancery.tx.v1.Message.consent_restrict:type_name -> chancery.consent.v1.Restrict
+	37, // 35: chancery.tx.v1.Message.consent_lift_restriction:type_name -> chancery.consent.v1.LiftRestriction
+	38, // 36: chancery.tx.v1.Message.register_entity:type_name -> chancery.provenance.v1.RegisterEntity
+	39, // 37: chancery.tx.v1.Message.register_activity:type_name -> chancery.provenance.v1.RegisterActivity
+	40, // 38: chancery.tx.v1.Message.register_agent:type_name -> chancery.provenance.v1.RegisterAgent
+	41, // 39: chancery.tx.v1.Message.revise_entity:type_name -> chancery.provenance.v1.ReviseEntity
+	42, // 40: chancery.tx.v1.Message.end_activity:type_name -> chancery.provenance.v1.EndActivity
+	43, // 41: chancery.tx.v1.Message.invalidate_entity:type_name -> chancery.provenance.v1.InvalidateEntity
+	44, // 42: chancery.tx.v1.Message.relate:type_name -> chancery.provenance.v1.Relate
+	45, // 43: chancery.tx.v1.Message.record:type_name -> chancery.provenance.v1.Record
+	46, // 44: chancery.tx.v1.Message.anchor_batch:type_name -> chancery.provenance.v1.AnchorBatch
+	45, // [45:45] is the sub-list for method output_type
+	45, // [45:45] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_chancery_tx_v1_tx_proto_init() }
@@ -352,6 +1163,48 @@ func file_chancery_tx_v1_tx_proto_init() {
 	}
 	file_chancery_tx_v1_tx_proto_msgTypes[3].OneofWrappers = []any{
 		(*Message_SetParams)(nil),
+		(*Message_RegisterOrganisation)(nil),
+		(*Message_RegisterIdentity)(nil),
+		(*Message_AddKey)(nil),
+		(*Message_RotateKey)(nil),
+		(*Message_RevokeKey)(nil),
+		(*Message_SetRecovery)(nil),
+		(*Message_RequestRecovery)(nil),
+		(*Message_CancelRecovery)(nil),
+		(*Message_SetAdministrators)(nil),
+		(*Message_SetServices)(nil),
+		(*Message_Suspend)(nil),
+		(*Message_Reinstate)(nil),
+		(*Message_Deactivate)(nil),
+		(*Message_AssignRole)(nil),
+		(*Message_RevokeRole)(nil),
+		(*Message_CreateGroup)(nil),
+		(*Message_ChangeGroupMembers)(nil),
+		(*Message_DeleteGroup)(nil),
+		(*Message_BindValidator)(nil),
+		(*Message_BindNode)(nil),
+		(*Message_UnbindNode)(nil),
+		(*Message_ConsentRequest)(nil),
+		(*Message_ConsentGive)(nil),
+		(*Message_ConsentRefuse)(nil),
+		(*Message_ConsentNarrow)(nil),
+		(*Message_ConsentWithdraw)(nil),
+		(*Message_ConsentExpire)(nil),
+		(*Message_ConsentSupersede)(nil),
+		(*Message_ConsentRectify)(nil),
+		(*Message_ConsentDelegate)(nil),
+		(*Message_ConsentRevokeDelegation)(nil),
+		(*Message_ConsentRestrict)(nil),
+		(*Message_ConsentLiftRestriction)(nil),
+		(*Message_RegisterEntity)(nil),
+		(*Message_RegisterActivity)(nil),
+		(*Message_RegisterAgent)(nil),
+		(*Message_ReviseEntity)(nil),
+		(*Message_EndActivity)(nil),
+		(*Message_InvalidateEntity)(nil),
+		(*Message_Relate)(nil),
+		(*Message_Record)(nil),
+		(*Message_AnchorBatch)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
