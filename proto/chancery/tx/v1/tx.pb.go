@@ -9,10 +9,11 @@
 package txv1
 
 import (
+	v12 "github.com/chancery/chancery/proto/chancery/access/v1"
 	v1 "github.com/chancery/chancery/proto/chancery/chain/v1"
-	v12 "github.com/chancery/chancery/proto/chancery/consent/v1"
+	v13 "github.com/chancery/chancery/proto/chancery/consent/v1"
 	v11 "github.com/chancery/chancery/proto/chancery/identity/v1"
-	v13 "github.com/chancery/chancery/proto/chancery/provenance/v1"
+	v14 "github.com/chancery/chancery/proto/chancery/provenance/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -250,6 +251,17 @@ type Message struct {
 	//	*Message_BindValidator
 	//	*Message_BindNode
 	//	*Message_UnbindNode
+	//	*Message_SetPolicies
+	//	*Message_SetSchema
+	//	*Message_PutEntities
+	//	*Message_RemoveEntities
+	//	*Message_SetSettings
+	//	*Message_SetGuardRails
+	//	*Message_Decide
+	//	*Message_Revoke
+	//	*Message_BreakGlass
+	//	*Message_EndBreakGlass
+	//	*Message_Review
 	//	*Message_ConsentRequest
 	//	*Message_ConsentGive
 	//	*Message_ConsentRefuse
@@ -511,7 +523,106 @@ func (x *Message) GetUnbindNode() *v11.UnbindNode {
 	return nil
 }
 
-func (x *Message) GetConsentRequest() *v12.Request {
+func (x *Message) GetSetPolicies() *v12.SetPolicies {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_SetPolicies); ok {
+			return x.SetPolicies
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetSetSchema() *v12.SetSchema {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_SetSchema); ok {
+			return x.SetSchema
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetPutEntities() *v12.PutEntities {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_PutEntities); ok {
+			return x.PutEntities
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetRemoveEntities() *v12.RemoveEntities {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_RemoveEntities); ok {
+			return x.RemoveEntities
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetSetSettings() *v12.SetSettings {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_SetSettings); ok {
+			return x.SetSettings
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetSetGuardRails() *v12.SetGuardRails {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_SetGuardRails); ok {
+			return x.SetGuardRails
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetDecide() *v12.Decide {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_Decide); ok {
+			return x.Decide
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetRevoke() *v12.Revoke {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_Revoke); ok {
+			return x.Revoke
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetBreakGlass() *v12.BreakGlass {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_BreakGlass); ok {
+			return x.BreakGlass
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetEndBreakGlass() *v12.EndBreakGlass {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_EndBreakGlass); ok {
+			return x.EndBreakGlass
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetReview() *v12.Review {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_Review); ok {
+			return x.Review
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetConsentRequest() *v13.Request {
 	if x != nil {
 		if x, ok := x.Sum.(*Message_ConsentRequest); ok {
 			return x.ConsentRequest
@@ -520,7 +631,7 @@ func (x *Message) GetConsentRequest() *v12.Request {
 	return nil
 }
 
-func (x *Message) GetConsentGive() *v12.Give {
+func (x *Message) GetConsentGive() *v13.Give {
 	if x != nil {
 		if x, ok := x.Sum.(*Message_ConsentGive); ok {
 			return x.ConsentGive
@@ -529,7 +640,7 @@ func (x *Message) GetConsentGive() *v12.Give {
 	return nil
 }
 
-func (x *Message) GetConsentRefuse() *v12.Refuse {
+func (x *Message) GetConsentRefuse() *v13.Refuse {
 	if x != nil {
 		if x, ok := x.Sum.(*Message_ConsentRefuse); ok {
 			return x.ConsentRefuse
@@ -538,7 +649,7 @@ func (x *Message) GetConsentRefuse() *v12.Refuse {
 	return nil
 }
 
-func (x *Message) GetConsentNarrow() *v12.Narrow {
+func (x *Message) GetConsentNarrow() *v13.Narrow {
 	if x != nil {
 		if x, ok := x.Sum.(*Message_ConsentNarrow); ok {
 			return x.ConsentNarrow
@@ -547,7 +658,7 @@ func (x *Message) GetConsentNarrow() *v12.Narrow {
 	return nil
 }
 
-func (x *Message) GetConsentWithdraw() *v12.Withdraw {
+func (x *Message) GetConsentWithdraw() *v13.Withdraw {
 	if x != nil {
 		if x, ok := x.Sum.(*Message_ConsentWithdraw); ok {
 			return x.ConsentWithdraw
@@ -556,7 +667,7 @@ func (x *Message) GetConsentWithdraw() *v12.Withdraw {
 	return nil
 }
 
-func (x *Message) GetConsentExpire() *v12.Expire {
+func (x *Message) GetConsentExpire() *v13.Expire {
 	if x != nil {
 		if x, ok := x.Sum.(*Message_ConsentExpire); ok {
 			return x.ConsentExpire
@@ -565,7 +676,7 @@ func (x *Message) GetConsentExpire() *v12.Expire {
 	return nil
 }
 
-func (x *Message) GetConsentSupersede() *v12.Supersede {
+func (x *Message) GetConsentSupersede() *v13.Supersede {
 	if x != nil {
 		if x, ok := x.Sum.(*Message_ConsentSupersede); ok {
 			return x.ConsentSupersede
@@ -574,7 +685,7 @@ func (x *Message) GetConsentSupersede() *v12.Supersede {
 	return nil
 }
 
-func (x *Message) GetConsentRectify() *v12.Rectify {
+func (x *Message) GetConsentRectify() *v13.Rectify {
 	if x != nil {
 		if x, ok := x.Sum.(*Message_ConsentRectify); ok {
 			return x.ConsentRectify
@@ -583,7 +694,7 @@ func (x *Message) GetConsentRectify() *v12.Rectify {
 	return nil
 }
 
-func (x *Message) GetConsentDelegate() *v12.Delegate {
+func (x *Message) GetConsentDelegate() *v13.Delegate {
 	if x != nil {
 		if x, ok := x.Sum.(*Message_ConsentDelegate); ok {
 			return x.ConsentDelegate
@@ -592,7 +703,7 @@ func (x *Message) GetConsentDelegate() *v12.Delegate {
 	return nil
 }
 
-func (x *Message) GetConsentRevokeDelegation() *v12.RevokeDelegation {
+func (x *Message) GetConsentRevokeDelegation() *v13.RevokeDelegation {
 	if x != nil {
 		if x, ok := x.Sum.(*Message_ConsentRevokeDelegation); ok {
 			return x.ConsentRevokeDelegation
@@ -601,7 +712,7 @@ func (x *Message) GetConsentRevokeDelegation() *v12.RevokeDelegation {
 	return nil
 }
 
-func (x *Message) GetConsentRestrict() *v12.Restrict {
+func (x *Message) GetConsentRestrict() *v13.Restrict {
 	if x != nil {
 		if x, ok := x.Sum.(*Message_ConsentRestrict); ok {
 			return x.ConsentRestrict
@@ -610,7 +721,7 @@ func (x *Message) GetConsentRestrict() *v12.Restrict {
 	return nil
 }
 
-func (x *Message) GetConsentLiftRestriction() *v12.LiftRestriction {
+func (x *Message) GetConsentLiftRestriction() *v13.LiftRestriction {
 	if x != nil {
 		if x, ok := x.Sum.(*Message_ConsentLiftRestriction); ok {
 			return x.ConsentLiftRestriction
@@ -619,7 +730,7 @@ func (x *Message) GetConsentLiftRestriction() *v12.LiftRestriction {
 	return nil
 }
 
-func (x *Message) GetRegisterEntity() *v13.RegisterEntity {
+func (x *Message) GetRegisterEntity() *v14.RegisterEntity {
 	if x != nil {
 		if x, ok := x.Sum.(*Message_RegisterEntity); ok {
 			return x.RegisterEntity
@@ -628,7 +739,7 @@ func (x *Message) GetRegisterEntity() *v13.RegisterEntity {
 	return nil
 }
 
-func (x *Message) GetRegisterActivity() *v13.RegisterActivity {
+func (x *Message) GetRegisterActivity() *v14.RegisterActivity {
 	if x != nil {
 		if x, ok := x.Sum.(*Message_RegisterActivity); ok {
 			return x.RegisterActivity
@@ -637,7 +748,7 @@ func (x *Message) GetRegisterActivity() *v13.RegisterActivity {
 	return nil
 }
 
-func (x *Message) GetRegisterAgent() *v13.RegisterAgent {
+func (x *Message) GetRegisterAgent() *v14.RegisterAgent {
 	if x != nil {
 		if x, ok := x.Sum.(*Message_RegisterAgent); ok {
 			return x.RegisterAgent
@@ -646,7 +757,7 @@ func (x *Message) GetRegisterAgent() *v13.RegisterAgent {
 	return nil
 }
 
-func (x *Message) GetReviseEntity() *v13.ReviseEntity {
+func (x *Message) GetReviseEntity() *v14.ReviseEntity {
 	if x != nil {
 		if x, ok := x.Sum.(*Message_ReviseEntity); ok {
 			return x.ReviseEntity
@@ -655,7 +766,7 @@ func (x *Message) GetReviseEntity() *v13.ReviseEntity {
 	return nil
 }
 
-func (x *Message) GetEndActivity() *v13.EndActivity {
+func (x *Message) GetEndActivity() *v14.EndActivity {
 	if x != nil {
 		if x, ok := x.Sum.(*Message_EndActivity); ok {
 			return x.EndActivity
@@ -664,7 +775,7 @@ func (x *Message) GetEndActivity() *v13.EndActivity {
 	return nil
 }
 
-func (x *Message) GetInvalidateEntity() *v13.InvalidateEntity {
+func (x *Message) GetInvalidateEntity() *v14.InvalidateEntity {
 	if x != nil {
 		if x, ok := x.Sum.(*Message_InvalidateEntity); ok {
 			return x.InvalidateEntity
@@ -673,7 +784,7 @@ func (x *Message) GetInvalidateEntity() *v13.InvalidateEntity {
 	return nil
 }
 
-func (x *Message) GetRelate() *v13.Relate {
+func (x *Message) GetRelate() *v14.Relate {
 	if x != nil {
 		if x, ok := x.Sum.(*Message_Relate); ok {
 			return x.Relate
@@ -682,7 +793,7 @@ func (x *Message) GetRelate() *v13.Relate {
 	return nil
 }
 
-func (x *Message) GetRecord() *v13.Record {
+func (x *Message) GetRecord() *v14.Record {
 	if x != nil {
 		if x, ok := x.Sum.(*Message_Record); ok {
 			return x.Record
@@ -691,7 +802,7 @@ func (x *Message) GetRecord() *v13.Record {
 	return nil
 }
 
-func (x *Message) GetAnchorBatch() *v13.AnchorBatch {
+func (x *Message) GetAnchorBatch() *v14.AnchorBatch {
 	if x != nil {
 		if x, ok := x.Sum.(*Message_AnchorBatch); ok {
 			return x.AnchorBatch
@@ -794,90 +905,135 @@ type Message_UnbindNode struct {
 	UnbindNode *v11.UnbindNode `protobuf:"bytes,120,opt,name=unbind_node,json=unbindNode,proto3,oneof"`
 }
 
+type Message_SetPolicies struct {
+	// access: 200-299
+	SetPolicies *v12.SetPolicies `protobuf:"bytes,200,opt,name=set_policies,json=setPolicies,proto3,oneof"`
+}
+
+type Message_SetSchema struct {
+	SetSchema *v12.SetSchema `protobuf:"bytes,201,opt,name=set_schema,json=setSchema,proto3,oneof"`
+}
+
+type Message_PutEntities struct {
+	PutEntities *v12.PutEntities `protobuf:"bytes,202,opt,name=put_entities,json=putEntities,proto3,oneof"`
+}
+
+type Message_RemoveEntities struct {
+	RemoveEntities *v12.RemoveEntities `protobuf:"bytes,203,opt,name=remove_entities,json=removeEntities,proto3,oneof"`
+}
+
+type Message_SetSettings struct {
+	SetSettings *v12.SetSettings `protobuf:"bytes,204,opt,name=set_settings,json=setSettings,proto3,oneof"`
+}
+
+type Message_SetGuardRails struct {
+	SetGuardRails *v12.SetGuardRails `protobuf:"bytes,205,opt,name=set_guard_rails,json=setGuardRails,proto3,oneof"`
+}
+
+type Message_Decide struct {
+	Decide *v12.Decide `protobuf:"bytes,206,opt,name=decide,proto3,oneof"`
+}
+
+type Message_Revoke struct {
+	Revoke *v12.Revoke `protobuf:"bytes,207,opt,name=revoke,proto3,oneof"`
+}
+
+type Message_BreakGlass struct {
+	BreakGlass *v12.BreakGlass `protobuf:"bytes,208,opt,name=break_glass,json=breakGlass,proto3,oneof"`
+}
+
+type Message_EndBreakGlass struct {
+	EndBreakGlass *v12.EndBreakGlass `protobuf:"bytes,209,opt,name=end_break_glass,json=endBreakGlass,proto3,oneof"`
+}
+
+type Message_Review struct {
+	Review *v12.Review `protobuf:"bytes,210,opt,name=review,proto3,oneof"`
+}
+
 type Message_ConsentRequest struct {
 	// consent: 300-399
-	ConsentRequest *v12.Request `protobuf:"bytes,300,opt,name=consent_request,json=consentRequest,proto3,oneof"`
+	ConsentRequest *v13.Request `protobuf:"bytes,300,opt,name=consent_request,json=consentRequest,proto3,oneof"`
 }
 
 type Message_ConsentGive struct {
-	ConsentGive *v12.Give `protobuf:"bytes,301,opt,name=consent_give,json=consentGive,proto3,oneof"`
+	ConsentGive *v13.Give `protobuf:"bytes,301,opt,name=consent_give,json=consentGive,proto3,oneof"`
 }
 
 type Message_ConsentRefuse struct {
-	ConsentRefuse *v12.Refuse `protobuf:"bytes,302,opt,name=consent_refuse,json=consentRefuse,proto3,oneof"`
+	ConsentRefuse *v13.Refuse `protobuf:"bytes,302,opt,name=consent_refuse,json=consentRefuse,proto3,oneof"`
 }
 
 type Message_ConsentNarrow struct {
-	ConsentNarrow *v12.Narrow `protobuf:"bytes,303,opt,name=consent_narrow,json=consentNarrow,proto3,oneof"`
+	ConsentNarrow *v13.Narrow `protobuf:"bytes,303,opt,name=consent_narrow,json=consentNarrow,proto3,oneof"`
 }
 
 type Message_ConsentWithdraw struct {
-	ConsentWithdraw *v12.Withdraw `protobuf:"bytes,304,opt,name=consent_withdraw,json=consentWithdraw,proto3,oneof"`
+	ConsentWithdraw *v13.Withdraw `protobuf:"bytes,304,opt,name=consent_withdraw,json=consentWithdraw,proto3,oneof"`
 }
 
 type Message_ConsentExpire struct {
-	ConsentExpire *v12.Expire `protobuf:"bytes,305,opt,name=consent_expire,json=consentExpire,proto3,oneof"`
+	ConsentExpire *v13.Expire `protobuf:"bytes,305,opt,name=consent_expire,json=consentExpire,proto3,oneof"`
 }
 
 type Message_ConsentSupersede struct {
-	ConsentSupersede *v12.Supersede `protobuf:"bytes,306,opt,name=consent_supersede,json=consentSupersede,proto3,oneof"`
+	ConsentSupersede *v13.Supersede `protobuf:"bytes,306,opt,name=consent_supersede,json=consentSupersede,proto3,oneof"`
 }
 
 type Message_ConsentRectify struct {
-	ConsentRectify *v12.Rectify `protobuf:"bytes,307,opt,name=consent_rectify,json=consentRectify,proto3,oneof"`
+	ConsentRectify *v13.Rectify `protobuf:"bytes,307,opt,name=consent_rectify,json=consentRectify,proto3,oneof"`
 }
 
 type Message_ConsentDelegate struct {
-	ConsentDelegate *v12.Delegate `protobuf:"bytes,308,opt,name=consent_delegate,json=consentDelegate,proto3,oneof"`
+	ConsentDelegate *v13.Delegate `protobuf:"bytes,308,opt,name=consent_delegate,json=consentDelegate,proto3,oneof"`
 }
 
 type Message_ConsentRevokeDelegation struct {
-	ConsentRevokeDelegation *v12.RevokeDelegation `protobuf:"bytes,309,opt,name=consent_revoke_delegation,json=consentRevokeDelegation,proto3,oneof"`
+	ConsentRevokeDelegation *v13.RevokeDelegation `protobuf:"bytes,309,opt,name=consent_revoke_delegation,json=consentRevokeDelegation,proto3,oneof"`
 }
 
 type Message_ConsentRestrict struct {
-	ConsentRestrict *v12.Restrict `protobuf:"bytes,310,opt,name=consent_restrict,json=consentRestrict,proto3,oneof"`
+	ConsentRestrict *v13.Restrict `protobuf:"bytes,310,opt,name=consent_restrict,json=consentRestrict,proto3,oneof"`
 }
 
 type Message_ConsentLiftRestriction struct {
-	ConsentLiftRestriction *v12.LiftRestriction `protobuf:"bytes,311,opt,name=consent_lift_restriction,json=consentLiftRestriction,proto3,oneof"`
+	ConsentLiftRestriction *v13.LiftRestriction `protobuf:"bytes,311,opt,name=consent_lift_restriction,json=consentLiftRestriction,proto3,oneof"`
 }
 
 type Message_RegisterEntity struct {
 	// provenance: 400-499
-	RegisterEntity *v13.RegisterEntity `protobuf:"bytes,400,opt,name=register_entity,json=registerEntity,proto3,oneof"`
+	RegisterEntity *v14.RegisterEntity `protobuf:"bytes,400,opt,name=register_entity,json=registerEntity,proto3,oneof"`
 }
 
 type Message_RegisterActivity struct {
-	RegisterActivity *v13.RegisterActivity `protobuf:"bytes,401,opt,name=register_activity,json=registerActivity,proto3,oneof"`
+	RegisterActivity *v14.RegisterActivity `protobuf:"bytes,401,opt,name=register_activity,json=registerActivity,proto3,oneof"`
 }
 
 type Message_RegisterAgent struct {
-	RegisterAgent *v13.RegisterAgent `protobuf:"bytes,402,opt,name=register_agent,json=registerAgent,proto3,oneof"`
+	RegisterAgent *v14.RegisterAgent `protobuf:"bytes,402,opt,name=register_agent,json=registerAgent,proto3,oneof"`
 }
 
 type Message_ReviseEntity struct {
-	ReviseEntity *v13.ReviseEntity `protobuf:"bytes,403,opt,name=revise_entity,json=reviseEntity,proto3,oneof"`
+	ReviseEntity *v14.ReviseEntity `protobuf:"bytes,403,opt,name=revise_entity,json=reviseEntity,proto3,oneof"`
 }
 
 type Message_EndActivity struct {
-	EndActivity *v13.EndActivity `protobuf:"bytes,404,opt,name=end_activity,json=endActivity,proto3,oneof"`
+	EndActivity *v14.EndActivity `protobuf:"bytes,404,opt,name=end_activity,json=endActivity,proto3,oneof"`
 }
 
 type Message_InvalidateEntity struct {
-	InvalidateEntity *v13.InvalidateEntity `protobuf:"bytes,405,opt,name=invalidate_entity,json=invalidateEntity,proto3,oneof"`
+	InvalidateEntity *v14.InvalidateEntity `protobuf:"bytes,405,opt,name=invalidate_entity,json=invalidateEntity,proto3,oneof"`
 }
 
 type Message_Relate struct {
-	Relate *v13.Relate `protobuf:"bytes,406,opt,name=relate,proto3,oneof"`
+	Relate *v14.Relate `protobuf:"bytes,406,opt,name=relate,proto3,oneof"`
 }
 
 type Message_Record struct {
-	Record *v13.Record `protobuf:"bytes,407,opt,name=record,proto3,oneof"`
+	Record *v14.Record `protobuf:"bytes,407,opt,name=record,proto3,oneof"`
 }
 
 type Message_AnchorBatch struct {
-	AnchorBatch *v13.AnchorBatch `protobuf:"bytes,408,opt,name=anchor_batch,json=anchorBatch,proto3,oneof"`
+	AnchorBatch *v14.AnchorBatch `protobuf:"bytes,408,opt,name=anchor_batch,json=anchorBatch,proto3,oneof"`
 }
 
 func (*Message_SetParams) isMessage_Sum() {}
@@ -923,6 +1079,28 @@ func (*Message_BindValidator) isMessage_Sum() {}
 func (*Message_BindNode) isMessage_Sum() {}
 
 func (*Message_UnbindNode) isMessage_Sum() {}
+
+func (*Message_SetPolicies) isMessage_Sum() {}
+
+func (*Message_SetSchema) isMessage_Sum() {}
+
+func (*Message_PutEntities) isMessage_Sum() {}
+
+func (*Message_RemoveEntities) isMessage_Sum() {}
+
+func (*Message_SetSettings) isMessage_Sum() {}
+
+func (*Message_SetGuardRails) isMessage_Sum() {}
+
+func (*Message_Decide) isMessage_Sum() {}
+
+func (*Message_Revoke) isMessage_Sum() {}
+
+func (*Message_BreakGlass) isMessage_Sum() {}
+
+func (*Message_EndBreakGlass) isMessage_Sum() {}
+
+func (*Message_Review) isMessage_Sum() {}
 
 func (*Message_ConsentRequest) isMessage_Sum() {}
 
@@ -970,7 +1148,7 @@ var File_chancery_tx_v1_tx_proto protoreflect.FileDescriptor
 
 const file_chancery_tx_v1_tx_proto_rawDesc = "" +
 	"\n" +
-	"\x17chancery/tx/v1/tx.proto\x12\x0echancery.tx.v1\x1a\x1achancery/chain/v1/tx.proto\x1a\x1cchancery/consent/v1/tx.proto\x1a\x1dchancery/identity/v1/tx.proto\x1a\x1fchancery/provenance/v1/tx.proto\"S\n" +
+	"\x17chancery/tx/v1/tx.proto\x12\x0echancery.tx.v1\x1a\x1bchancery/access/v1/tx.proto\x1a\x1achancery/chain/v1/tx.proto\x1a\x1cchancery/consent/v1/tx.proto\x1a\x1dchancery/identity/v1/tx.proto\x1a\x1fchancery/provenance/v1/tx.proto\"S\n" +
 	"\x02Tx\x12\x12\n" +
 	"\x04body\x18\x01 \x01(\fR\x04body\x129\n" +
 	"\n" +
@@ -985,7 +1163,7 @@ const file_chancery_tx_v1_tx_proto_rawDesc = "" +
 	"\vvalid_until\x18\x03 \x01(\x03R\n" +
 	"validUntil\x12\x12\n" +
 	"\x04salt\x18\x04 \x01(\fR\x04salt\x123\n" +
-	"\bmessages\x18\x05 \x03(\v2\x17.chancery.tx.v1.MessageR\bmessages\"\xbc\x19\n" +
+	"\bmessages\x18\x05 \x03(\v2\x17.chancery.tx.v1.MessageR\bmessages\"\xa7\x1f\n" +
 	"\aMessage\x12=\n" +
 	"\n" +
 	"set_params\x18\n" +
@@ -1017,7 +1195,20 @@ const file_chancery_tx_v1_tx_proto_rawDesc = "" +
 	"\x0ebind_validator\x18v \x01(\v2#.chancery.identity.v1.BindValidatorH\x00R\rbindValidator\x12=\n" +
 	"\tbind_node\x18w \x01(\v2\x1e.chancery.identity.v1.BindNodeH\x00R\bbindNode\x12C\n" +
 	"\vunbind_node\x18x \x01(\v2 .chancery.identity.v1.UnbindNodeH\x00R\n" +
-	"unbindNode\x12H\n" +
+	"unbindNode\x12E\n" +
+	"\fset_policies\x18\xc8\x01 \x01(\v2\x1f.chancery.access.v1.SetPoliciesH\x00R\vsetPolicies\x12?\n" +
+	"\n" +
+	"set_schema\x18\xc9\x01 \x01(\v2\x1d.chancery.access.v1.SetSchemaH\x00R\tsetSchema\x12E\n" +
+	"\fput_entities\x18\xca\x01 \x01(\v2\x1f.chancery.access.v1.PutEntitiesH\x00R\vputEntities\x12N\n" +
+	"\x0fremove_entities\x18\xcb\x01 \x01(\v2\".chancery.access.v1.RemoveEntitiesH\x00R\x0eremoveEntities\x12E\n" +
+	"\fset_settings\x18\xcc\x01 \x01(\v2\x1f.chancery.access.v1.SetSettingsH\x00R\vsetSettings\x12L\n" +
+	"\x0fset_guard_rails\x18\xcd\x01 \x01(\v2!.chancery.access.v1.SetGuardRailsH\x00R\rsetGuardRails\x125\n" +
+	"\x06decide\x18\xce\x01 \x01(\v2\x1a.chancery.access.v1.DecideH\x00R\x06decide\x125\n" +
+	"\x06revoke\x18\xcf\x01 \x01(\v2\x1a.chancery.access.v1.RevokeH\x00R\x06revoke\x12B\n" +
+	"\vbreak_glass\x18\xd0\x01 \x01(\v2\x1e.chancery.access.v1.BreakGlassH\x00R\n" +
+	"breakGlass\x12L\n" +
+	"\x0fend_break_glass\x18\xd1\x01 \x01(\v2!.chancery.access.v1.EndBreakGlassH\x00R\rendBreakGlass\x125\n" +
+	"\x06review\x18\xd2\x01 \x01(\v2\x1a.chancery.access.v1.ReviewH\x00R\x06review\x12H\n" +
 	"\x0fconsent_request\x18\xac\x02 \x01(\v2\x1c.chancery.consent.v1.RequestH\x00R\x0econsentRequest\x12?\n" +
 	"\fconsent_give\x18\xad\x02 \x01(\v2\x19.chancery.consent.v1.GiveH\x00R\vconsentGive\x12E\n" +
 	"\x0econsent_refuse\x18\xae\x02 \x01(\v2\x1b.chancery.consent.v1.RefuseH\x00R\rconsentRefuse\x12E\n" +
@@ -1081,27 +1272,38 @@ var file_chancery_tx_v1_tx_proto_goTypes = []any{
 	(*v11.BindValidator)(nil),        // 23: chancery.identity.v1.BindValidator
 	(*v11.BindNode)(nil),             // 24: chancery.identity.v1.BindNode
 	(*v11.UnbindNode)(nil),           // 25: chancery.identity.v1.UnbindNode
-	(*v12.Request)(nil),              // 26: chancery.consent.v1.Request
-	(*v12.Give)(nil),                 // 27: chancery.consent.v1.Give
-	(*v12.Refuse)(nil),               // 28: chancery.consent.v1.Refuse
-	(*v12.Narrow)(nil),               // 29: chancery.consent.v1.Narrow
-	(*v12.Withdraw)(nil),             // 30: chancery.consent.v1.Withdraw
-	(*v12.Expire)(nil),               // 31: chancery.consent.v1.Expire
-	(*v12.Supersede)(nil),            // 32: chancery.consent.v1.Supersede
-	(*v12.Rectify)(nil),              // 33: chancery.consent.v1.Rectify
-	(*v12.Delegate)(nil),             // 34: chancery.consent.v1.Delegate
-	(*v12.RevokeDelegation)(nil),     // 35: chancery.consent.v1.RevokeDelegation
-	(*v12.Restrict)(nil),             // 36: chancery.consent.v1.Restrict
-	(*v12.LiftRestriction)(nil),      // 37: chancery.consent.v1.LiftRestriction
-	(*v13.RegisterEntity)(nil),       // 38: chancery.provenance.v1.RegisterEntity
-	(*v13.RegisterActivity)(nil),     // 39: chancery.provenance.v1.RegisterActivity
-	(*v13.RegisterAgent)(nil),        // 40: chancery.provenance.v1.RegisterAgent
-	(*v13.ReviseEntity)(nil),         // 41: chancery.provenance.v1.ReviseEntity
-	(*v13.EndActivity)(nil),          // 42: chancery.provenance.v1.EndActivity
-	(*v13.InvalidateEntity)(nil),     // 43: chancery.provenance.v1.InvalidateEntity
-	(*v13.Relate)(nil),               // 44: chancery.provenance.v1.Relate
-	(*v13.Record)(nil),               // 45: chancery.provenance.v1.Record
-	(*v13.AnchorBatch)(nil),          // 46: chancery.provenance.v1.AnchorBatch
+	(*v12.SetPolicies)(nil),          // 26: chancery.access.v1.SetPolicies
+	(*v12.SetSchema)(nil),            // 27: chancery.access.v1.SetSchema
+	(*v12.PutEntities)(nil),          // 28: chancery.access.v1.PutEntities
+	(*v12.RemoveEntities)(nil),       // 29: chancery.access.v1.RemoveEntities
+	(*v12.SetSettings)(nil),          // 30: chancery.access.v1.SetSettings
+	(*v12.SetGuardRails)(nil),        // 31: chancery.access.v1.SetGuardRails
+	(*v12.Decide)(nil),               // 32: chancery.access.v1.Decide
+	(*v12.Revoke)(nil),               // 33: chancery.access.v1.Revoke
+	(*v12.BreakGlass)(nil),           // 34: chancery.access.v1.BreakGlass
+	(*v12.EndBreakGlass)(nil),        // 35: chancery.access.v1.EndBreakGlass
+	(*v12.Review)(nil),               // 36: chancery.access.v1.Review
+	(*v13.Request)(nil),              // 37: chancery.consent.v1.Request
+	(*v13.Give)(nil),                 // 38: chancery.consent.v1.Give
+	(*v13.Refuse)(nil),               // 39: chancery.consent.v1.Refuse
+	(*v13.Narrow)(nil),               // 40: chancery.consent.v1.Narrow
+	(*v13.Withdraw)(nil),             // 41: chancery.consent.v1.Withdraw
+	(*v13.Expire)(nil),               // 42: chancery.consent.v1.Expire
+	(*v13.Supersede)(nil),            // 43: chancery.consent.v1.Supersede
+	(*v13.Rectify)(nil),              // 44: chancery.consent.v1.Rectify
+	(*v13.Delegate)(nil),             // 45: chancery.consent.v1.Delegate
+	(*v13.RevokeDelegation)(nil),     // 46: chancery.consent.v1.RevokeDelegation
+	(*v13.Restrict)(nil),             // 47: chancery.consent.v1.Restrict
+	(*v13.LiftRestriction)(nil),      // 48: chancery.consent.v1.LiftRestriction
+	(*v14.RegisterEntity)(nil),       // 49: chancery.provenance.v1.RegisterEntity
+	(*v14.RegisterActivity)(nil),     // 50: chancery.provenance.v1.RegisterActivity
+	(*v14.RegisterAgent)(nil),        // 51: chancery.provenance.v1.RegisterAgent
+	(*v14.ReviseEntity)(nil),         // 52: chancery.provenance.v1.ReviseEntity
+	(*v14.EndActivity)(nil),          // 53: chancery.provenance.v1.EndActivity
+	(*v14.InvalidateEntity)(nil),     // 54: chancery.provenance.v1.InvalidateEntity
+	(*v14.Relate)(nil),               // 55: chancery.provenance.v1.Relate
+	(*v14.Record)(nil),               // 56: chancery.provenance.v1.Record
+	(*v14.AnchorBatch)(nil),          // 57: chancery.provenance.v1.AnchorBatch
 }
 var file_chancery_tx_v1_tx_proto_depIdxs = []int32{
 	1,  // 0: chancery.tx.v1.Tx.signatures:type_name -> chancery.tx.v1.Signature
@@ -1128,32 +1330,43 @@ var file_chancery_tx_v1_tx_proto_depIdxs = []int32{
 	23, // 21: chancery.tx.v1.Message.bind_validator:type_name -> chancery.identity.v1.BindValidator
 	24, // 22: chancery.tx.v1.Message.bind_node:type_name -> chancery.identity.v1.BindNode
 	25, // 23: chancery.tx.v1.Message.unbind_node:type_name -> chancery.identity.v1.UnbindNode
-	26, // 24: chancery.tx.v1.Message.consent_request:type_name -> chancery.consent.v1.Request
-	27, // 25: chancery.tx.v1.Message.consent_give:type_name -> chancery.consent.v1.Give
-	28, // 26: chancery.tx.v1.Message.consent_refuse:type_name -> chancery.consent.v1.Refuse
-	29, // 27: chancery.tx.v1.Message.consent_narrow:type_name -> chancery.consent.v1.Narrow
-	30, // 28: chancery.tx.v1.Message.consent_withdraw:type_name -> chancery.consent.v1.Withdraw
-	31, // 29: chancery.tx.v1.Message.consent_expire:type_name -> chancery.consent.v1.Expire
-	32, // 30: chancery.tx.v1.Message.consent_supersede:type_name -> chancery.consent.v1.Supersede
-	33, // 31: chancery.tx.v1.Message.consent_rectify:type_name -> chancery.consent.v1.Rectify
-	34, // 32: chancery.tx.v1.Message.consent_delegate:type_name -> chancery.consent.v1.Delegate
-	35, // 33: chancery.tx.v1.Message.consent_revoke_delegation:type_name -> chancery.consent.v1.RevokeDelegation
-	36, // 34: chancery.tx.v1.Message.consent_restrict:type_name -> chancery.consent.v1.Restrict
-	37, // 35: chancery.tx.v1.Message.consent_lift_restriction:type_name -> chancery.consent.v1.LiftRestriction
-	38, // 36: chancery.tx.v1.Message.register_entity:type_name -> chancery.provenance.v1.RegisterEntity
-	39, // 37: chancery.tx.v1.Message.register_activity:type_name -> chancery.provenance.v1.RegisterActivity
-	40, // 38: chancery.tx.v1.Message.register_agent:type_name -> chancery.provenance.v1.RegisterAgent
-	41, // 39: chancery.tx.v1.Message.revise_entity:type_name -> chancery.provenance.v1.ReviseEntity
-	42, // 40: chancery.tx.v1.Message.end_activity:type_name -> chancery.provenance.v1.EndActivity
-	43, // 41: chancery.tx.v1.Message.invalidate_entity:type_name -> chancery.provenance.v1.InvalidateEntity
-	44, // 42: chancery.tx.v1.Message.relate:type_name -> chancery.provenance.v1.Relate
-	45, // 43: chancery.tx.v1.Message.record:type_name -> chancery.provenance.v1.Record
-	46, // 44: chancery.tx.v1.Message.anchor_batch:type_name -> chancery.provenance.v1.AnchorBatch
-	45, // [45:45] is the sub-list for method output_type
-	45, // [45:45] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	26, // 24: chancery.tx.v1.Message.set_policies:type_name -> chancery.access.v1.SetPolicies
+	27, // 25: chancery.tx.v1.Message.set_schema:type_name -> chancery.access.v1.SetSchema
+	28, // 26: chancery.tx.v1.Message.put_entities:type_name -> chancery.access.v1.PutEntities
+	29, // 27: chancery.tx.v1.Message.remove_entities:type_name -> chancery.access.v1.RemoveEntities
+	30, // 28: chancery.tx.v1.Message.set_settings:type_name -> chancery.access.v1.SetSettings
+	31, // 29: chancery.tx.v1.Message.set_guard_rails:type_name -> chancery.access.v1.SetGuardRails
+	32, // 30: chancery.tx.v1.Message.decide:type_name -> chancery.access.v1.Decide
+	33, // 31: chancery.tx.v1.Message.revoke:type_name -> chancery.access.v1.Revoke
+	34, // 32: chancery.tx.v1.Message.break_glass:type_name -> chancery.access.v1.BreakGlass
+	35, // 33: chancery.tx.v1.Message.end_break_glass:type_name -> chancery.access.v1.EndBreakGlass
+	36, // 34: chancery.tx.v1.Message.review:type_name -> chancery.access.v1.Review
+	37, // 35: chancery.tx.v1.Message.consent_request:type_name -> chancery.consent.v1.Request
+	38, // 36: chancery.tx.v1.Message.consent_give:type_name -> chancery.consent.v1.Give
+	39, // 37: chancery.tx.v1.Message.consent_refuse:type_name -> chancery.consent.v1.Refuse
+	40, // 38: chancery.tx.v1.Message.consent_narrow:type_name -> chancery.consent.v1.Narrow
+	41, // 39: chancery.tx.v1.Message.consent_withdraw:type_name -> chancery.consent.v1.Withdraw
+	42, // 40: chancery.tx.v1.Message.consent_expire:type_name -> chancery.consent.v1.Expire
+	43, // 41: chancery.tx.v1.Message.consent_supersede:type_name -> chancery.consent.v1.Supersede
+	44, // 42: chancery.tx.v1.Message.consent_rectify:type_name -> chancery.consent.v1.Rectify
+	45, // 43: chancery.tx.v1.Message.consent_delegate:type_name -> chancery.consent.v1.Delegate
+	46, // 44: chancery.tx.v1.Message.consent_revoke_delegation:type_name -> chancery.consent.v1.RevokeDelegation
+	47, // 45: chancery.tx.v1.Message.consent_restrict:type_name -> chancery.consent.v1.Restrict
+	48, // 46: chancery.tx.v1.Message.consent_lift_restriction:type_name -> chancery.consent.v1.LiftRestriction
+	49, // 47: chancery.tx.v1.Message.register_entity:type_name -> chancery.provenance.v1.RegisterEntity
+	50, // 48: chancery.tx.v1.Message.register_activity:type_name -> chancery.provenance.v1.RegisterActivity
+	51, // 49: chancery.tx.v1.Message.register_agent:type_name -> chancery.provenance.v1.RegisterAgent
+	52, // 50: chancery.tx.v1.Message.revise_entity:type_name -> chancery.provenance.v1.ReviseEntity
+	53, // 51: chancery.tx.v1.Message.end_activity:type_name -> chancery.provenance.v1.EndActivity
+	54, // 52: chancery.tx.v1.Message.invalidate_entity:type_name -> chancery.provenance.v1.InvalidateEntity
+	55, // 53: chancery.tx.v1.Message.relate:type_name -> chancery.provenance.v1.Relate
+	56, // 54: chancery.tx.v1.Message.record:type_name -> chancery.provenance.v1.Record
+	57, // 55: chancery.tx.v1.Message.anchor_batch:type_name -> chancery.provenance.v1.AnchorBatch
+	56, // [56:56] is the sub-list for method output_type
+	56, // [56:56] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_chancery_tx_v1_tx_proto_init() }
@@ -1184,6 +1397,17 @@ func file_chancery_tx_v1_tx_proto_init() {
 		(*Message_BindValidator)(nil),
 		(*Message_BindNode)(nil),
 		(*Message_UnbindNode)(nil),
+		(*Message_SetPolicies)(nil),
+		(*Message_SetSchema)(nil),
+		(*Message_PutEntities)(nil),
+		(*Message_RemoveEntities)(nil),
+		(*Message_SetSettings)(nil),
+		(*Message_SetGuardRails)(nil),
+		(*Message_Decide)(nil),
+		(*Message_Revoke)(nil),
+		(*Message_BreakGlass)(nil),
+		(*Message_EndBreakGlass)(nil),
+		(*Message_Review)(nil),
 		(*Message_ConsentRequest)(nil),
 		(*Message_ConsentGive)(nil),
 		(*Message_ConsentRefuse)(nil),

@@ -6,10 +6,11 @@ package txv1
 
 import (
 	fmt "fmt"
+	v12 "github.com/chancery/chancery/proto/chancery/access/v1"
 	v1 "github.com/chancery/chancery/proto/chancery/chain/v1"
-	v12 "github.com/chancery/chancery/proto/chancery/consent/v1"
+	v13 "github.com/chancery/chancery/proto/chancery/consent/v1"
 	v11 "github.com/chancery/chancery/proto/chancery/identity/v1"
-	v13 "github.com/chancery/chancery/proto/chancery/provenance/v1"
+	v14 "github.com/chancery/chancery/proto/chancery/provenance/v1"
 	protohelpers "github.com/planetscale/vtprotobuf/protohelpers"
 	proto "google.golang.org/protobuf/proto"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -457,16 +458,181 @@ func (m *Message_UnbindNode) CloneVT() isMessage_Sum {
 	return r
 }
 
+func (m *Message_SetPolicies) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_SetPolicies)(nil)
+	}
+	r := new(Message_SetPolicies)
+	if rhs := m.SetPolicies; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v12.SetPolicies }); ok {
+			r.SetPolicies = vtpb.CloneVT()
+		} else {
+			r.SetPolicies = proto.Clone(rhs).(*v12.SetPolicies)
+		}
+	}
+	return r
+}
+
+func (m *Message_SetSchema) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_SetSchema)(nil)
+	}
+	r := new(Message_SetSchema)
+	if rhs := m.SetSchema; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v12.SetSchema }); ok {
+			r.SetSchema = vtpb.CloneVT()
+		} else {
+			r.SetSchema = proto.Clone(rhs).(*v12.SetSchema)
+		}
+	}
+	return r
+}
+
+func (m *Message_PutEntities) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_PutEntities)(nil)
+	}
+	r := new(Message_PutEntities)
+	if rhs := m.PutEntities; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v12.PutEntities }); ok {
+			r.PutEntities = vtpb.CloneVT()
+		} else {
+			r.PutEntities = proto.Clone(rhs).(*v12.PutEntities)
+		}
+	}
+	return r
+}
+
+func (m *Message_RemoveEntities) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_RemoveEntities)(nil)
+	}
+	r := new(Message_RemoveEntities)
+	if rhs := m.RemoveEntities; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v12.RemoveEntities }); ok {
+			r.RemoveEntities = vtpb.CloneVT()
+		} else {
+			r.RemoveEntities = proto.Clone(rhs).(*v12.RemoveEntities)
+		}
+	}
+	return r
+}
+
+func (m *Message_SetSettings) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_SetSettings)(nil)
+	}
+	r := new(Message_SetSettings)
+	if rhs := m.SetSettings; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v12.SetSettings }); ok {
+			r.SetSettings = vtpb.CloneVT()
+		} else {
+			r.SetSettings = proto.Clone(rhs).(*v12.SetSettings)
+		}
+	}
+	return r
+}
+
+func (m *Message_SetGuardRails) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_SetGuardRails)(nil)
+	}
+	r := new(Message_SetGuardRails)
+	if rhs := m.SetGuardRails; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v12.SetGuardRails }); ok {
+			r.SetGuardRails = vtpb.CloneVT()
+		} else {
+			r.SetGuardRails = proto.Clone(rhs).(*v12.SetGuardRails)
+		}
+	}
+	return r
+}
+
+func (m *Message_Decide) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_Decide)(nil)
+	}
+	r := new(Message_Decide)
+	if rhs := m.Decide; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v12.Decide }); ok {
+			r.Decide = vtpb.CloneVT()
+		} else {
+			r.Decide = proto.Clone(rhs).(*v12.Decide)
+		}
+	}
+	return r
+}
+
+func (m *Message_Revoke) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_Revoke)(nil)
+	}
+	r := new(Message_Revoke)
+	if rhs := m.Revoke; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v12.Revoke }); ok {
+			r.Revoke = vtpb.CloneVT()
+		} else {
+			r.Revoke = proto.Clone(rhs).(*v12.Revoke)
+		}
+	}
+	return r
+}
+
+func (m *Message_BreakGlass) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_BreakGlass)(nil)
+	}
+	r := new(Message_BreakGlass)
+	if rhs := m.BreakGlass; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v12.BreakGlass }); ok {
+			r.BreakGlass = vtpb.CloneVT()
+		} else {
+			r.BreakGlass = proto.Clone(rhs).(*v12.BreakGlass)
+		}
+	}
+	return r
+}
+
+func (m *Message_EndBreakGlass) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_EndBreakGlass)(nil)
+	}
+	r := new(Message_EndBreakGlass)
+	if rhs := m.EndBreakGlass; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v12.EndBreakGlass }); ok {
+			r.EndBreakGlass = vtpb.CloneVT()
+		} else {
+			r.EndBreakGlass = proto.Clone(rhs).(*v12.EndBreakGlass)
+		}
+	}
+	return r
+}
+
+func (m *Message_Review) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_Review)(nil)
+	}
+	r := new(Message_Review)
+	if rhs := m.Review; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v12.Review }); ok {
+			r.Review = vtpb.CloneVT()
+		} else {
+			r.Review = proto.Clone(rhs).(*v12.Review)
+		}
+	}
+	return r
+}
+
 func (m *Message_ConsentRequest) CloneVT() isMessage_Sum {
 	if m == nil {
 		return (*Message_ConsentRequest)(nil)
 	}
 	r := new(Message_ConsentRequest)
 	if rhs := m.ConsentRequest; rhs != nil {
-		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v12.Request }); ok {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v13.Request }); ok {
 			r.ConsentRequest = vtpb.CloneVT()
 		} else {
-			r.ConsentRequest = proto.Clone(rhs).(*v12.Request)
+			r.ConsentRequest = proto.Clone(rhs).(*v13.Request)
 		}
 	}
 	return r
@@ -478,10 +644,10 @@ func (m *Message_ConsentGive) CloneVT() isMessage_Sum {
 	}
 	r := new(Message_ConsentGive)
 	if rhs := m.ConsentGive; rhs != nil {
-		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v12.Give }); ok {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v13.Give }); ok {
 			r.ConsentGive = vtpb.CloneVT()
 		} else {
-			r.ConsentGive = proto.Clone(rhs).(*v12.Give)
+			r.ConsentGive = proto.Clone(rhs).(*v13.Give)
 		}
 	}
 	return r
@@ -493,10 +659,10 @@ func (m *Message_ConsentRefuse) CloneVT() isMessage_Sum {
 	}
 	r := new(Message_ConsentRefuse)
 	if rhs := m.ConsentRefuse; rhs != nil {
-		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v12.Refuse }); ok {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v13.Refuse }); ok {
 			r.ConsentRefuse = vtpb.CloneVT()
 		} else {
-			r.ConsentRefuse = proto.Clone(rhs).(*v12.Refuse)
+			r.ConsentRefuse = proto.Clone(rhs).(*v13.Refuse)
 		}
 	}
 	return r
@@ -508,10 +674,10 @@ func (m *Message_ConsentNarrow) CloneVT() isMessage_Sum {
 	}
 	r := new(Message_ConsentNarrow)
 	if rhs := m.ConsentNarrow; rhs != nil {
-		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v12.Narrow }); ok {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v13.Narrow }); ok {
 			r.ConsentNarrow = vtpb.CloneVT()
 		} else {
-			r.ConsentNarrow = proto.Clone(rhs).(*v12.Narrow)
+			r.ConsentNarrow = proto.Clone(rhs).(*v13.Narrow)
 		}
 	}
 	return r
@@ -523,10 +689,10 @@ func (m *Message_ConsentWithdraw) CloneVT() isMessage_Sum {
 	}
 	r := new(Message_ConsentWithdraw)
 	if rhs := m.ConsentWithdraw; rhs != nil {
-		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v12.Withdraw }); ok {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v13.Withdraw }); ok {
 			r.ConsentWithdraw = vtpb.CloneVT()
 		} else {
-			r.ConsentWithdraw = proto.Clone(rhs).(*v12.Withdraw)
+			r.ConsentWithdraw = proto.Clone(rhs).(*v13.Withdraw)
 		}
 	}
 	return r
@@ -538,10 +704,10 @@ func (m *Message_ConsentExpire) CloneVT() isMessage_Sum {
 	}
 	r := new(Message_ConsentExpire)
 	if rhs := m.ConsentExpire; rhs != nil {
-		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v12.Expire }); ok {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v13.Expire }); ok {
 			r.ConsentExpire = vtpb.CloneVT()
 		} else {
-			r.ConsentExpire = proto.Clone(rhs).(*v12.Expire)
+			r.ConsentExpire = proto.Clone(rhs).(*v13.Expire)
 		}
 	}
 	return r
@@ -553,10 +719,10 @@ func (m *Message_ConsentSupersede) CloneVT() isMessage_Sum {
 	}
 	r := new(Message_ConsentSupersede)
 	if rhs := m.ConsentSupersede; rhs != nil {
-		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v12.Supersede }); ok {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v13.Supersede }); ok {
 			r.ConsentSupersede = vtpb.CloneVT()
 		} else {
-			r.ConsentSupersede = proto.Clone(rhs).(*v12.Supersede)
+			r.ConsentSupersede = proto.Clone(rhs).(*v13.Supersede)
 		}
 	}
 	return r
@@ -568,10 +734,10 @@ func (m *Message_ConsentRectify) CloneVT() isMessage_Sum {
 	}
 	r := new(Message_ConsentRectify)
 	if rhs := m.ConsentRectify; rhs != nil {
-		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v12.Rectify }); ok {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v13.Rectify }); ok {
 			r.ConsentRectify = vtpb.CloneVT()
 		} else {
-			r.ConsentRectify = proto.Clone(rhs).(*v12.Rectify)
+			r.ConsentRectify = proto.Clone(rhs).(*v13.Rectify)
 		}
 	}
 	return r
@@ -583,10 +749,10 @@ func (m *Message_ConsentDelegate) CloneVT() isMessage_Sum {
 	}
 	r := new(Message_ConsentDelegate)
 	if rhs := m.ConsentDelegate; rhs != nil {
-		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v12.Delegate }); ok {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v13.Delegate }); ok {
 			r.ConsentDelegate = vtpb.CloneVT()
 		} else {
-			r.ConsentDelegate = proto.Clone(rhs).(*v12.Delegate)
+			r.ConsentDelegate = proto.Clone(rhs).(*v13.Delegate)
 		}
 	}
 	return r
@@ -598,10 +764,10 @@ func (m *Message_ConsentRevokeDelegation) CloneVT() isMessage_Sum {
 	}
 	r := new(Message_ConsentRevokeDelegation)
 	if rhs := m.ConsentRevokeDelegation; rhs != nil {
-		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v12.RevokeDelegation }); ok {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v13.RevokeDelegation }); ok {
 			r.ConsentRevokeDelegation = vtpb.CloneVT()
 		} else {
-			r.ConsentRevokeDelegation = proto.Clone(rhs).(*v12.RevokeDelegation)
+			r.ConsentRevokeDelegation = proto.Clone(rhs).(*v13.RevokeDelegation)
 		}
 	}
 	return r
@@ -613,10 +779,10 @@ func (m *Message_ConsentRestrict) CloneVT() isMessage_Sum {
 	}
 	r := new(Message_ConsentRestrict)
 	if rhs := m.ConsentRestrict; rhs != nil {
-		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v12.Restrict }); ok {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v13.Restrict }); ok {
 			r.ConsentRestrict = vtpb.CloneVT()
 		} else {
-			r.ConsentRestrict = proto.Clone(rhs).(*v12.Restrict)
+			r.ConsentRestrict = proto.Clone(rhs).(*v13.Restrict)
 		}
 	}
 	return r
@@ -628,10 +794,10 @@ func (m *Message_ConsentLiftRestriction) CloneVT() isMessage_Sum {
 	}
 	r := new(Message_ConsentLiftRestriction)
 	if rhs := m.ConsentLiftRestriction; rhs != nil {
-		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v12.LiftRestriction }); ok {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v13.LiftRestriction }); ok {
 			r.ConsentLiftRestriction = vtpb.CloneVT()
 		} else {
-			r.ConsentLiftRestriction = proto.Clone(rhs).(*v12.LiftRestriction)
+			r.ConsentLiftRestriction = proto.Clone(rhs).(*v13.LiftRestriction)
 		}
 	}
 	return r
@@ -643,10 +809,10 @@ func (m *Message_RegisterEntity) CloneVT() isMessage_Sum {
 	}
 	r := new(Message_RegisterEntity)
 	if rhs := m.RegisterEntity; rhs != nil {
-		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v13.RegisterEntity }); ok {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v14.RegisterEntity }); ok {
 			r.RegisterEntity = vtpb.CloneVT()
 		} else {
-			r.RegisterEntity = proto.Clone(rhs).(*v13.RegisterEntity)
+			r.RegisterEntity = proto.Clone(rhs).(*v14.RegisterEntity)
 		}
 	}
 	return r
@@ -658,10 +824,10 @@ func (m *Message_RegisterActivity) CloneVT() isMessage_Sum {
 	}
 	r := new(Message_RegisterActivity)
 	if rhs := m.RegisterActivity; rhs != nil {
-		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v13.RegisterActivity }); ok {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v14.RegisterActivity }); ok {
 			r.RegisterActivity = vtpb.CloneVT()
 		} else {
-			r.RegisterActivity = proto.Clone(rhs).(*v13.RegisterActivity)
+			r.RegisterActivity = proto.Clone(rhs).(*v14.RegisterActivity)
 		}
 	}
 	return r
@@ -673,10 +839,10 @@ func (m *Message_RegisterAgent) CloneVT() isMessage_Sum {
 	}
 	r := new(Message_RegisterAgent)
 	if rhs := m.RegisterAgent; rhs != nil {
-		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v13.RegisterAgent }); ok {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v14.RegisterAgent }); ok {
 			r.RegisterAgent = vtpb.CloneVT()
 		} else {
-			r.RegisterAgent = proto.Clone(rhs).(*v13.RegisterAgent)
+			r.RegisterAgent = proto.Clone(rhs).(*v14.RegisterAgent)
 		}
 	}
 	return r
@@ -688,10 +854,10 @@ func (m *Message_ReviseEntity) CloneVT() isMessage_Sum {
 	}
 	r := new(Message_ReviseEntity)
 	if rhs := m.ReviseEntity; rhs != nil {
-		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v13.ReviseEntity }); ok {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v14.ReviseEntity }); ok {
 			r.ReviseEntity = vtpb.CloneVT()
 		} else {
-			r.ReviseEntity = proto.Clone(rhs).(*v13.ReviseEntity)
+			r.ReviseEntity = proto.Clone(rhs).(*v14.ReviseEntity)
 		}
 	}
 	return r
@@ -703,10 +869,10 @@ func (m *Message_EndActivity) CloneVT() isMessage_Sum {
 	}
 	r := new(Message_EndActivity)
 	if rhs := m.EndActivity; rhs != nil {
-		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v13.EndActivity }); ok {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v14.EndActivity }); ok {
 			r.EndActivity = vtpb.CloneVT()
 		} else {
-			r.EndActivity = proto.Clone(rhs).(*v13.EndActivity)
+			r.EndActivity = proto.Clone(rhs).(*v14.EndActivity)
 		}
 	}
 	return r
@@ -718,10 +884,10 @@ func (m *Message_InvalidateEntity) CloneVT() isMessage_Sum {
 	}
 	r := new(Message_InvalidateEntity)
 	if rhs := m.InvalidateEntity; rhs != nil {
-		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v13.InvalidateEntity }); ok {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v14.InvalidateEntity }); ok {
 			r.InvalidateEntity = vtpb.CloneVT()
 		} else {
-			r.InvalidateEntity = proto.Clone(rhs).(*v13.InvalidateEntity)
+			r.InvalidateEntity = proto.Clone(rhs).(*v14.InvalidateEntity)
 		}
 	}
 	return r
@@ -733,10 +899,10 @@ func (m *Message_Relate) CloneVT() isMessage_Sum {
 	}
 	r := new(Message_Relate)
 	if rhs := m.Relate; rhs != nil {
-		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v13.Relate }); ok {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v14.Relate }); ok {
 			r.Relate = vtpb.CloneVT()
 		} else {
-			r.Relate = proto.Clone(rhs).(*v13.Relate)
+			r.Relate = proto.Clone(rhs).(*v14.Relate)
 		}
 	}
 	return r
@@ -748,10 +914,10 @@ func (m *Message_Record) CloneVT() isMessage_Sum {
 	}
 	r := new(Message_Record)
 	if rhs := m.Record; rhs != nil {
-		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v13.Record }); ok {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v14.Record }); ok {
 			r.Record = vtpb.CloneVT()
 		} else {
-			r.Record = proto.Clone(rhs).(*v13.Record)
+			r.Record = proto.Clone(rhs).(*v14.Record)
 		}
 	}
 	return r
@@ -763,10 +929,10 @@ func (m *Message_AnchorBatch) CloneVT() isMessage_Sum {
 	}
 	r := new(Message_AnchorBatch)
 	if rhs := m.AnchorBatch; rhs != nil {
-		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v13.AnchorBatch }); ok {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v14.AnchorBatch }); ok {
 			r.AnchorBatch = vtpb.CloneVT()
 		} else {
-			r.AnchorBatch = proto.Clone(rhs).(*v13.AnchorBatch)
+			r.AnchorBatch = proto.Clone(rhs).(*v14.AnchorBatch)
 		}
 	}
 	return r
@@ -1551,6 +1717,327 @@ func (this *Message_UnbindNode) EqualVT(thatIface isMessage_Sum) bool {
 	return true
 }
 
+func (this *Message_SetPolicies) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_SetPolicies)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.SetPolicies, that.SetPolicies; p != q {
+		if p == nil {
+			p = &v12.SetPolicies{}
+		}
+		if q == nil {
+			q = &v12.SetPolicies{}
+		}
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v12.SetPolicies) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_SetSchema) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_SetSchema)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.SetSchema, that.SetSchema; p != q {
+		if p == nil {
+			p = &v12.SetSchema{}
+		}
+		if q == nil {
+			q = &v12.SetSchema{}
+		}
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v12.SetSchema) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_PutEntities) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_PutEntities)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.PutEntities, that.PutEntities; p != q {
+		if p == nil {
+			p = &v12.PutEntities{}
+		}
+		if q == nil {
+			q = &v12.PutEntities{}
+		}
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v12.PutEntities) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_RemoveEntities) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_RemoveEntities)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.RemoveEntities, that.RemoveEntities; p != q {
+		if p == nil {
+			p = &v12.RemoveEntities{}
+		}
+		if q == nil {
+			q = &v12.RemoveEntities{}
+		}
+		if equal, ok := interface{}(p).(interface {
+			EqualVT(*v12.RemoveEntities) bool
+		}); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_SetSettings) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_SetSettings)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.SetSettings, that.SetSettings; p != q {
+		if p == nil {
+			p = &v12.SetSettings{}
+		}
+		if q == nil {
+			q = &v12.SetSettings{}
+		}
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v12.SetSettings) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_SetGuardRails) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_SetGuardRails)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.SetGuardRails, that.SetGuardRails; p != q {
+		if p == nil {
+			p = &v12.SetGuardRails{}
+		}
+		if q == nil {
+			q = &v12.SetGuardRails{}
+		}
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v12.SetGuardRails) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_Decide) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_Decide)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.Decide, that.Decide; p != q {
+		if p == nil {
+			p = &v12.Decide{}
+		}
+		if q == nil {
+			q = &v12.Decide{}
+		}
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v12.Decide) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_Revoke) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_Revoke)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.Revoke, that.Revoke; p != q {
+		if p == nil {
+			p = &v12.Revoke{}
+		}
+		if q == nil {
+			q = &v12.Revoke{}
+		}
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v12.Revoke) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_BreakGlass) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_BreakGlass)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.BreakGlass, that.BreakGlass; p != q {
+		if p == nil {
+			p = &v12.BreakGlass{}
+		}
+		if q == nil {
+			q = &v12.BreakGlass{}
+		}
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v12.BreakGlass) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_EndBreakGlass) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_EndBreakGlass)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.EndBreakGlass, that.EndBreakGlass; p != q {
+		if p == nil {
+			p = &v12.EndBreakGlass{}
+		}
+		if q == nil {
+			q = &v12.EndBreakGlass{}
+		}
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v12.EndBreakGlass) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_Review) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_Review)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.Review, that.Review; p != q {
+		if p == nil {
+			p = &v12.Review{}
+		}
+		if q == nil {
+			q = &v12.Review{}
+		}
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v12.Review) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
 func (this *Message_ConsentRequest) EqualVT(thatIface isMessage_Sum) bool {
 	that, ok := thatIface.(*Message_ConsentRequest)
 	if !ok {
@@ -1564,12 +2051,12 @@ func (this *Message_ConsentRequest) EqualVT(thatIface isMessage_Sum) bool {
 	}
 	if p, q := this.ConsentRequest, that.ConsentRequest; p != q {
 		if p == nil {
-			p = &v12.Request{}
+			p = &v13.Request{}
 		}
 		if q == nil {
-			q = &v12.Request{}
+			q = &v13.Request{}
 		}
-		if equal, ok := interface{}(p).(interface{ EqualVT(*v12.Request) bool }); ok {
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v13.Request) bool }); ok {
 			if !equal.EqualVT(q) {
 				return false
 			}
@@ -1593,12 +2080,12 @@ func (this *Message_ConsentGive) EqualVT(thatIface isMessage_Sum) bool {
 	}
 	if p, q := this.ConsentGive, that.ConsentGive; p != q {
 		if p == nil {
-			p = &v12.Give{}
+			p = &v13.Give{}
 		}
 		if q == nil {
-			q = &v12.Give{}
+			q = &v13.Give{}
 		}
-		if equal, ok := interface{}(p).(interface{ EqualVT(*v12.Give) bool }); ok {
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v13.Give) bool }); ok {
 			if !equal.EqualVT(q) {
 				return false
 			}
@@ -1622,12 +2109,12 @@ func (this *Message_ConsentRefuse) EqualVT(thatIface isMessage_Sum) bool {
 	}
 	if p, q := this.ConsentRefuse, that.ConsentRefuse; p != q {
 		if p == nil {
-			p = &v12.Refuse{}
+			p = &v13.Refuse{}
 		}
 		if q == nil {
-			q = &v12.Refuse{}
+			q = &v13.Refuse{}
 		}
-		if equal, ok := interface{}(p).(interface{ EqualVT(*v12.Refuse) bool }); ok {
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v13.Refuse) bool }); ok {
 			if !equal.EqualVT(q) {
 				return false
 			}
@@ -1651,12 +2138,12 @@ func (this *Message_ConsentNarrow) EqualVT(thatIface isMessage_Sum) bool {
 	}
 	if p, q := this.ConsentNarrow, that.ConsentNarrow; p != q {
 		if p == nil {
-			p = &v12.Narrow{}
+			p = &v13.Narrow{}
 		}
 		if q == nil {
-			q = &v12.Narrow{}
+			q = &v13.Narrow{}
 		}
-		if equal, ok := interface{}(p).(interface{ EqualVT(*v12.Narrow) bool }); ok {
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v13.Narrow) bool }); ok {
 			if !equal.EqualVT(q) {
 				return false
 			}
@@ -1680,12 +2167,12 @@ func (this *Message_ConsentWithdraw) EqualVT(thatIface isMessage_Sum) bool {
 	}
 	if p, q := this.ConsentWithdraw, that.ConsentWithdraw; p != q {
 		if p == nil {
-			p = &v12.Withdraw{}
+			p = &v13.Withdraw{}
 		}
 		if q == nil {
-			q = &v12.Withdraw{}
+			q = &v13.Withdraw{}
 		}
-		if equal, ok := interface{}(p).(interface{ EqualVT(*v12.Withdraw) bool }); ok {
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v13.Withdraw) bool }); ok {
 			if !equal.EqualVT(q) {
 				return false
 			}
@@ -1709,12 +2196,12 @@ func (this *Message_ConsentExpire) EqualVT(thatIface isMessage_Sum) bool {
 	}
 	if p, q := this.ConsentExpire, that.ConsentExpire; p != q {
 		if p == nil {
-			p = &v12.Expire{}
+			p = &v13.Expire{}
 		}
 		if q == nil {
-			q = &v12.Expire{}
+			q = &v13.Expire{}
 		}
-		if equal, ok := interface{}(p).(interface{ EqualVT(*v12.Expire) bool }); ok {
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v13.Expire) bool }); ok {
 			if !equal.EqualVT(q) {
 				return false
 			}
@@ -1738,12 +2225,12 @@ func (this *Message_ConsentSupersede) EqualVT(thatIface isMessage_Sum) bool {
 	}
 	if p, q := this.ConsentSupersede, that.ConsentSupersede; p != q {
 		if p == nil {
-			p = &v12.Supersede{}
+			p = &v13.Supersede{}
 		}
 		if q == nil {
-			q = &v12.Supersede{}
+			q = &v13.Supersede{}
 		}
-		if equal, ok := interface{}(p).(interface{ EqualVT(*v12.Supersede) bool }); ok {
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v13.Supersede) bool }); ok {
 			if !equal.EqualVT(q) {
 				return false
 			}
@@ -1767,12 +2254,12 @@ func (this *Message_ConsentRectify) EqualVT(thatIface isMessage_Sum) bool {
 	}
 	if p, q := this.ConsentRectify, that.ConsentRectify; p != q {
 		if p == nil {
-			p = &v12.Rectify{}
+			p = &v13.Rectify{}
 		}
 		if q == nil {
-			q = &v12.Rectify{}
+			q = &v13.Rectify{}
 		}
-		if equal, ok := interface{}(p).(interface{ EqualVT(*v12.Rectify) bool }); ok {
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v13.Rectify) bool }); ok {
 			if !equal.EqualVT(q) {
 				return false
 			}
@@ -1796,12 +2283,12 @@ func (this *Message_ConsentDelegate) EqualVT(thatIface isMessage_Sum) bool {
 	}
 	if p, q := this.ConsentDelegate, that.ConsentDelegate; p != q {
 		if p == nil {
-			p = &v12.Delegate{}
+			p = &v13.Delegate{}
 		}
 		if q == nil {
-			q = &v12.Delegate{}
+			q = &v13.Delegate{}
 		}
-		if equal, ok := interface{}(p).(interface{ EqualVT(*v12.Delegate) bool }); ok {
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v13.Delegate) bool }); ok {
 			if !equal.EqualVT(q) {
 				return false
 			}
@@ -1825,13 +2312,13 @@ func (this *Message_ConsentRevokeDelegation) EqualVT(thatIface isMessage_Sum) bo
 	}
 	if p, q := this.ConsentRevokeDelegation, that.ConsentRevokeDelegation; p != q {
 		if p == nil {
-			p = &v12.RevokeDelegation{}
+			p = &v13.RevokeDelegation{}
 		}
 		if q == nil {
-			q = &v12.RevokeDelegation{}
+			q = &v13.RevokeDelegation{}
 		}
 		if equal, ok := interface{}(p).(interface {
-			EqualVT(*v12.RevokeDelegation) bool
+			EqualVT(*v13.RevokeDelegation) bool
 		}); ok {
 			if !equal.EqualVT(q) {
 				return false
@@ -1856,12 +2343,12 @@ func (this *Message_ConsentRestrict) EqualVT(thatIface isMessage_Sum) bool {
 	}
 	if p, q := this.ConsentRestrict, that.ConsentRestrict; p != q {
 		if p == nil {
-			p = &v12.Restrict{}
+			p = &v13.Restrict{}
 		}
 		if q == nil {
-			q = &v12.Restrict{}
+			q = &v13.Restrict{}
 		}
-		if equal, ok := interface{}(p).(interface{ EqualVT(*v12.Restrict) bool }); ok {
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v13.Restrict) bool }); ok {
 			if !equal.EqualVT(q) {
 				return false
 			}
@@ -1885,13 +2372,13 @@ func (this *Message_ConsentLiftRestriction) EqualVT(thatIface isMessage_Sum) boo
 	}
 	if p, q := this.ConsentLiftRestriction, that.ConsentLiftRestriction; p != q {
 		if p == nil {
-			p = &v12.LiftRestriction{}
+			p = &v13.LiftRestriction{}
 		}
 		if q == nil {
-			q = &v12.LiftRestriction{}
+			q = &v13.LiftRestriction{}
 		}
 		if equal, ok := interface{}(p).(interface {
-			EqualVT(*v12.LiftRestriction) bool
+			EqualVT(*v13.LiftRestriction) bool
 		}); ok {
 			if !equal.EqualVT(q) {
 				return false
@@ -1916,13 +2403,13 @@ func (this *Message_RegisterEntity) EqualVT(thatIface isMessage_Sum) bool {
 	}
 	if p, q := this.RegisterEntity, that.RegisterEntity; p != q {
 		if p == nil {
-			p = &v13.RegisterEntity{}
+			p = &v14.RegisterEntity{}
 		}
 		if q == nil {
-			q = &v13.RegisterEntity{}
+			q = &v14.RegisterEntity{}
 		}
 		if equal, ok := interface{}(p).(interface {
-			EqualVT(*v13.RegisterEntity) bool
+			EqualVT(*v14.RegisterEntity) bool
 		}); ok {
 			if !equal.EqualVT(q) {
 				return false
@@ -1947,13 +2434,13 @@ func (this *Message_RegisterActivity) EqualVT(thatIface isMessage_Sum) bool {
 	}
 	if p, q := this.RegisterActivity, that.RegisterActivity; p != q {
 		if p == nil {
-			p = &v13.RegisterActivity{}
+			p = &v14.RegisterActivity{}
 		}
 		if q == nil {
-			q = &v13.RegisterActivity{}
+			q = &v14.RegisterActivity{}
 		}
 		if equal, ok := interface{}(p).(interface {
-			EqualVT(*v13.RegisterActivity) bool
+			EqualVT(*v14.RegisterActivity) bool
 		}); ok {
 			if !equal.EqualVT(q) {
 				return false
@@ -1978,12 +2465,12 @@ func (this *Message_RegisterAgent) EqualVT(thatIface isMessage_Sum) bool {
 	}
 	if p, q := this.RegisterAgent, that.RegisterAgent; p != q {
 		if p == nil {
-			p = &v13.RegisterAgent{}
+			p = &v14.RegisterAgent{}
 		}
 		if q == nil {
-			q = &v13.RegisterAgent{}
+			q = &v14.RegisterAgent{}
 		}
-		if equal, ok := interface{}(p).(interface{ EqualVT(*v13.RegisterAgent) bool }); ok {
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v14.RegisterAgent) bool }); ok {
 			if !equal.EqualVT(q) {
 				return false
 			}
@@ -2007,12 +2494,12 @@ func (this *Message_ReviseEntity) EqualVT(thatIface isMessage_Sum) bool {
 	}
 	if p, q := this.ReviseEntity, that.ReviseEntity; p != q {
 		if p == nil {
-			p = &v13.ReviseEntity{}
+			p = &v14.ReviseEntity{}
 		}
 		if q == nil {
-			q = &v13.ReviseEntity{}
+			q = &v14.ReviseEntity{}
 		}
-		if equal, ok := interface{}(p).(interface{ EqualVT(*v13.ReviseEntity) bool }); ok {
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v14.ReviseEntity) bool }); ok {
 			if !equal.EqualVT(q) {
 				return false
 			}
@@ -2036,12 +2523,12 @@ func (this *Message_EndActivity) EqualVT(thatIface isMessage_Sum) bool {
 	}
 	if p, q := this.EndActivity, that.EndActivity; p != q {
 		if p == nil {
-			p = &v13.EndActivity{}
+			p = &v14.EndActivity{}
 		}
 		if q == nil {
-			q = &v13.EndActivity{}
+			q = &v14.EndActivity{}
 		}
-		if equal, ok := interface{}(p).(interface{ EqualVT(*v13.EndActivity) bool }); ok {
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v14.EndActivity) bool }); ok {
 			if !equal.EqualVT(q) {
 				return false
 			}
@@ -2065,13 +2552,13 @@ func (this *Message_InvalidateEntity) EqualVT(thatIface isMessage_Sum) bool {
 	}
 	if p, q := this.InvalidateEntity, that.InvalidateEntity; p != q {
 		if p == nil {
-			p = &v13.InvalidateEntity{}
+			p = &v14.InvalidateEntity{}
 		}
 		if q == nil {
-			q = &v13.InvalidateEntity{}
+			q = &v14.InvalidateEntity{}
 		}
 		if equal, ok := interface{}(p).(interface {
-			EqualVT(*v13.InvalidateEntity) bool
+			EqualVT(*v14.InvalidateEntity) bool
 		}); ok {
 			if !equal.EqualVT(q) {
 				return false
@@ -2096,12 +2583,12 @@ func (this *Message_Relate) EqualVT(thatIface isMessage_Sum) bool {
 	}
 	if p, q := this.Relate, that.Relate; p != q {
 		if p == nil {
-			p = &v13.Relate{}
+			p = &v14.Relate{}
 		}
 		if q == nil {
-			q = &v13.Relate{}
+			q = &v14.Relate{}
 		}
-		if equal, ok := interface{}(p).(interface{ EqualVT(*v13.Relate) bool }); ok {
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v14.Relate) bool }); ok {
 			if !equal.EqualVT(q) {
 				return false
 			}
@@ -2125,12 +2612,12 @@ func (this *Message_Record) EqualVT(thatIface isMessage_Sum) bool {
 	}
 	if p, q := this.Record, that.Record; p != q {
 		if p == nil {
-			p = &v13.Record{}
+			p = &v14.Record{}
 		}
 		if q == nil {
-			q = &v13.Record{}
+			q = &v14.Record{}
 		}
-		if equal, ok := interface{}(p).(interface{ EqualVT(*v13.Record) bool }); ok {
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v14.Record) bool }); ok {
 			if !equal.EqualVT(q) {
 				return false
 			}
@@ -2154,12 +2641,12 @@ func (this *Message_AnchorBatch) EqualVT(thatIface isMessage_Sum) bool {
 	}
 	if p, q := this.AnchorBatch, that.AnchorBatch; p != q {
 		if p == nil {
-			p = &v13.AnchorBatch{}
+			p = &v14.AnchorBatch{}
 		}
 		if q == nil {
-			q = &v13.AnchorBatch{}
+			q = &v14.AnchorBatch{}
 		}
-		if equal, ok := interface{}(p).(interface{ EqualVT(*v13.AnchorBatch) bool }); ok {
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v14.AnchorBatch) bool }); ok {
 			if !equal.EqualVT(q) {
 				return false
 			}
@@ -3233,6 +3720,435 @@ func (m *Message_UnbindNode) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		dAtA[i] = 0x7
 		i--
 		dAtA[i] = 0xc2
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_SetPolicies) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_SetPolicies) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.SetPolicies != nil {
+		if vtmsg, ok := interface{}(m.SetPolicies).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.SetPolicies)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0xc
+		i--
+		dAtA[i] = 0xc2
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0xc
+		i--
+		dAtA[i] = 0xc2
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_SetSchema) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_SetSchema) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.SetSchema != nil {
+		if vtmsg, ok := interface{}(m.SetSchema).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.SetSchema)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0xc
+		i--
+		dAtA[i] = 0xca
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0xc
+		i--
+		dAtA[i] = 0xca
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_PutEntities) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_PutEntities) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.PutEntities != nil {
+		if vtmsg, ok := interface{}(m.PutEntities).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.PutEntities)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0xc
+		i--
+		dAtA[i] = 0xd2
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0xc
+		i--
+		dAtA[i] = 0xd2
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_RemoveEntities) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_RemoveEntities) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.RemoveEntities != nil {
+		if vtmsg, ok := interface{}(m.RemoveEntities).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.RemoveEntities)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0xc
+		i--
+		dAtA[i] = 0xda
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0xc
+		i--
+		dAtA[i] = 0xda
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_SetSettings) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_SetSettings) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.SetSettings != nil {
+		if vtmsg, ok := interface{}(m.SetSettings).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.SetSettings)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0xc
+		i--
+		dAtA[i] = 0xe2
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0xc
+		i--
+		dAtA[i] = 0xe2
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_SetGuardRails) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_SetGuardRails) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.SetGuardRails != nil {
+		if vtmsg, ok := interface{}(m.SetGuardRails).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.SetGuardRails)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0xc
+		i--
+		dAtA[i] = 0xea
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0xc
+		i--
+		dAtA[i] = 0xea
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_Decide) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_Decide) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.Decide != nil {
+		if vtmsg, ok := interface{}(m.Decide).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.Decide)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0xc
+		i--
+		dAtA[i] = 0xf2
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0xc
+		i--
+		dAtA[i] = 0xf2
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_Revoke) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_Revoke) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.Revoke != nil {
+		if vtmsg, ok := interface{}(m.Revoke).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.Revoke)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0xc
+		i--
+		dAtA[i] = 0xfa
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0xc
+		i--
+		dAtA[i] = 0xfa
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_BreakGlass) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_BreakGlass) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.BreakGlass != nil {
+		if vtmsg, ok := interface{}(m.BreakGlass).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.BreakGlass)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0xd
+		i--
+		dAtA[i] = 0x82
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0xd
+		i--
+		dAtA[i] = 0x82
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_EndBreakGlass) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_EndBreakGlass) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.EndBreakGlass != nil {
+		if vtmsg, ok := interface{}(m.EndBreakGlass).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.EndBreakGlass)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0xd
+		i--
+		dAtA[i] = 0x8a
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0xd
+		i--
+		dAtA[i] = 0x8a
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_Review) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_Review) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.Review != nil {
+		if vtmsg, ok := interface{}(m.Review).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.Review)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0xd
+		i--
+		dAtA[i] = 0x92
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0xd
+		i--
+		dAtA[i] = 0x92
 	}
 	return len(dAtA) - i, nil
 }
@@ -4570,6 +5486,226 @@ func (m *Message_UnbindNode) SizeVT() (n int) {
 			l = size.SizeVT()
 		} else {
 			l = proto.Size(m.UnbindNode)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_SetPolicies) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.SetPolicies != nil {
+		if size, ok := interface{}(m.SetPolicies).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.SetPolicies)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_SetSchema) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.SetSchema != nil {
+		if size, ok := interface{}(m.SetSchema).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.SetSchema)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_PutEntities) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.PutEntities != nil {
+		if size, ok := interface{}(m.PutEntities).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.PutEntities)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_RemoveEntities) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.RemoveEntities != nil {
+		if size, ok := interface{}(m.RemoveEntities).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.RemoveEntities)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_SetSettings) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.SetSettings != nil {
+		if size, ok := interface{}(m.SetSettings).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.SetSettings)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_SetGuardRails) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.SetGuardRails != nil {
+		if size, ok := interface{}(m.SetGuardRails).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.SetGuardRails)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_Decide) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Decide != nil {
+		if size, ok := interface{}(m.Decide).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.Decide)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_Revoke) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Revoke != nil {
+		if size, ok := interface{}(m.Revoke).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.Revoke)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_BreakGlass) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.BreakGlass != nil {
+		if size, ok := interface{}(m.BreakGlass).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.BreakGlass)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_EndBreakGlass) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.EndBreakGlass != nil {
+		if size, ok := interface{}(m.EndBreakGlass).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.EndBreakGlass)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_Review) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Review != nil {
+		if size, ok := interface{}(m.Review).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.Review)
 		}
 		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
 	} else {
@@ -6718,6 +7854,633 @@ func (m *Message) UnmarshalVT(dAtA []byte) error {
 				m.Sum = &Message_UnbindNode{UnbindNode: v}
 			}
 			iNdEx = postIndex
+		case 200:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field SetPolicies", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_SetPolicies); ok {
+				if unmarshal, ok := interface{}(oneof.SetPolicies).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.SetPolicies); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v12.SetPolicies{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_SetPolicies{SetPolicies: v}
+			}
+			iNdEx = postIndex
+		case 201:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field SetSchema", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_SetSchema); ok {
+				if unmarshal, ok := interface{}(oneof.SetSchema).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.SetSchema); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v12.SetSchema{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_SetSchema{SetSchema: v}
+			}
+			iNdEx = postIndex
+		case 202:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field PutEntities", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_PutEntities); ok {
+				if unmarshal, ok := interface{}(oneof.PutEntities).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.PutEntities); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v12.PutEntities{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_PutEntities{PutEntities: v}
+			}
+			iNdEx = postIndex
+		case 203:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field RemoveEntities", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_RemoveEntities); ok {
+				if unmarshal, ok := interface{}(oneof.RemoveEntities).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.RemoveEntities); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v12.RemoveEntities{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_RemoveEntities{RemoveEntities: v}
+			}
+			iNdEx = postIndex
+		case 204:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field SetSettings", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_SetSettings); ok {
+				if unmarshal, ok := interface{}(oneof.SetSettings).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.SetSettings); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v12.SetSettings{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_SetSettings{SetSettings: v}
+			}
+			iNdEx = postIndex
+		case 205:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field SetGuardRails", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_SetGuardRails); ok {
+				if unmarshal, ok := interface{}(oneof.SetGuardRails).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.SetGuardRails); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v12.SetGuardRails{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_SetGuardRails{SetGuardRails: v}
+			}
+			iNdEx = postIndex
+		case 206:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Decide", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_Decide); ok {
+				if unmarshal, ok := interface{}(oneof.Decide).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.Decide); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v12.Decide{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_Decide{Decide: v}
+			}
+			iNdEx = postIndex
+		case 207:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Revoke", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_Revoke); ok {
+				if unmarshal, ok := interface{}(oneof.Revoke).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.Revoke); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v12.Revoke{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_Revoke{Revoke: v}
+			}
+			iNdEx = postIndex
+		case 208:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field BreakGlass", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_BreakGlass); ok {
+				if unmarshal, ok := interface{}(oneof.BreakGlass).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.BreakGlass); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v12.BreakGlass{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_BreakGlass{BreakGlass: v}
+			}
+			iNdEx = postIndex
+		case 209:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field EndBreakGlass", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_EndBreakGlass); ok {
+				if unmarshal, ok := interface{}(oneof.EndBreakGlass).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.EndBreakGlass); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v12.EndBreakGlass{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_EndBreakGlass{EndBreakGlass: v}
+			}
+			iNdEx = postIndex
+		case 210:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Review", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_Review); ok {
+				if unmarshal, ok := interface{}(oneof.Review).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.Review); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v12.Review{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_Review{Review: v}
+			}
+			iNdEx = postIndex
 		case 300:
 			if wireType != 2 {
 				return fmt.Errorf("proto: wrong wireType = %d for field ConsentRequest", wireType)
@@ -6760,7 +8523,7 @@ func (m *Message) UnmarshalVT(dAtA []byte) error {
 					}
 				}
 			} else {
-				v := &v12.Request{}
+				v := &v13.Request{}
 				if unmarshal, ok := interface{}(v).(interface {
 					UnmarshalVT([]byte) error
 				}); ok {
@@ -6817,7 +8580,7 @@ func (m *Message) UnmarshalVT(dAtA []byte) error {
 					}
 				}
 			} else {
-				v := &v12.Give{}
+				v := &v13.Give{}
 				if unmarshal, ok := interface{}(v).(interface {
 					UnmarshalVT([]byte) error
 				}); ok {
@@ -6874,7 +8637,7 @@ func (m *Message) UnmarshalVT(dAtA []byte) error {
 					}
 				}
 			} else {
-				v := &v12.Refuse{}
+				v := &v13.Refuse{}
 				if unmarshal, ok := interface{}(v).(interface {
 					UnmarshalVT([]byte) error
 				}); ok {
@@ -6931,7 +8694,7 @@ func (m *Message) UnmarshalVT(dAtA []byte) error {
 					}
 				}
 			} else {
-				v := &v12.Narrow{}
+				v := &v13.Narrow{}
 				if unmarshal, ok := interface{}(v).(interface {
 					UnmarshalVT([]byte) error
 				}); ok {
@@ -6988,7 +8751,7 @@ func (m *Message) UnmarshalVT(dAtA []byte) error {
 					}
 				}
 			} else {
-				v := &v12.Withdraw{}
+				v := &v13.Withdraw{}
 				if unmarshal, ok := interface{}(v).(interface {
 					UnmarshalVT([]byte) error
 				}); ok {
@@ -7045,7 +8808,7 @@ func (m *Message) UnmarshalVT(dAtA []byte) error {
 					}
 				}
 			} else {
-				v := &v12.Expire{}
+				v := &v13.Expire{}
 				if unmarshal, ok := interface{}(v).(interface {
 					UnmarshalVT([]byte) error
 				}); ok {
@@ -7102,7 +8865,7 @@ func (m *Message) UnmarshalVT(dAtA []byte) error {
 					}
 				}
 			} else {
-				v := &v12.Supersede{}
+				v := &v13.Supersede{}
 				if unmarshal, ok := interface{}(v).(interface {
 					UnmarshalVT([]byte) error
 				}); ok {
@@ -7159,7 +8922,7 @@ func (m *Message) UnmarshalVT(dAtA []byte) error {
 					}
 				}
 			} else {
-				v := &v12.Rectify{}
+				v := &v13.Rectify{}
 				if unmarshal, ok := interface{}(v).(interface {
 					UnmarshalVT([]byte) error
 				}); ok {
@@ -7216,7 +8979,7 @@ func (m *Message) UnmarshalVT(dAtA []byte) error {
 					}
 				}
 			} else {
-				v := &v12.Delegate{}
+				v := &v13.Delegate{}
 				if unmarshal, ok := interface{}(v).(interface {
 					UnmarshalVT([]byte) error
 				}); ok {
@@ -7273,7 +9036,7 @@ func (m *Message) UnmarshalVT(dAtA []byte) error {
 					}
 				}
 			} else {
-				v := &v12.RevokeDelegation{}
+				v := &v13.RevokeDelegation{}
 				if unmarshal, ok := interface{}(v).(interface {
 					UnmarshalVT([]byte) error
 				}); ok {
@@ -7330,7 +9093,7 @@ func (m *Message) UnmarshalVT(dAtA []byte) error {
 					}
 				}
 			} else {
-				v := &v12.Restrict{}
+				v := &v13.Restrict{}
 				if unmarshal, ok := interface{}(v).(interface {
 					UnmarshalVT([]byte) error
 				}); ok {
@@ -7387,7 +9150,7 @@ func (m *Message) UnmarshalVT(dAtA []byte) error {
 					}
 				}
 			} else {
-				v := &v12.LiftRestriction{}
+				v := &v13.LiftRestriction{}
 				if unmarshal, ok := interface{}(v).(interface {
 					UnmarshalVT([]byte) error
 				}); ok {
@@ -7444,7 +9207,7 @@ func (m *Message) UnmarshalVT(dAtA []byte) error {
 					}
 				}
 			} else {
-				v := &v13.RegisterEntity{}
+				v := &v14.RegisterEntity{}
 				if unmarshal, ok := interface{}(v).(interface {
 					UnmarshalVT([]byte) error
 				}); ok {
@@ -7501,7 +9264,7 @@ func (m *Message) UnmarshalVT(dAtA []byte) error {
 					}
 				}
 			} else {
-				v := &v13.RegisterActivity{}
+				v := &v14.RegisterActivity{}
 				if unmarshal, ok := interface{}(v).(interface {
 					UnmarshalVT([]byte) error
 				}); ok {
@@ -7558,7 +9321,7 @@ func (m *Message) UnmarshalVT(dAtA []byte) error {
 					}
 				}
 			} else {
-				v := &v13.RegisterAgent{}
+				v := &v14.RegisterAgent{}
 				if unmarshal, ok := interface{}(v).(interface {
 					UnmarshalVT([]byte) error
 				}); ok {
@@ -7615,7 +9378,7 @@ func (m *Message) UnmarshalVT(dAtA []byte) error {
 					}
 				}
 			} else {
-				v := &v13.ReviseEntity{}
+				v := &v14.ReviseEntity{}
 				if unmarshal, ok := interface{}(v).(interface {
 					UnmarshalVT([]byte) error
 				}); ok {
@@ -7672,7 +9435,7 @@ func (m *Message) UnmarshalVT(dAtA []byte) error {
 					}
 				}
 			} else {
-				v := &v13.EndActivity{}
+				v := &v14.EndActivity{}
 				if unmarshal, ok := interface{}(v).(interface {
 					UnmarshalVT([]byte) error
 				}); ok {
@@ -7729,7 +9492,7 @@ func (m *Message) UnmarshalVT(dAtA []byte) error {
 					}
 				}
 			} else {
-				v := &v13.InvalidateEntity{}
+				v := &v14.InvalidateEntity{}
 				if unmarshal, ok := interface{}(v).(interface {
 					UnmarshalVT([]byte) error
 				}); ok {
@@ -7786,7 +9549,7 @@ func (m *Message) UnmarshalVT(dAtA []byte) error {
 					}
 				}
 			} else {
-				v := &v13.Relate{}
+				v := &v14.Relate{}
 				if unmarshal, ok := interface{}(v).(interface {
 					UnmarshalVT([]byte) error
 				}); ok {
@@ -7843,7 +9606,7 @@ func (m *Message) UnmarshalVT(dAtA []byte) error {
 					}
 				}
 			} else {
-				v := &v13.Record{}
+				v := &v14.Record{}
 				if unmarshal, ok := interface{}(v).(interface {
 					UnmarshalVT([]byte) error
 				}); ok {
@@ -7900,7 +9663,7 @@ func (m *Message) UnmarshalVT(dAtA []byte) error {
 					}
 				}
 			} else {
-				v := &v13.AnchorBatch{}
+				v := &v14.AnchorBatch{}
 				if unmarshal, ok := interface{}(v).(interface {
 					UnmarshalVT([]byte) error
 				}); ok {
