@@ -382,7 +382,7 @@ func (x *BlockRequest) GetHeight() int64 {
 type BlockResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Record *v1.BlockRecord        `protobuf:"bytes,1,opt,name=record,proto3" json:"record,omitempty"`
-	// cometbft.types.v1.SignedHeader; empty while nobody has signed the block yet that
+	// tendermint.types.SignedHeader; empty while nobody has signed the block yet that
 	// this node knows of, or when the node no longer has it.
 	SignedHeader  []byte `protobuf:"bytes,2,opt,name=signed_header,json=signedHeader,proto3" json:"signed_header,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -482,7 +482,7 @@ func (x *LightBlockRequest) GetHeight() int64 {
 // LightBlockResponse is CometBFT's light block.
 type LightBlockResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// cometbft.types.v1.LightBlock.
+	// tendermint.types.LightBlock.
 	LightBlock    []byte `protobuf:"bytes,1,opt,name=light_block,json=lightBlock,proto3" json:"light_block,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

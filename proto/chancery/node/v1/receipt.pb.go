@@ -258,7 +258,14 @@ type ProveResponse struct {
 	// The file form; see docs/receipts.md.
 	Receipt []byte `protobuf:"bytes,2,opt,name=receipt,proto3" json:"receipt,omitempty"`
 	// Height of the state that both are about.
-	Height        int64 `protobuf:"varint,3,opt,name=height,proto3" json:"height,omitempty"`
+	Height int64 `protobuf:"varint,3,opt,name=height,proto3" json:"height,omitempty"`
+	// 0 when the query was answered; otherwise the permanent code within codespace of
+	// its refusal, such as that there is no such record, and response is empty.
+	Code uint32 `protobuf:"varint,4,opt,name=code,proto3" json:"code,omitempty"`
+	// The module that refused.
+	Codespace string `protobuf:"bytes,5,opt,name=codespace,proto3" json:"codespace,omitempty"`
+	// What is wrong and what to do.
+	Log           string `protobuf:"bytes,6,opt,name=log,proto3" json:"log,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -314,6 +321,27 @@ func (x *ProveResponse) GetHeight() int64 {
 	return 0
 }
 
+func (x *ProveResponse) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *ProveResponse) GetCodespace() string {
+	if x != nil {
+		return x.Codespace
+	}
+	return ""
+}
+
+func (x *ProveResponse) GetLog() string {
+	if x != nil {
+		return x.Log
+	}
+	return ""
+}
+
 // Receipt proves entries of the state at a height to anybody who has the chain's
 // genesis file. Its file form is the line "chancery receipt 1", the canonical bytes
 // of this message, and the SHA-256 of both.
@@ -324,7 +352,7 @@ type Receipt struct {
 	Height int64 `protobuf:"varint,2,opt,name=height,proto3" json:"height,omitempty"`
 	// At least one, sorted by key, each key once.
 	Entries []*Entry `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
-	// cometbft.types.v1.SignedHeader of height + 1.
+	// tendermint.types.SignedHeader of height + 1.
 	SignedHeader []byte `protobuf:"bytes,4,opt,name=signed_header,json=signedHeader,proto3" json:"signed_header,omitempty"`
 	// From the genesis validators to those that signed, one link for each change of
 	// the set, in order of height.
@@ -475,10 +503,10 @@ func (x *Entry) GetProof() []byte {
 // Link hands over from one validator set to the next.
 type Link struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// cometbft.types.v1.SignedHeader signed by the set before; its
+	// tendermint.types.SignedHeader signed by the set before; its
 	// next_validators_hash is the hash of validators.
 	SignedHeader []byte `protobuf:"bytes,1,opt,name=signed_header,json=signedHeader,proto3" json:"signed_header,omitempty"`
-	// cometbft.types.v1.SimpleValidator each, in the set's order.
+	// tendermint.types.SimpleValidator each, in the set's order.
 	Validators    [][]byte `protobuf:"bytes,2,rep,name=validators,proto3" json:"validators,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -547,11 +575,14 @@ const file_chancery_node_v1_receipt_proto_rawDesc = "" +
 	"\fProveRequest\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x18\n" +
 	"\arequest\x18\x02 \x01(\fR\arequest\x12\x16\n" +
-	"\x06height\x18\x03 \x01(\x03R\x06height\"]\n" +
+	"\x06height\x18\x03 \x01(\x03R\x06height\"\xa1\x01\n" +
 	"\rProveResponse\x12\x1a\n" +
 	"\bresponse\x18\x01 \x01(\fR\bresponse\x12\x18\n" +
 	"\areceipt\x18\x02 \x01(\fR\areceipt\x12\x16\n" +
-	"\x06height\x18\x03 \x01(\x03R\x06height\"\xc6\x01\n" +
+	"\x06height\x18\x03 \x01(\x03R\x06height\x12\x12\n" +
+	"\x04code\x18\x04 \x01(\rR\x04code\x12\x1c\n" +
+	"\tcodespace\x18\x05 \x01(\tR\tcodespace\x12\x10\n" +
+	"\x03log\x18\x06 \x01(\tR\x03log\"\xc6\x01\n" +
 	"\aReceipt\x12\x19\n" +
 	"\bchain_id\x18\x01 \x01(\tR\achainId\x12\x16\n" +
 	"\x06height\x18\x02 \x01(\x03R\x06height\x121\n" +
