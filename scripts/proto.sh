@@ -105,6 +105,10 @@ breaking() {
   # Inside a subfolder, git archive takes that subfolder as the root of what it writes.
   git archive "$ref" . | tar -x -C "$tmp/old"
   [ -e "$tmp/old/buf.yaml" ] || cp buf.yaml "$tmp/old/"
+  if ! go tool buf build "$tmp/old" --output /dev/null 2>/dev/null; then
+    echo "proto: skipped the comparison with earlier messages, because those of commit $ref do not compile"
+    return
+  fi
   go tool buf breaking --against "$tmp/old"
   echo "proto: nothing breaks what $(git describe --tags --always "$ref") wrote"
 }
