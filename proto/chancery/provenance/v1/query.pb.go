@@ -914,8 +914,9 @@ type TraceResponse struct {
 	Steps []*Step `protobuf:"bytes,1,rep,name=steps,proto3" json:"steps,omitempty"`
 	// Empty on the last page.
 	NextPageToken []byte `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
-	// The height of which the trace shows the relations.
-	Height        int64 `protobuf:"varint,3,opt,name=height,proto3" json:"height,omitempty"`
+	// Block time of the first page, Unix milliseconds: all pages show the relations that
+	// were registered by then.
+	AsOf          int64 `protobuf:"varint,3,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -964,9 +965,9 @@ func (x *TraceResponse) GetNextPageToken() []byte {
 	return nil
 }
 
-func (x *TraceResponse) GetHeight() int64 {
+func (x *TraceResponse) GetAsOf() int64 {
 	if x != nil {
-		return x.Height
+		return x.AsOf
 	}
 	return 0
 }
@@ -1560,11 +1561,11 @@ const file_chancery_provenance_v1_query_proto_rawDesc = "" +
 	"\x04kind\x18\x02 \x01(\x0e2 .chancery.provenance.v1.NodeKindR\x04kind\x126\n" +
 	"\x06status\x18\x03 \x01(\x0e2\x1e.chancery.provenance.v1.StatusR\x06status\x12\x14\n" +
 	"\x05depth\x18\x04 \x01(\rR\x05depth\x12.\n" +
-	"\x03via\x18\x05 \x01(\v2\x1c.chancery.provenance.v1.EdgeR\x03via\"\x83\x01\n" +
+	"\x03via\x18\x05 \x01(\v2\x1c.chancery.provenance.v1.EdgeR\x03via\"\x80\x01\n" +
 	"\rTraceResponse\x122\n" +
 	"\x05steps\x18\x01 \x03(\v2\x1c.chancery.provenance.v1.StepR\x05steps\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\fR\rnextPageToken\x12\x16\n" +
-	"\x06height\x18\x03 \x01(\x03R\x06height\"X\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\fR\rnextPageToken\x12\x13\n" +
+	"\x05as_of\x18\x03 \x01(\x03R\x04asOf\"X\n" +
 	"\rByHashRequest\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\fR\x04hash\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x1d\n" +

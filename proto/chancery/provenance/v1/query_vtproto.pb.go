@@ -307,7 +307,7 @@ func (m *TraceResponse) CloneVT() *TraceResponse {
 		return (*TraceResponse)(nil)
 	}
 	r := new(TraceResponse)
-	r.Height = m.Height
+	r.AsOf = m.AsOf
 	if rhs := m.Steps; rhs != nil {
 		tmpContainer := make([]*Step, len(rhs))
 		for k, v := range rhs {
@@ -920,7 +920,7 @@ func (this *TraceResponse) EqualVT(that *TraceResponse) bool {
 	if string(this.NextPageToken) != string(that.NextPageToken) {
 		return false
 	}
-	if this.Height != that.Height {
+	if this.AsOf != that.AsOf {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -1894,8 +1894,8 @@ func (m *TraceResponse) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
-	if m.Height != 0 {
-		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Height))
+	if m.AsOf != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.AsOf))
 		i--
 		dAtA[i] = 0x18
 	}
@@ -2669,8 +2669,8 @@ func (m *TraceResponse) SizeVT() (n int) {
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
-	if m.Height != 0 {
-		n += 1 + protohelpers.SizeOfVarint(uint64(m.Height))
+	if m.AsOf != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.AsOf))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -4667,9 +4667,9 @@ func (m *TraceResponse) UnmarshalVT(dAtA []byte) error {
 			iNdEx = postIndex
 		case 3:
 			if wireType != 0 {
-				return fmt.Errorf("proto: wrong wireType = %d for field Height", wireType)
+				return fmt.Errorf("proto: wrong wireType = %d for field AsOf", wireType)
 			}
-			m.Height = 0
+			m.AsOf = 0
 			for shift := uint(0); ; shift += 7 {
 				if shift >= 64 {
 					return protohelpers.ErrIntOverflow
@@ -4679,7 +4679,7 @@ func (m *TraceResponse) UnmarshalVT(dAtA []byte) error {
 				}
 				b := dAtA[iNdEx]
 				iNdEx++
-				m.Height |= int64(b&0x7F) << shift
+				m.AsOf |= int64(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}

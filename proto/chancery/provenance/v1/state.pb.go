@@ -587,6 +587,7 @@ type Ref struct {
 	Organisation string `protobuf:"bytes,1,opt,name=organisation,proto3" json:"organisation,omitempty"`
 	// Local id, 1 to 128 bytes of the characters A-Z a-z 0-9 and
 	// . _ ~ : / @ # + = % - , ; ! $ & * ( ) ?
+	// A person's name must not be in it.
 	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
 	// Version, from 1. In a transaction or a query, 0 means the latest version at that
 	// time; in state and events it is always filled. Activities and agents have
@@ -1479,8 +1480,8 @@ type Backlink struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The subject.
 	Subject *Ref `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
-	// Block of the registration.
-	Height        int64 `protobuf:"varint,2,opt,name=height,proto3" json:"height,omitempty"`
+	// Block time of the registration, Unix milliseconds.
+	RegisteredAt  int64 `protobuf:"varint,2,opt,name=registered_at,json=registeredAt,proto3" json:"registered_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1522,9 +1523,9 @@ func (x *Backlink) GetSubject() *Ref {
 	return nil
 }
 
-func (x *Backlink) GetHeight() int64 {
+func (x *Backlink) GetRegisteredAt() int64 {
 	if x != nil {
-		return x.Height
+		return x.RegisteredAt
 	}
 	return 0
 }
@@ -1808,10 +1809,10 @@ const file_chancery_provenance_v1_state_proto_rawDesc = "" +
 	"\brelation\x18\x02 \x01(\v2 .chancery.provenance.v1.RelationR\brelation\x12\x16\n" +
 	"\x06author\x18\x03 \x01(\tR\x06author\x12#\n" +
 	"\rregistered_at\x18\x04 \x01(\x03R\fregisteredAt\x12\x16\n" +
-	"\x06height\x18\x05 \x01(\x03R\x06height\"Y\n" +
+	"\x06height\x18\x05 \x01(\x03R\x06height\"f\n" +
 	"\bBacklink\x125\n" +
-	"\asubject\x18\x01 \x01(\v2\x1b.chancery.provenance.v1.RefR\asubject\x12\x16\n" +
-	"\x06height\x18\x02 \x01(\x03R\x06height\"\xfb\x01\n" +
+	"\asubject\x18\x01 \x01(\v2\x1b.chancery.provenance.v1.RefR\asubject\x12#\n" +
+	"\rregistered_at\x18\x02 \x01(\x03R\fregisteredAt\"\xfb\x01\n" +
 	"\x05Batch\x12\x12\n" +
 	"\x04root\x18\x01 \x01(\fR\x04root\x12\x16\n" +
 	"\x06leaves\x18\x02 \x01(\x04R\x06leaves\x12:\n" +

@@ -321,7 +321,7 @@ func (m *Backlink) CloneVT() *Backlink {
 	}
 	r := new(Backlink)
 	r.Subject = m.Subject.CloneVT()
-	r.Height = m.Height
+	r.RegisteredAt = m.RegisteredAt
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
 		copy(r.unknownFields, m.unknownFields)
@@ -882,7 +882,7 @@ func (this *Backlink) EqualVT(that *Backlink) bool {
 	if !this.Subject.EqualVT(that.Subject) {
 		return false
 	}
-	if this.Height != that.Height {
+	if this.RegisteredAt != that.RegisteredAt {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -1790,8 +1790,8 @@ func (m *Backlink) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
-	if m.Height != 0 {
-		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Height))
+	if m.RegisteredAt != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.RegisteredAt))
 		i--
 		dAtA[i] = 0x10
 	}
@@ -2331,8 +2331,8 @@ func (m *Backlink) SizeVT() (n int) {
 		l = m.Subject.SizeVT()
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
-	if m.Height != 0 {
-		n += 1 + protohelpers.SizeOfVarint(uint64(m.Height))
+	if m.RegisteredAt != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.RegisteredAt))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -4607,9 +4607,9 @@ func (m *Backlink) UnmarshalVT(dAtA []byte) error {
 			iNdEx = postIndex
 		case 2:
 			if wireType != 0 {
-				return fmt.Errorf("proto: wrong wireType = %d for field Height", wireType)
+				return fmt.Errorf("proto: wrong wireType = %d for field RegisteredAt", wireType)
 			}
-			m.Height = 0
+			m.RegisteredAt = 0
 			for shift := uint(0); ; shift += 7 {
 				if shift >= 64 {
 					return protohelpers.ErrIntOverflow
@@ -4619,7 +4619,7 @@ func (m *Backlink) UnmarshalVT(dAtA []byte) error {
 				}
 				b := dAtA[iNdEx]
 				iNdEx++
-				m.Height |= int64(b&0x7F) << shift
+				m.RegisteredAt |= int64(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}
