@@ -72,7 +72,8 @@ func Under2[A, B any](ca KeyCodec[A], cb KeyCodec[B], a A, b B) Span {
 func (s Span) Down() Span { s.reverse = true; return s }
 
 // After is the span beyond an encoded key, exclusively: the token that Page
-// returned. An empty token changes nothing.
+// returned. An empty token changes nothing, and none makes the span wider: tokens
+// come from clients.
 func (s Span) After(token []byte) Span {
 	if len(token) > 0 {
 		s.from = bytes.Clone(token)
@@ -103,9 +104,10 @@ func (m Map[K, V]) raw(r Reader, s Span) iter.Seq2[[]byte, []byte] {
 	end := After(start)
 	if s.from != nil {
 		from := append(bytes.Clone(m.prefix), s.from...)
-		if s.reverse {
+		switch {
+		case s.reverse && (end == nil || bytes.Compare(from, end) < 0):
 			end = from
-		} else {
+		case !s.reverse && bytes.Compare(from, start) >= 0:
 			start = append(from, 0)
 		}
 	}
