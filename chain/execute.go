@@ -225,11 +225,11 @@ func (x *Execution) admit(d *tx.Decoded) (Authority, error) {
 // Preverify verifies the signatures of many transactions in one batch, against
 // the keys of the latest state, and remembers the good ones. It decides nothing.
 func (a *App) Preverify(ds []*tx.Decoded) {
-	reader := a.tree.Latest()
-	x := a.Begin(Header{Height: reader.Version() + 1})
+	h := a.Head()
+	x := a.Begin(Header{Height: h.Height + 1, Time: h.Time})
 	var items []keys.Item
 	for _, d := range ds {
-		v := &view{env: env{chainID: a.chainID}, reader: x.overlay}
+		v := &view{env: env{chainID: a.chainID, height: x.header.Height, time: x.header.Time}, reader: x.overlay}
 		authority, err := a.authenticate(v, d)
 		if err != nil {
 			continue

@@ -9,11 +9,13 @@ import (
 // Work is a kind of metered work.
 type Work int
 
-// The kinds of work that a module charges for itself. Bytes, signatures, reads
-// and writes are charged by the core.
+// The kinds of work that a module charges for itself. Bytes, a transaction's own
+// signatures, reads and writes are charged by the core.
 const (
 	PolicyStep Work = iota
 	ModelStep
+	// SignatureCheck is the verification of a signature inside a message.
+	SignatureCheck
 )
 
 // meter counts a transaction's units, saturating, and stops it at the limit.
@@ -43,6 +45,8 @@ func (m *meter) work(w Work, n uint64) {
 		m.charge(m.costs.PolicyStep, n)
 	case ModelStep:
 		m.charge(m.costs.ModelStep, n)
+	case SignatureCheck:
+		m.charge(m.costs.Signature, n)
 	default:
 		panic("chain: unknown kind of work")
 	}
