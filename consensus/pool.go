@@ -190,10 +190,15 @@ func (p *Pool) insert(d *tx.Decoded, fromPeer bool) error {
 	if _, known := p.byID[d.ID]; known {
 		return nil
 	}
-	l := p.lanes[authority.Organisation]
+	return p.place(d, authority.Organisation, fromPeer)
+}
+
+// place puts an admitted transaction into its lane.
+func (p *Pool) place(d *tx.Decoded, organisation string, fromPeer bool) error {
+	l := p.lanes[organisation]
 	if l == nil {
-		l = &lane{organisation: authority.Organisation}
-		p.lanes[authority.Organisation] = l
+		l = &lane{organisation: organisation}
+		p.lanes[organisation] = l
 		p.order = append(p.order, l)
 	}
 	if p.bytes+len(d.Raw) > p.o.MaxBytes || l.bytes+len(d.Raw) > p.o.MaxLaneBytes {

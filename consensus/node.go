@@ -1,0 +1,260 @@
+package consensus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/cometbft/cometbft/config"
+	cs "github.com/cometbft/cometbft/consensus"
+	cmtnode "github.com/cometbft/cometbft/node"
+	"github.com/cometbft/cometbft/p2p"
+	"github.com/cometbft/cometbft/privval"
+	"github.com/cometbft/cometbft/proxy"
+	sm "github.com/cometbft/cometbft/state"
+	"github.com/cometbft/cometbft/types"
+
+	"github.com/chancery/chancery/chain"
+	"github.com/chancery/chancery/chain/tx"
+	"github.com/chancery/chancery/consensus/records"
+)
+
+// Options is what a Node is made of.
+type Options struct {
+	// Config is the engine's configuration. Open sets what the application rests
+	// on: the application-side mempool, the peer filter.
+	Config *config.Config
+	// Genesis is the consortium's genesis document.
+	Genesis *types.GenesisDoc
+	// App and Records are closed by Stop.
+	App     *chain.App
+	Records *records.Log
+	// Membership gates peers.
+	Membership Membership
+	// Pool bounds the pool; the zero value means DefaultPoolOptions.
+	Pool PoolOptions
+	// Watchdog bounds how long the height may stand still.
+	Watchdog WatchdogOptions
+	// Metrics is the engine's; nil: none.
+	Metrics cmtnode.MetricsProvider
+	Log     *slog.Logger
+	// Version is the binary's, for Status.
+	Version string
+}
+
+// Node is one validator or full node.
+type Node struct {
+	o     Options
+	app   *application
+	pool  *Pool
+	node  *cmtnode.Node
+	state *cs.State
+	store sm.Store
+	self  types.Address
+	log   *slog.Logger
+
+	cancel context.CancelFunc
+	group  sync.WaitGroup
+	watch  *watchdog
+
+	mu       sync.Mutex // guards stopping and err
+	stopping bool
+	err      error
+	done     chan struct{}
+}
+
+// Open prepares a node: it replays what the engine has and the state lacks.
+func Open(o Options) (*Node, error) {
+	if o.Pool == (PoolOptions{}) {
+		o.Pool = DefaultPoolOptions()
+	}
+	if head, version := o.Records.Head(), o.App.Tree().Version(); head < version {
+		return nil, fmt.Errorf("the state is at height %d, the records only at %d: the records database was lost or is another node's; restore both from one backup", version, head)
+	}
+	o.Config.Mempool.Type = config.MempoolTypeApp
+	o.Config.FilterPeers = true
+	n := &Node{o: o, log: o.Log, done: make(chan struct{})}
+	n.pool = NewPool(o.App, o.Pool)
+	n.app = &application{
+		app: o.App, pool: n.pool, records: o.Records, membership: o.Membership, log: o.Log,
+		build: o.Config.Consensus.TimeoutPropose / 2,
+	}
+	o.Records.Publish(o.App.Tree().Version())
+	nodeKey, err := p2p.LoadNodeKey(o.Config.NodeKeyFile())
+	if err != nil {
+		return nil, fmt.Errorf("read the node key: %w", err)
+	}
+	pv := privval.LoadFilePV(o.Config.PrivValidatorKeyFile(), o.Config.PrivValidatorStateFile())
+	n.self = pv.GetAddress()
+	metrics := o.Metrics
+	if metrics == nil {
+		metrics = cmtnode.DefaultMetricsProvider(config.DefaultInstrumentationConfig())
+	}
+	n.node, err = cmtnode.NewNode(o.Config, pv, nodeKey,
+		// One mutex per connection: queries never wait for consensus.
+		proxy.NewConnSyncLocalClientCreator(n.app),
+		func() (*types.GenesisDoc, error) { return o.Genesis, nil },
+		config.DefaultDBProvider, metrics, logger{o.Log.With("part", "engine")},
+	)
+	if err != nil {
+		return nil, fmt.Errorf("open the consensus engine: %w", err)
+	}
+	env, err := n.node.ConfigureRPC()
+	if err != nil {
+		return nil, fmt.Errorf("open the consensus engine: %w", err)
+	}
+	n.store = env.StateStore
+	state, ok := env.ConsensusState.(*cs.State)
+	if !ok {
+		return nil, errors.New("open the consensus engine: its consensus state is of an unknown type")
+	}
+	n.state = state
+	n.watch = newWatchdog(n, o.Watchdog)
+	return n, nil
+}
+
+// Start joins the network.
+func (n *Node) Start() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	n.cancel = cancel
+	n.group.Go(func() { n.pool.Run(ctx) })
+	if err := n.node.Start(); err != nil {
+		cancel()
+		return fmt.Errorf("start the consensus engine: %w", err)
+	}
+	n.group.Go(func() { n.watch.run(ctx) })
+	go func() {
+		// The engine recovers a panic of consensus, logs it and goes on without
+		// consensus; a node in that state is of no use to anybody.
+		n.state.Wait()
+		n.halt(errors.New("consensus has halted; the log says why. The node must be looked at before it is started again"))
+	}()
+	return nil
+}
+
+// halt ends the node for a reason, unless it is being stopped.
+func (n *Node) halt(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.stopping || n.err != nil {
+		return
+	}
+	n.err = err
+	close(n.done)
+}
+
+// Done is closed when consensus has halted by itself; Err says why.
+func (n *Node) Done() <-chan struct{} { return n.done }
+
+// Err is why consensus halted, nil while it runs.
+func (n *Node) Err() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.err
+}
+
+// Stop leaves the network and closes the databases. It returns when all is on disk.
+func (n *Node) Stop() error {
+	n.mu.Lock()
+	again := n.stopping
+	n.stopping = true
+	n.mu.Unlock()
+	if again {
+		return nil
+	}
+	var err error
+	if n.node.IsRunning() {
+		err = n.node.Stop()
+		n.node.Wait()
+	}
+	if n.cancel != nil {
+		n.cancel()
+	}
+	n.group.Wait()
+	return errors.Join(err, n.o.Records.Close(), n.o.App.Close())
+}
+
+// Submit checks a transaction and puts it into the pool; see Pool.Submit.
+func (n *Node) Submit(ctx context.Context, raw []byte) (tx.ID, error) {
+	d, err := n.o.App.Decode(raw)
+	if err != nil {
+		return tx.ID{}, err
+	}
+	return d.ID, n.pool.Submit(ctx, raw)
+}
+
+// App is the state machine.
+func (n *Node) App() *chain.App { return n.o.App }
+
+// Records are what the node keeps for readers.
+func (n *Node) Records() *records.Log { return n.o.Records }
+
+// Genesis is the consortium's genesis document.
+func (n *Node) Genesis() *types.GenesisDoc { return n.o.Genesis }
+
+// Status is a node's view of itself.
+type Status struct {
+	ChainID          string
+	Moniker          string
+	Version          string
+	NodeID           string
+	ValidatorAddress string // upper-case hexadecimal
+	Height           int64
+	Time             int64 // of the latest block, Unix milliseconds
+	AppHash          []byte
+	CatchingUp       bool
+	Peers            []string // node ids, sorted
+	PoolTxs          int
+	PoolBytes        int
+	LatestBlockAgeMs int64
+	Healthy          bool
+	Reason           string // why it is not healthy
+}
+
+// Status tells how the node is.
+func (n *Node) Status() Status {
+	head := n.o.App.Head()
+	s := Status{
+		ChainID: n.o.App.ChainID(), Moniker: n.o.Config.Moniker, Version: n.o.Version,
+		NodeID: string(n.node.NodeInfo().ID()), ValidatorAddress: n.self.String(),
+		Height: head.Height, Time: head.Time, AppHash: n.o.App.Tree().Root(),
+		CatchingUp: n.node.ConsensusReactor().WaitSync(), Peers: n.peers(),
+	}
+	s.PoolTxs, s.PoolBytes = n.pool.Size()
+	s.LatestBlockAgeMs, s.Healthy, s.Reason = n.watch.health()
+	if err := n.Err(); err != nil {
+		s.Healthy, s.Reason = false, err.Error()
+	}
+	return s
+}
+
+// LightBlock is the signed header of a height and its validators. The commit of a
+// block exists as soon as the node has committed it.
+func (n *Node) LightBlock(height int64) (*types.LightBlock, error) {
+	blocks := n.node.BlockStore()
+	meta := blocks.LoadBlockMeta(height)
+	if meta == nil {
+		return nil, chain.ErrBadHeight.With("no header of height %d; the blocks from %d to %d are here", height, blocks.Base(), blocks.Height())
+	}
+	commit := blocks.LoadBlockCommit(height)
+	if commit == nil {
+		commit = blocks.LoadSeenCommit(height)
+	}
+	if commit == nil {
+		return nil, chain.ErrBadHeight.With("no commit of height %d yet", height)
+	}
+	validators, err := n.store.LoadValidators(height)
+	if err != nil {
+		return nil, fmt.Errorf("validators of height %d: %w", height, err)
+	}
+	return &types.LightBlock{
+		SignedHeader: &types.SignedHeader{Header: &meta.Header, Commit: commit},
+		ValidatorSet: validators,
+	}, nil
+}
+
+// now is the wall clock, a seam for tests.
+var now = time.Now

@@ -1,0 +1,308 @@
+package consensus
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	abci "github.com/cometbft/cometbft/abci/types"
+	dbm "github.com/cosmos/cosmos-db"
+	"pgregory.net/rapid"
+
+	"github.com/chancery/chancery/chain"
+	"github.com/chancery/chancery/chain/chaintest"
+	"github.com/chancery/chancery/chain/tx"
+)
+
+// SPEC B2: ProcessProposal accepts whatever PrepareProposal builds, on a node that
+// never saw the transactions, whatever is in the pool: transactions that became
+// void, that are committed already, that fail, that are over quota.
+func TestProcessAcceptsWhatPrepareBuilds(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		proposer, validator := newHost(t), newHost(t)
+		var old [][]byte
+		for range rapid.IntRange(1, 4).Draw(r, "blocks") {
+			for i := range rapid.IntRange(0, 30).Draw(r, "txs") {
+				author := rapid.SampledFrom([]string{chaintest.Consortium, "did:chancery:mercy", "did:chancery:acme:x"}).Draw(r, fmt.Sprint("author", i))
+				ahead := rapid.Int64Range(-5_000, 700_000).Draw(r, fmt.Sprint("ahead", i))
+				raw := setParams(author, proposer.now.UnixMilli()+ahead)
+				if len(old) > 0 && rapid.IntRange(0, 3).Draw(r, fmt.Sprint("old", i)) == 0 {
+					raw = rapid.SampledFrom(old).Draw(r, fmt.Sprint("which", i))
+				}
+				old = append(old, raw)
+				proposer.force(t, raw)
+			}
+			txs := proposer.prepare(t)
+			if !validator.accepts(t, txs) {
+				r.Fatalf("block %d with %d transactions was rejected", validator.height()+1, len(txs))
+			}
+			a, b := proposer.decide(t, txs), validator.decide(t, txs)
+			if !bytes.Equal(a.AppHash, b.AppHash) {
+				r.Fatalf("app hashes differ: %x and %x", a.AppHash, b.AppHash)
+			}
+			proposer.commit(t, a)
+			validator.commit(t, b)
+		}
+	})
+}
+
+// SPEC B1: a block is rejected for one transaction that the door refuses.
+func TestProcessRejects(t *testing.T) {
+	h := newHost(t)
+	good := setParams(chaintest.Consortium, h.now.UnixMilli()+1000)
+	bad := bytes.Clone(good)
+	bad[len(bad)-1] ^= 1
+	for name, txs := range map[string][][]byte{
+		"garbage":        {[]byte("garbage")},
+		"bad signature":  {bad},
+		"void":           {setParams(chaintest.Consortium, h.now.UnixMilli()-1)},
+		"too far ahead":  {setParams(chaintest.Consortium, h.now.UnixMilli()+10*60*1000+1)},
+		"twice in block": {good, good},
+	} {
+		if h.accepts(t, txs) {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	if !h.accepts(t, [][]byte{good}) {
+		t.Fatal("the good transaction alone was rejected")
+	}
+	h.commit(t, h.decide(t, [][]byte{good}))
+	if h.accepts(t, [][]byte{good}) {
+		t.Error("a committed transaction was accepted again")
+	}
+}
+
+// SPEC B3: a candidate is executed once, by the proposer and by a validator.
+func TestCandidateIsExecutedOnce(t *testing.T) {
+	proposer, validator := newHost(t), newHost(t)
+	proposer.force(t, setParams(chaintest.Consortium, proposer.now.UnixMilli()+1000))
+	height := proposer.height() + 1
+	txs := proposer.prepare(t)
+	for name, h := range map[string]*host{"proposer": proposer, "validator": validator} {
+		if !h.accepts(t, txs) {
+			t.Fatalf("%s rejects", name)
+		}
+		h.commit(t, h.decide(t, txs))
+		if got := h.probe.executed[height]; got != 1 {
+			t.Errorf("%s executed the block %d times", name, got)
+		}
+	}
+}
+
+// Trap: an engine that finds the application ahead of its own store cannot start.
+func TestTrapPersistInCommitAlone(t *testing.T) {
+	h := newHost(t)
+	before := h.height()
+	txs := [][]byte{setParams(chaintest.Consortium, h.now.UnixMilli()+1000)}
+	first := h.decide(t, txs)
+	h.open(t)
+	if got := h.height(); got != before {
+		t.Fatalf("after a crash between FinalizeBlock and Commit the state is at %d, want %d", got, before)
+	}
+	if d, _ := h.app.Decode(txs[0]); h.app.Seen(d.ID) {
+		t.Fatal("the transaction is remembered although its block was never committed")
+	}
+	again := h.decide(t, txs)
+	if !bytes.Equal(first.AppHash, again.AppHash) {
+		t.Fatalf("the replayed block has app hash %x, had %x", again.AppHash, first.AppHash)
+	}
+	h.commit(t, again)
+	if got := h.height(); got != before+1 {
+		t.Fatalf("height %d after the replayed commit", got)
+	}
+}
+
+// Every step of Commit, failed and failed-but-persisted: the node goes on from the
+// height before and ends with the same state.
+func TestCommitFaults(t *testing.T) {
+	for _, which := range []string{"records", "state"} {
+		for _, persisted := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/persisted=%v", which, persisted), func(t *testing.T) {
+				h := newHost(t)
+				want := newHost(t)
+				txs := [][]byte{setParams(chaintest.Consortium, h.now.UnixMilli()+1000)}
+				want.commit(t, want.decide(t, txs))
+
+				stateDB, logDB := h.stateDB, h.logDB
+				if which == "records" {
+					h.logDB = &faulty{DB: logDB, persisted: persisted}
+				} else {
+					h.stateDB = &faulty{DB: stateDB, persisted: persisted}
+				}
+				h.open(t)
+				h.decide(t, txs)
+				if _, err := h.Commit(context.Background(), nil); !errors.Is(err, errDisk) {
+					t.Fatalf("Commit: %v, want the disk's error", err)
+				}
+				h.stateDB, h.logDB = stateDB, logDB
+				h.open(t)
+				if h.height() == want.height()-1 {
+					h.commit(t, h.decide(t, txs))
+				}
+				if !bytes.Equal(h.app.Tree().Root(), want.app.Tree().Root()) {
+					t.Fatal("the state differs from that of a node without the fault")
+				}
+				d, _ := h.app.Decode(txs[0])
+				h.records.Publish(h.height())
+				if r, ok, err := h.records.Tx(d.ID); err != nil || !ok || r.Height != h.height() {
+					t.Fatalf("the transaction's record: %v, %v, %v", r, ok, err)
+				}
+			})
+		}
+	}
+}
+
+var errDisk = errors.New("disk full")
+
+// faulty is a database of which each batch fails, after or without writing.
+type faulty struct {
+	dbm.DB
+	persisted bool
+}
+
+func (f *faulty) NewBatch() dbm.Batch { return &faultyBatch{f.DB.NewBatch(), f.persisted} }
+func (f *faulty) NewBatchWithSize(n int) dbm.Batch {
+	return &faultyBatch{f.DB.NewBatchWithSize(n), f.persisted}
+}
+
+type faultyBatch struct {
+	dbm.Batch
+	persisted bool
+}
+
+func (b *faultyBatch) Write() error {
+	if b.persisted {
+		if err := b.Batch.Write(); err != nil {
+			return err
+		}
+	}
+	return errDisk
+}
+func (b *faultyBatch) WriteSync() error { return b.Write() }
+
+// Trap: extensions are on from height 1; they are empty and nothing else passes.
+func TestTrapExtensionsFromHeightOne(t *testing.T) {
+	h := newHost(t)
+	ext, err := h.ExtendVote(context.Background(), &abci.RequestExtendVote{})
+	if err != nil || len(ext.VoteExtension) != 0 {
+		t.Fatalf("extension %x, %v", ext.GetVoteExtension(), err)
+	}
+	for _, c := range []struct {
+		extension []byte
+		want      abci.ResponseVerifyVoteExtension_VerifyStatus
+	}{
+		{nil, abci.ResponseVerifyVoteExtension_ACCEPT},
+		{[]byte{0}, abci.ResponseVerifyVoteExtension_REJECT},
+	} {
+		res, err := h.VerifyVoteExtension(context.Background(), &abci.RequestVerifyVoteExtension{VoteExtension: c.extension})
+		if err != nil || res.Status != c.want {
+			t.Errorf("extension %x: %v, %v", c.extension, res, err)
+		}
+	}
+	req := initChain()
+	req.ConsensusParams.Abci.VoteExtensionsEnableHeight = 0
+	fresh := &host{stateDB: dbm.NewMemDB(), logDB: dbm.NewMemDB()}
+	fresh.open(t)
+	if _, err := fresh.InitChain(context.Background(), req); err == nil {
+		t.Fatal("a genesis without vote extensions was accepted")
+	}
+}
+
+func TestPeerFilter(t *testing.T) {
+	h := newHost(t)
+	for id, want := range map[string]bool{"member": true, "stranger": false} {
+		res, err := h.Query(context.Background(), &abci.RequestQuery{Path: "/p2p/filter/id/" + id})
+		if err != nil || res.IsOK() != want {
+			t.Errorf("%s: %v, %v", id, res, err)
+		}
+	}
+	if res, err := h.Query(context.Background(), &abci.RequestQuery{Path: "/store/key"}); err != nil || res.IsOK() {
+		t.Errorf("an unknown query path: %v, %v", res, err)
+	}
+}
+
+// Trap: reaped transactions are broadcast once, and a peer that comes later would
+// never see them.
+func TestTrapLatePeersAreOffered(t *testing.T) {
+	h := newHost(t)
+	clock := time.Unix(0, 0)
+	h.pool.now = func() time.Time { return clock }
+	raw := setParams(chaintest.Consortium, h.now.UnixMilli()+60_000)
+	h.force(t, raw)
+	for _, step := range []struct {
+		after time.Duration
+		want  int
+	}{{0, 1}, {time.Second, 0}, {5 * time.Second, 1}, {time.Second, 0}, {5 * time.Second, 1}} {
+		clock = clock.Add(step.after)
+		if got := len(h.pool.Reap(0)); got != step.want {
+			t.Fatalf("after %v: %d offered, want %d", step.after, got, step.want)
+		}
+	}
+	d, _ := h.app.Decode(raw)
+	h.pool.Remove(d.ID)
+	clock = clock.Add(time.Minute)
+	if got := len(h.pool.Reap(0)); got != 0 {
+		t.Fatalf("%d offered after removal", got)
+	}
+}
+
+func TestSubmit(t *testing.T) {
+	h := newHost(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go h.pool.Run(ctx)
+	good := setParams(chaintest.Consortium, h.now.UnixMilli()+60_000)
+	for range 2 {
+		if err := h.pool.Submit(ctx, good); err != nil {
+			t.Fatalf("submitting: %v", err)
+		}
+	}
+	if n, _ := h.pool.Size(); n != 1 {
+		t.Fatalf("%d in the pool", n)
+	}
+	if err := h.pool.Submit(ctx, setParams("did:chancery:mercy", h.now.UnixMilli()+60_000)); !errors.Is(err, chain.ErrNotConsortium) {
+		t.Fatalf("a transaction whose check fails: %v", err)
+	}
+	txs := h.prepare(t)
+	h.commit(t, h.decide(t, txs))
+	if n, bytes := h.pool.Size(); n != 0 || bytes != 0 {
+		t.Fatalf("%d transactions of %d bytes are left in the pool", n, bytes)
+	}
+	if err := h.pool.Submit(ctx, good); !errors.Is(err, chain.ErrSeen) {
+		t.Fatalf("submitting a committed transaction: %v", err)
+	}
+}
+
+// One organisation's flood takes no place from another's transaction.
+func TestFloodStarvesNobody(t *testing.T) {
+	h := newHost(t)
+	h.pool.o.MaxLaneBytes = 20_000
+	until := h.now.UnixMilli() + 60_000
+	full := false
+	for range 500 {
+		d, _ := h.app.Decode(setParams("did:chancery:loud", until))
+		h.pool.mu.Lock()
+		full = h.pool.place(d, "did:chancery:loud", false) != nil
+		h.pool.mu.Unlock()
+	}
+	if !full {
+		t.Fatal("the loud organisation's lane has no bound")
+	}
+	quiet := setParams("did:chancery:quiet", until)
+	h.force(t, quiet)
+	want, _ := h.app.Decode(quiet)
+	var seen []tx.ID
+	h.pool.Candidates(func(d *tx.Decoded) Next {
+		seen = append(seen, d.ID)
+		if len(seen) == 2 {
+			return Stop
+		}
+		return Continue
+	})
+	if seen[0] != want.ID && seen[1] != want.ID {
+		t.Fatal("the quiet organisation's transaction is not among the first two")
+	}
+}
