@@ -1,0 +1,337 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+)
+
+// Config is chancery.toml. The doc tags are its documentation: they become the
+// comments of the file that Default writes and the table in docs/operating.md.
+type Config struct {
+	Node      Node      `toml:"node" doc:"The node itself."`
+	RPC       RPC       `toml:"rpc" doc:"The gRPC door for clients."`
+	P2P       P2P       `toml:"p2p" doc:"The connection to the other nodes. It is encrypted and authenticated; who may connect is decided on the chain."`
+	Consensus Consensus `toml:"consensus" doc:"Timers of consensus. All validators of a consortium should use the same."`
+	Pool      Pool      `toml:"pool" doc:"Transactions that wait for a block."`
+	State     State     `toml:"state" doc:"The databases."`
+	Telemetry Telemetry `toml:"telemetry" doc:"Metrics and health, on loopback only."`
+	Watchdog  Watchdog  `toml:"watchdog" doc:"What the node does when no block comes."`
+}
+
+// Node is section [node].
+type Node struct {
+	Moniker   string `toml:"moniker" doc:"The node's name for people: letters, digits, dots, dashes, at most 64."`
+	LogLevel  string `toml:"log_level" doc:"debug, info, warn or error."`
+	LogFormat string `toml:"log_format" doc:"text or json, to standard error."`
+}
+
+// RPC is section [rpc].
+type RPC struct {
+	Listen         string   `toml:"listen" doc:"host:port. Empty: no door. An address that is not loopback needs tls_cert, tls_key and client_ca, or the node does not start."`
+	TLSCert        string   `toml:"tls_cert" doc:"PEM file of the server's certificate chain, relative to the home. Empty: no TLS, on loopback alone."`
+	TLSKey         string   `toml:"tls_key" doc:"PEM file of its private key."`
+	ClientCA       string   `toml:"client_ca" doc:"PEM file of the authorities whose certificates clients must show."`
+	MaxConnections int      `toml:"max_connections" doc:"Open connections; one more is closed at once."`
+	MaxStreams     uint32   `toml:"max_streams" doc:"Calls under way on one connection."`
+	MaxCalls       int      `toml:"max_calls" doc:"Calls under way on all connections together, subscriptions not counted; one more is refused with node/32001."`
+	MaxSubscribers int      `toml:"max_subscribers" doc:"Event subscriptions on all connections together."`
+	MaxMessage     int      `toml:"max_message_bytes" doc:"Largest request."`
+	Deadline       Duration `toml:"deadline" doc:"How long a call may take whose client names no deadline."`
+	MaxDeadline    Duration `toml:"max_deadline" doc:"How long a call may take whatever its client names; subscriptions and submission streams excepted."`
+	SlowReader     Duration `toml:"slow_reader" doc:"A stream is ended when its client takes nothing for so long; the client resumes at its cursor."`
+	Handshake      Duration `toml:"handshake" doc:"A connection is closed that has not finished its handshake after so long."`
+	Idle           Duration `toml:"idle" doc:"A connection is closed that has had no call for so long."`
+	Keepalive      Duration `toml:"keepalive" doc:"How long a silent connection is left before the server asks whether the client is alive; it has 10 s to answer."`
+	Heartbeat      Duration `toml:"heartbeat" doc:"How often a subscription without events tells its cursor."`
+}
+
+// P2P is section [p2p].
+type P2P struct {
+	Listen           string   `toml:"listen" doc:"host:port."`
+	PersistentPeers  []string `toml:"persistent_peers" doc:"The other nodes, as NODEID@HOST:PORT. There is no discovery: list every member's node that this one can reach."`
+	ExternalAddress  string   `toml:"external_address" doc:"host:port under which others reach this node, where that is not the address it listens on."`
+	AllowPrivate     bool     `toml:"allow_private" doc:"Whether peers may have private addresses (10.0.0.0/8 and the like)."`
+	AllowDuplicateIP bool     `toml:"allow_duplicate_ip" doc:"Whether several peers may come from one address. Always so when listen is loopback."`
+	MaxInbound       int      `toml:"max_inbound" doc:"Connections that others made."`
+	SendRate         int64    `toml:"send_rate" doc:"Bytes a second to one peer."`
+	RecvRate         int64    `toml:"recv_rate" doc:"Bytes a second from one peer."`
+}
+
+// Consensus is section [consensus].
+type Consensus struct {
+	Propose           Duration `toml:"timeout_propose" doc:"How long validators wait for a proposal before they ask for another proposer."`
+	ProposeDelta      Duration `toml:"timeout_propose_delta" doc:"How much longer they wait in each further round."`
+	Vote              Duration `toml:"timeout_vote" doc:"How long they wait for stragglers' votes when two thirds have voted for different things."`
+	VoteDelta         Duration `toml:"timeout_vote_delta" doc:"How much longer they wait in each further round."`
+	Commit            Duration `toml:"timeout_commit" doc:"The pause after a block, in which late votes are gathered: the least time between two blocks."`
+	EmptyBlocks       Duration `toml:"empty_block_interval" doc:"How long to wait for transactions before an empty block is made. Never 0: a chain that stands still has no time."`
+	GossipSleep       Duration `toml:"gossip_sleep" doc:"How often to look for something that a peer lacks."`
+	FlushThrottle     Duration `toml:"flush_throttle" doc:"How long small messages to a peer are gathered."`
+	ReapInterval      Duration `toml:"reap_interval" doc:"How often new transactions are offered to peers."`
+	DoubleSignHeights int64    `toml:"double_sign_check_height" doc:"Refuse to start consensus when this node's validator key signed one of so many latest blocks. 0: off. See 'Two processes with one key'."`
+}
+
+// Pool is section [pool].
+type Pool struct {
+	MaxBytes     int `toml:"max_bytes" doc:"Bytes of all waiting transactions."`
+	MaxLaneBytes int `toml:"max_organisation_bytes" doc:"Bytes of one organisation's waiting transactions."`
+}
+
+// State is section [state].
+type State struct {
+	Backend     string `toml:"backend" doc:"Database of state and records: pebble or goleveldb. It cannot be changed later."`
+	NodeCache   int    `toml:"node_cache" doc:"Nodes of the state tree kept in memory, about 300 bytes each. The more of the working set fits, the faster are blocks."`
+	ValueCache  int    `toml:"value_cache" doc:"Latest values kept in memory."`
+	NoSync      bool   `toml:"nosync" doc:"Leave out the fsync of each block. A power failure may then cost the node its state: for tests and measurements only."`
+	KeepResults bool   `toml:"keep_engine_results" doc:"Whether the engine keeps its own copy of block results. The node's records hold them in any case."`
+}
+
+// Telemetry is section [telemetry].
+type Telemetry struct {
+	Listen string `toml:"listen" doc:"Loopback host:port of /metrics (Prometheus), /health and /status. Empty: none."`
+	Pprof  bool   `toml:"pprof" doc:"Whether that listener serves /debug/pprof too."`
+	Engine bool   `toml:"engine" doc:"Whether /metrics includes the consensus engine's own measurements."`
+}
+
+// Watchdog is section [watchdog].
+type Watchdog struct {
+	StallSeconds int `toml:"stall_seconds" doc:"The node reports itself unhealthy when it has seen no block for so many seconds."`
+	ExitSeconds  int `toml:"exit_seconds" doc:"The node exits, for a supervisor to start it anew, when it has seen no block for so many seconds. 0: never, since a missing quorum mends itself."`
+}
+
+// Duration is a time.Duration written like 500ms or 10s.
+type Duration time.Duration
+
+// MarshalText implements encoding.TextMarshaler.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	if err != nil {
+		return fmt.Errorf("%q is no duration; write it like 500ms or 10s", b)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+func (d Duration) String() string { return time.Duration(d).String() }
+
+// Std is the duration as the standard library's.
+func (d Duration) Std() time.Duration { return time.Duration(d) }
+
+// Default is the configuration of a new node: everything on loopback, with the
+// timers that were measured to be best.
+func Default() Config {
+	return Config{
+		Node: Node{Moniker: "chancery", LogLevel: "info", LogFormat: "text"},
+		RPC: RPC{
+			Listen:         "127.0.0.1:9090",
+			MaxConnections: 1024,
+			MaxStreams:     64,
+			MaxCalls:       2048,
+			MaxSubscribers: 256,
+			MaxMessage:     1<<20 + 64<<10,
+			Deadline:       Duration(10 * time.Second),
+			MaxDeadline:    Duration(130 * time.Second),
+			SlowReader:     Duration(30 * time.Second),
+			Handshake:      Duration(5 * time.Second),
+			Idle:           Duration(5 * time.Minute),
+			Keepalive:      Duration(30 * time.Second),
+			Heartbeat:      Duration(5 * time.Second),
+		},
+		P2P: P2P{
+			Listen:       "127.0.0.1:26656",
+			AllowPrivate: true,
+			MaxInbound:   64,
+			SendRate:     50_000_000,
+			RecvRate:     50_000_000,
+		},
+		Consensus: Consensus{
+			Propose:       Duration(500 * time.Millisecond),
+			ProposeDelta:  Duration(250 * time.Millisecond),
+			Vote:          Duration(250 * time.Millisecond),
+			VoteDelta:     Duration(250 * time.Millisecond),
+			Commit:        Duration(100 * time.Millisecond),
+			EmptyBlocks:   Duration(time.Second),
+			GossipSleep:   Duration(10 * time.Millisecond),
+			FlushThrottle: Duration(time.Millisecond),
+			ReapInterval:  Duration(5 * time.Millisecond),
+		},
+		Pool: Pool{MaxBytes: 256 << 20, MaxLaneBytes: 64 << 20},
+		State: State{
+			Backend:    "pebble",
+			NodeCache:  500_000,
+			ValueCache: 200_000,
+		},
+		Telemetry: Telemetry{Listen: "127.0.0.1:26660"},
+		Watchdog:  Watchdog{StallSeconds: 15},
+	}
+}
+
+// Load reads the configuration of a home. A key that is not in the file has its
+// default; a key that this version does not know is an error.
+func Load(h Home) (Config, error) {
+	raw, err := os.ReadFile(h.ConfigFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return Config{}, fmt.Errorf("%s does not exist; make a home with 'chancery init --home %s'", h.ConfigFile(), h)
+	}
+	if err != nil {
+		return Config{}, fmt.Errorf("read the configuration: %w", err)
+	}
+	c, err := Parse(raw)
+	if err != nil {
+		return Config{}, fmt.Errorf("%s: %w", h.ConfigFile(), err)
+	}
+	return c, nil
+}
+
+// Parse reads a configuration file over the defaults and checks it.
+func Parse(raw []byte) (Config, error) {
+	c := Default()
+	meta, err := toml.NewDecoder(bytes.NewReader(raw)).Decode(&c)
+	if err != nil {
+		var at toml.ParseError
+		if errors.As(err, &at) {
+			return Config{}, fmt.Errorf("line %d: %s", at.Position.Line, at.Message)
+		}
+		return Config{}, err
+	}
+	if unknown := meta.Undecoded(); len(unknown) > 0 {
+		names := make([]string, len(unknown))
+		for i, k := range unknown {
+			names[i] = k.String()
+		}
+		return Config{}, fmt.Errorf("unknown keys: %s; remove them or correct their spelling", strings.Join(names, ", "))
+	}
+	if err := c.Check(); err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
+
+var (
+	moniker = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,63}$`)
+	peer    = regexp.MustCompile(`^[0-9a-f]{40}@[^@\s,]+:[0-9]+$`)
+)
+
+// Check refuses a configuration that a node could not or should not run with,
+// naming the key.
+func (c Config) Check() error {
+	var faults []error
+	want := func(ok bool, key, format string, args ...any) {
+		if !ok {
+			faults = append(faults, fmt.Errorf(key+": "+format, args...))
+		}
+	}
+	address := func(key, a string) {
+		want(validAddress(a), key, "%q is not host:port", a)
+	}
+	atLeast := func(key string, d, least time.Duration) {
+		want(d >= least, key, "%s is too short; at least %s", d, least)
+	}
+
+	want(moniker.MatchString(c.Node.Moniker), "node.moniker", "%q must be letters, digits, dots and dashes, at most 64", c.Node.Moniker)
+	_, levelErr := Level(c.Node.LogLevel)
+	want(levelErr == nil, "node.log_level", "%q must be debug, info, warn or error", c.Node.LogLevel)
+	want(c.Node.LogFormat == "text" || c.Node.LogFormat == "json", "node.log_format", "%q must be text or json", c.Node.LogFormat)
+
+	r := c.RPC
+	if r.Listen != "" {
+		address("rpc.listen", r.Listen)
+		want(r.TLS() || Loopback(r.Listen), "rpc.listen", "%s is not loopback, so it needs tls_cert, tls_key and client_ca", r.Listen)
+	}
+	given := 0
+	for _, f := range []string{r.TLSCert, r.TLSKey, r.ClientCA} {
+		if f != "" {
+			given++
+		}
+	}
+	want(given == 0 || given == 3, "rpc.tls_cert", "tls_cert, tls_key and client_ca go together; %d of 3 are set", given)
+	want(r.MaxConnections > 0 && r.MaxConnections <= 1_000_000, "rpc.max_connections", "%d, want 1 to 1000000", r.MaxConnections)
+	want(r.MaxStreams > 0 && r.MaxStreams <= 10_000, "rpc.max_streams", "%d, want 1 to 10000", r.MaxStreams)
+	want(r.MaxCalls > 0, "rpc.max_calls", "must be positive")
+	want(r.MaxSubscribers > 0, "rpc.max_subscribers", "must be positive")
+	want(r.MaxMessage >= 64<<10 && r.MaxMessage <= 64<<20, "rpc.max_message_bytes", "%d, want 65536 to 67108864", r.MaxMessage)
+	atLeast("rpc.deadline", r.Deadline.Std(), 100*time.Millisecond)
+	want(r.MaxDeadline >= r.Deadline, "rpc.max_deadline", "must be at least rpc.deadline")
+	atLeast("rpc.slow_reader", r.SlowReader.Std(), 100*time.Millisecond)
+	atLeast("rpc.handshake", r.Handshake.Std(), 100*time.Millisecond)
+	atLeast("rpc.idle", r.Idle.Std(), time.Second)
+	atLeast("rpc.keepalive", r.Keepalive.Std(), time.Second)
+	atLeast("rpc.heartbeat", r.Heartbeat.Std(), 100*time.Millisecond)
+
+	address("p2p.listen", c.P2P.Listen)
+	if c.P2P.ExternalAddress != "" {
+		address("p2p.external_address", c.P2P.ExternalAddress)
+	}
+	for _, p := range c.P2P.PersistentPeers {
+		want(peer.MatchString(p), "p2p.persistent_peers", "%q is not NODEID@HOST:PORT with a node id of 40 hexadecimal digits in lower case", p)
+	}
+	want(c.P2P.MaxInbound > 0, "p2p.max_inbound", "must be positive")
+	want(c.P2P.SendRate >= 1<<20, "p2p.send_rate", "%d, want at least 1048576", c.P2P.SendRate)
+	want(c.P2P.RecvRate >= 1<<20, "p2p.recv_rate", "%d, want at least 1048576", c.P2P.RecvRate)
+
+	k := c.Consensus
+	atLeast("consensus.timeout_propose", k.Propose.Std(), 20*time.Millisecond)
+	atLeast("consensus.timeout_propose_delta", k.ProposeDelta.Std(), time.Millisecond)
+	atLeast("consensus.timeout_vote", k.Vote.Std(), 10*time.Millisecond)
+	atLeast("consensus.timeout_vote_delta", k.VoteDelta.Std(), time.Millisecond)
+	atLeast("consensus.timeout_commit", k.Commit.Std(), 0)
+	atLeast("consensus.empty_block_interval", k.EmptyBlocks.Std(), 10*time.Millisecond)
+	atLeast("consensus.gossip_sleep", k.GossipSleep.Std(), time.Millisecond)
+	atLeast("consensus.flush_throttle", k.FlushThrottle.Std(), 100*time.Microsecond)
+	atLeast("consensus.reap_interval", k.ReapInterval.Std(), time.Millisecond)
+	want(k.DoubleSignHeights >= 0, "consensus.double_sign_check_height", "must not be negative")
+
+	want(c.Pool.MaxBytes >= 1<<20, "pool.max_bytes", "%d, want at least 1048576", c.Pool.MaxBytes)
+	want(c.Pool.MaxLaneBytes >= 1<<20 && c.Pool.MaxLaneBytes <= c.Pool.MaxBytes, "pool.max_organisation_bytes", "%d, want 1048576 to pool.max_bytes", c.Pool.MaxLaneBytes)
+
+	want(c.State.Backend == "pebble" || c.State.Backend == "goleveldb", "state.backend", "%q must be pebble or goleveldb", c.State.Backend)
+	want(c.State.NodeCache > 0, "state.node_cache", "must be positive")
+	want(c.State.ValueCache > 0, "state.value_cache", "must be positive")
+
+	if c.Telemetry.Listen != "" {
+		address("telemetry.listen", c.Telemetry.Listen)
+		want(Loopback(c.Telemetry.Listen), "telemetry.listen", "%s is not loopback; let a collector on this machine read it", c.Telemetry.Listen)
+	}
+	want(c.Watchdog.StallSeconds > 0, "watchdog.stall_seconds", "must be positive")
+	want(c.Watchdog.ExitSeconds == 0 || c.Watchdog.ExitSeconds > c.Watchdog.StallSeconds, "watchdog.exit_seconds", "must be 0 or more than stall_seconds")
+	return errors.Join(faults...)
+}
+
+// TLS tells whether the door has a certificate, a key and an authority for clients.
+func (r RPC) TLS() bool { return r.TLSCert != "" && r.TLSKey != "" && r.ClientCA != "" }
+
+func validAddress(a string) bool {
+	host, port, err := net.SplitHostPort(a)
+	if err != nil || host == "" {
+		return false
+	}
+	n, err := strconv.Atoi(port)
+	return err == nil && n >= 0 && n <= 65535
+}
+
+// Loopback tells whether a listen address accepts connections of this machine
+// alone. A name other than localhost is taken to be another machine's.
+func Loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,53 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Home is a node's folder.
+type Home string
+
+// The engine's paths, relative to the home.
+const (
+	genesisPath        = "config/genesis.json"
+	nodeKeyPath        = "config/node_key.json"
+	validatorKeyPath   = "config/priv_validator_key.json"
+	validatorStatePath = "data/priv_validator_state.json"
+	dataPath           = "data"
+)
+
+func (h Home) path(p string) string { return filepath.Join(string(h), filepath.FromSlash(p)) }
+
+// ConfigFile is the configuration file.
+func (h Home) ConfigFile() string { return h.path("config/chancery.toml") }
+
+// GenesisFile is the genesis document.
+func (h Home) GenesisFile() string { return h.path(genesisPath) }
+
+// NodeKeyFile is the peer-to-peer key.
+func (h Home) NodeKeyFile() string { return h.path(nodeKeyPath) }
+
+// ValidatorKeyFile is the key that signs blocks.
+func (h Home) ValidatorKeyFile() string { return h.path(validatorKeyPath) }
+
+// ValidatorStateFile is what the validator key signed last. A validator that is
+// started without it, or with an old copy, may sign two blocks of one height.
+func (h Home) ValidatorStateFile() string { return h.path(validatorStatePath) }
+
+// Data is the folder of the databases.
+func (h Home) Data() string { return h.path(dataPath) }
+
+// Keyring is the folder of people's keys.
+func (h Home) Keyring() string { return h.path("keyring") }
+
+// Create makes the folders, readable by the owner alone.
+func (h Home) Create() error {
+	for _, dir := range []string{h.path("config"), h.Data(), h.Keyring()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("create the home: %w", err)
+		}
+	}
+	return nil
+}
