@@ -105,7 +105,7 @@ type KeyAdded struct {
 	Type KeyType `protobuf:"varint,3,opt,name=type,proto3,enum=chancery.identity.v1.KeyType" json:"type,omitempty"`
 	// What it may be used for.
 	Purposes []Purpose `protobuf:"varint,4,rep,packed,name=purposes,proto3,enum=chancery.identity.v1.Purpose" json:"purposes,omitempty"`
-	// On whose behalf.
+	// On whose behalf; empty for the effect of a recovery that waited.
 	By            string `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -267,7 +267,7 @@ type KeyRevoked struct {
 	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
 	// Why.
 	Reason Reason `protobuf:"varint,3,opt,name=reason,proto3,enum=chancery.identity.v1.Reason" json:"reason,omitempty"`
-	// On whose behalf; empty for the effect of a recovery.
+	// On whose behalf; empty for the effect of a recovery that waited.
 	By            string `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

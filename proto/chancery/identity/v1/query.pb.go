@@ -255,8 +255,11 @@ type DocumentMetadata struct {
 	NextUpdate string `protobuf:"bytes,4,opt,name=next_update,json=nextUpdate,proto3" json:"next_update,omitempty"`
 	// The next version, decimal; empty for the latest.
 	NextVersionId string `protobuf:"bytes,5,opt,name=next_version_id,json=nextVersionId,proto3" json:"next_version_id,omitempty"`
-	// The DID ended for ever.
-	Deactivated   bool `protobuf:"varint,6,opt,name=deactivated,proto3" json:"deactivated,omitempty"`
+	// The DID ended for ever; the document then holds nothing but its id.
+	Deactivated bool `protobuf:"varint,6,opt,name=deactivated,proto3" json:"deactivated,omitempty"`
+	// The DID may not act; the document then lists its keys for no use. Not part of
+	// DID Core.
+	Suspended     bool `protobuf:"varint,7,opt,name=suspended,proto3" json:"suspended,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -329,6 +332,13 @@ func (x *DocumentMetadata) GetNextVersionId() string {
 func (x *DocumentMetadata) GetDeactivated() bool {
 	if x != nil {
 		return x.Deactivated
+	}
+	return false
+}
+
+func (x *DocumentMetadata) GetSuspended() bool {
+	if x != nil {
+		return x.Suspended
 	}
 	return false
 }
@@ -1743,7 +1753,7 @@ const file_chancery_identity_v1_query_proto_rawDesc = "" +
 	"\x10DocumentResponse\x12\x1a\n" +
 	"\bdocument\x18\x01 \x01(\tR\bdocument\x12!\n" +
 	"\fcontent_type\x18\x02 \x01(\tR\vcontentType\x12B\n" +
-	"\bmetadata\x18\x03 \x01(\v2&.chancery.identity.v1.DocumentMetadataR\bmetadata\"\xd0\x01\n" +
+	"\bmetadata\x18\x03 \x01(\v2&.chancery.identity.v1.DocumentMetadataR\bmetadata\"\xee\x01\n" +
 	"\x10DocumentMetadata\x12\x18\n" +
 	"\acreated\x18\x01 \x01(\tR\acreated\x12\x18\n" +
 	"\aupdated\x18\x02 \x01(\tR\aupdated\x12\x1d\n" +
@@ -1752,7 +1762,8 @@ const file_chancery_identity_v1_query_proto_rawDesc = "" +
 	"\vnext_update\x18\x04 \x01(\tR\n" +
 	"nextUpdate\x12&\n" +
 	"\x0fnext_version_id\x18\x05 \x01(\tR\rnextVersionId\x12 \n" +
-	"\vdeactivated\x18\x06 \x01(\bR\vdeactivated\".\n" +
+	"\vdeactivated\x18\x06 \x01(\bR\vdeactivated\x12\x1c\n" +
+	"\tsuspended\x18\a \x01(\bR\tsuspended\".\n" +
 	"\n" +
 	"KeyRequest\x12\x10\n" +
 	"\x03did\x18\x01 \x01(\tR\x03did\x12\x0e\n" +

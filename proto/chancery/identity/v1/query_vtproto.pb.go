@@ -102,6 +102,7 @@ func (m *DocumentMetadata) CloneVT() *DocumentMetadata {
 	r.NextUpdate = m.NextUpdate
 	r.NextVersionId = m.NextVersionId
 	r.Deactivated = m.Deactivated
+	r.Suspended = m.Suspended
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
 		copy(r.unknownFields, m.unknownFields)
@@ -797,6 +798,9 @@ func (this *DocumentMetadata) EqualVT(that *DocumentMetadata) bool {
 		return false
 	}
 	if this.Deactivated != that.Deactivated {
+		return false
+	}
+	if this.Suspended != that.Suspended {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -1698,6 +1702,16 @@ func (m *DocumentMetadata) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.Suspended {
+		i--
+		if m.Suspended {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x38
 	}
 	if m.Deactivated {
 		i--
@@ -3075,6 +3089,9 @@ func (m *DocumentMetadata) SizeVT() (n int) {
 	if m.Deactivated {
 		n += 2
 	}
+	if m.Suspended {
+		n += 2
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -4192,6 +4209,26 @@ func (m *DocumentMetadata) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.Deactivated = bool(v != 0)
+		case 7:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Suspended", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Suspended = bool(v != 0)
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

@@ -158,25 +158,26 @@ const (
 	KeyType_KEY_TYPE_P256 KeyType = 2
 	// 1952 bytes, FIPS 204.
 	KeyType_KEY_TYPE_ML_DSA_65 KeyType = 3
-	// 32 bytes, RFC 7748. It cannot sign; its one purpose is key agreement.
-	KeyType_KEY_TYPE_X25519 KeyType = 4
+	// 32 bytes, RFC 7748. It cannot sign; its one purpose is key agreement. The numbers
+	// below 64 are those of chain/keys.
+	KeyType_KEY_TYPE_X25519 KeyType = 64
 )
 
 // Enum value maps for KeyType.
 var (
 	KeyType_name = map[int32]string{
-		0: "KEY_TYPE_UNSPECIFIED",
-		1: "KEY_TYPE_ED25519",
-		2: "KEY_TYPE_P256",
-		3: "KEY_TYPE_ML_DSA_65",
-		4: "KEY_TYPE_X25519",
+		0:  "KEY_TYPE_UNSPECIFIED",
+		1:  "KEY_TYPE_ED25519",
+		2:  "KEY_TYPE_P256",
+		3:  "KEY_TYPE_ML_DSA_65",
+		64: "KEY_TYPE_X25519",
 	}
 	KeyType_value = map[string]int32{
 		"KEY_TYPE_UNSPECIFIED": 0,
 		"KEY_TYPE_ED25519":     1,
 		"KEY_TYPE_P256":        2,
 		"KEY_TYPE_ML_DSA_65":   3,
-		"KEY_TYPE_X25519":      4,
+		"KEY_TYPE_X25519":      64,
 	}
 )
 
@@ -1512,7 +1513,7 @@ const file_chancery_identity_v1_state_proto_rawDesc = "" +
 	"\x10KEY_TYPE_ED25519\x10\x01\x12\x11\n" +
 	"\rKEY_TYPE_P256\x10\x02\x12\x16\n" +
 	"\x12KEY_TYPE_ML_DSA_65\x10\x03\x12\x13\n" +
-	"\x0fKEY_TYPE_X25519\x10\x04*\xa9\x01\n" +
+	"\x0fKEY_TYPE_X25519\x10@*\xa9\x01\n" +
 	"\aPurpose\x12\x17\n" +
 	"\x13PURPOSE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16PURPOSE_AUTHENTICATION\x10\x01\x12\x15\n" +
