@@ -56,7 +56,8 @@ check_modules() {
   errors=$(mktemp)
   diff=$(go mod tidy -diff 2>"$errors") || code=$?
   if [ -n "$diff" ]; then
-    printf 'go.mod or go.sum is not tidy, run go mod tidy:\n%s\n' "$diff"
+    echo "go.mod or go.sum is not tidy, run go mod tidy; it changes $(grep -c '^[-+][^-+]' <<<"$diff") lines, the first of them:"
+    grep '^[-+]' <<<"$diff" | head -n 20
     code=1
   elif [ $code != 0 ] && grep -qE 'dial tcp|no such host|module lookup disabled|i/o timeout|connection refused' "$errors"; then
     echo "skipped go mod tidy, because it needs modules that are not on this machine and there is no network:"
