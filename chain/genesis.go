@@ -113,6 +113,7 @@ func ReadGenesis(raw json.RawMessage, into proto.Message) error {
 // WriteGenesis writes a section in canonical form: protobuf JSON with the white
 // space, which protojson varies on purpose, taken out.
 func WriteGenesis(m proto.Message) (json.RawMessage, error) {
+	//determinism:allow compacted below
 	raw, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
 	if err != nil {
 		return nil, err

@@ -79,7 +79,8 @@ func declare[K, V any](s *Schema, prefix byte, name string, kc KeyCodec[K], vc V
 				return "", err
 			}
 			if m, ok := any(v).(proto.Message); ok {
-				j, err := protojson.MarshalOptions{}.Marshal(m)
+				//determinism:allow for people to read, never part of state
+				j, err := protojson.Marshal(m)
 				return string(j), err
 			}
 			return fmt.Sprintf("%v", v), nil

@@ -208,18 +208,20 @@ func unknown(m protoreflect.Message) (name protoreflect.FullName, found bool) {
 	if len(m.GetUnknown()) > 0 {
 		return m.Descriptor().FullName(), true
 	}
-	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		if fd.Message() == nil || fd.IsMap() {
-			return true
+	fields := m.Descriptor().Fields()
+	for i := 0; i < fields.Len() && !found; i++ {
+		fd := fields.Get(i)
+		if fd.Message() == nil || fd.IsMap() || !m.Has(fd) {
+			continue
 		}
-		if fd.IsList() {
-			for i := 0; i < v.List().Len() && !found; i++ {
-				name, found = unknown(v.List().Get(i).Message())
-			}
-		} else {
-			name, found = unknown(v.Message())
+		if !fd.IsList() {
+			name, found = unknown(m.Get(fd).Message())
+			continue
 		}
-		return !found
-	})
+		list := m.Get(fd).List()
+		for i := 0; i < list.Len() && !found; i++ {
+			name, found = unknown(list.Get(i).Message())
+		}
+	}
 	return name, found
 }
