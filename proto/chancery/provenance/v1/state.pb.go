@@ -587,7 +587,7 @@ type Ref struct {
 	Organisation string `protobuf:"bytes,1,opt,name=organisation,proto3" json:"organisation,omitempty"`
 	// Local id, 1 to 128 bytes of the characters A-Z a-z 0-9 and
 	// . _ ~ : / @ # + = % - , ; ! $ & * ( ) ?
-	// A person's name must not be in it.
+	// with two hexadecimal digits after each %. A person's name must not be in it.
 	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
 	// Version, from 1. In a transaction or a query, 0 means the latest version at that
 	// time; in state and events it is always filled. Activities and agents have
