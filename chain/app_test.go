@@ -3,6 +3,7 @@ package chain_test
 import (
 	"testing"
 
+	dbm "github.com/cosmos/cosmos-db"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/chancery/chancery/chain"
@@ -28,3 +29,10 @@ func TestSetParams(t *testing.T) {
 	}
 	n.CheckGenesis()
 }
+
+func memDB() dbm.DB { return dbm.NewMemDB() }
+
+// zeros is a source of randomness for tests that need none.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
