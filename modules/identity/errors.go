@@ -1,0 +1,66 @@
+package identity
+
+import "github.com/chancery/chancery/chain/errs"
+
+// The errors of this module. Codes are permanent.
+var (
+	Errors = errs.Module("identity")
+
+	// About the form of a message.
+	ErrBadDID        = Errors.New(2, "this is no DID that the field may hold; write did:chancery:SLUG for an organisation or did:chancery:SLUG:ID for its members, see docs/modules/identity.md")
+	ErrBadKey        = Errors.New(3, "the key is not usable; check its id, type, bytes, purposes and validity")
+	ErrBadProof      = Errors.New(4, "the proof of possession does not verify; sign the possession message of this chain, DID, key id and key with the new private key")
+	ErrBadKind       = Errors.New(5, "this cannot be done with a DID of this kind")
+	ErrBadThreshold  = Errors.New(6, "the threshold must be at least 1 and at most the number of those it counts, and 0 when there are none")
+	ErrTooMany       = Errors.New(7, "there are more entries than allowed; remove some or split them")
+	ErrTwice         = Errors.New(8, "an entry appears twice; name each once")
+	ErrBadService    = Errors.New(9, "the service is not usable; check its id, type and endpoint, see docs/modules/identity.md")
+	ErrBadRule       = Errors.New(10, "the recovery rule is not usable; name 1 to 16 guardians, either organisations alone or none, a threshold and a delay of at most 90 days")
+	ErrBadReason     = Errors.New(11, "state a reason; REASON_UNSPECIFIED and REASON_RECOVERED are not for messages")
+	ErrBadName       = Errors.New(12, "the name is not usable; write 1 to 40 characters of a-z, 0-9 and -")
+	ErrBadTime       = Errors.New(13, "the time is not usable; give Unix milliseconds in the future, or 0 where that means never")
+	ErrBadValidator  = Errors.New(14, "the validator is not usable; give a 32-byte Ed25519 key, a power of 0 to 1000000 and a moniker of 1 to 64 characters")
+	ErrBadNode       = Errors.New(15, "the node id is not usable; give the 40 lower-case hexadecimal digits that the node shows")
+	ErrBadQuery      = Errors.New(16, "the query is not usable; see docs/modules/identity.md for its fields")
+	ErrMixedRecovery = Errors.New(17, "a transaction that requests a recovery can hold nothing else; submit the other messages in their own transaction")
+
+	// About who acts.
+	ErrUnknownDID      = Errors.New(20, "no such DID is registered; check its spelling, or have its organisation register it")
+	ErrUnknownKey      = Errors.New(21, "the DID has no such key; name one that its document lists")
+	ErrKeyRotated      = Errors.New(22, "the key was rotated out; sign with the key that replaced it")
+	ErrKeyExpired      = Errors.New(23, "the key has expired; sign with another")
+	ErrKeyRevoked      = Errors.New(24, "the key was revoked; sign with another")
+	ErrKeyNotYet       = Errors.New(25, "the key is not valid yet; sign with another or wait")
+	ErrKeyPurpose      = Errors.New(26, "the key may not sign transactions; sign with one that has the purpose of authentication")
+	ErrSuspended       = Errors.New(27, "the DID, or the organisation that it belongs to, is suspended; have it reinstated")
+	ErrDeactivated     = Errors.New(28, "the DID, or the organisation that it belongs to, ended for ever; use another")
+	ErrNotAuthorised   = Errors.New(29, "the signatures do not satisfy the author's rule; add those of enough distinct administrators, organisations or guardians")
+	ErrNotAllowed      = Errors.New(30, "the author may not do this; see docs/modules/identity.md for who may")
+	ErrNotSuspendedYet = Errors.New(31, "only a suspended DID is managed by its organisation or the consortium; suspend it first")
+
+	// About what is there.
+	ErrDIDTaken         = Errors.New(40, "the DID is registered already; choose another")
+	ErrKeyIDTaken       = Errors.New(41, "the DID has, or had, a key or service of this id; choose another")
+	ErrKeyTaken         = Errors.New(42, "this public key is registered already; each DID, and each validator, has keys of its own: make a new one")
+	ErrLastKey          = Errors.New(43, "the DID would have no key to act with; rotate the key with overlap 0, or add another key first")
+	ErrStatus           = Errors.New(44, "the DID has that status already, or cannot get there from the status that it has")
+	ErrWouldLock        = Errors.New(45, "too few would be left to act for the organisation or the consortium; change its administrators or threshold first")
+	ErrStillController  = Errors.New(46, "the DID is among the administrators of its organisation, or of the consortium; take it out first")
+	ErrHasValidators    = Errors.New(47, "the organisation has validators; have the consortium remove them first")
+	ErrNoRecoveryRule   = Errors.New(48, "the DID has no recovery rule; its organisation, or the consortium, may suspend it and replace its keys")
+	ErrRecoveryPending  = Errors.New(49, "a recovery is pending; cancel it first or wait until it takes effect")
+	ErrNoRecovery       = Errors.New(50, "no recovery is pending")
+	ErrNotMember        = Errors.New(51, "the DID does not belong to the organisation")
+	ErrNoRole           = Errors.New(52, "the DID does not have the role")
+	ErrGroupTaken       = Errors.New(53, "the organisation has a group of that name; choose another")
+	ErrNoGroup          = Errors.New(54, "there is no such group; create it first")
+	ErrGroupTooLarge    = Errors.New(55, "the group has too many members to be deleted at once; remove members first")
+	ErrNoValidator      = Errors.New(56, "there is no such validator")
+	ErrValidatorTaken   = Errors.New(57, "the validator is bound to another organisation; remove it first")
+	ErrLastValidator    = Errors.New(58, "no validator would remain; add another first")
+	ErrTooMuchPower     = Errors.New(59, "one organisation would hold a third of the voting power or more and could stop the chain alone; give it less or others more")
+	ErrNoNode           = Errors.New(60, "there is no such node")
+	ErrNodeTaken        = Errors.New(61, "the node is bound already; unbind it first")
+	ErrUnknownPublicKey = Errors.New(62, "no DID holds this public key")
+	ErrNoVersion        = Errors.New(63, "the DID has no such version, or did not exist at that time")
+)

@@ -1,0 +1,104 @@
+package identity
+
+import (
+	"slices"
+
+	"github.com/chancery/chancery/chain"
+	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
+)
+
+// What other modules and the node ask. All are point lookups except Validators.
+
+// Active tells whether a DID exists and may act: neither it nor its organisation is
+// suspended or deactivated.
+func (m *Module) Active(r chain.ReadCtx, name string) bool {
+	g := &registry{m: m, r: r}
+	id, ok := g.lookup(name)
+	return ok && g.active(id) == nil
+}
+
+// Organisation is the DID of the organisation that a DID belongs to; for an
+// organisation and the consortium, itself.
+func (m *Module) Organisation(r chain.ReadCtx, name string) (string, bool) {
+	id, ok := m.s.identities.Lookup(r, name)
+	if !ok {
+		return "", false
+	}
+	return id.Organisation, true
+}
+
+// Kind is "organisation", "person", "device", "service" or "consortium".
+func (m *Module) Kind(r chain.ReadCtx, name string) (string, bool) {
+	id, ok := m.s.identities.Lookup(r, name)
+	if !ok {
+		return "", false
+	}
+	return kindName(id.Kind), true
+}
+
+func kindName(k identityv1.Kind) string {
+	switch k {
+	case identityv1.Kind_KIND_CONSORTIUM:
+		return "consortium"
+	case identityv1.Kind_KIND_ORGANISATION:
+		return "organisation"
+	case identityv1.Kind_KIND_PERSON:
+		return "person"
+	case identityv1.Kind_KIND_DEVICE:
+		return "device"
+	case identityv1.Kind_KIND_SERVICE:
+		return "service"
+	default:
+		return ""
+	}
+}
+
+// Roles are the names of the roles that a DID has at r.Time(), sorted, whether or
+// not it is active.
+func (m *Module) Roles(r chain.ReadCtx, name string) []string {
+	var out []string
+	for _, g := range m.grants(r, name) {
+		out = append(out, g.Role)
+	}
+	return out
+}
+
+// grants are the roles of a DID that have not expired, sorted.
+func (m *Module) grants(r chain.ReadCtx, name string) []*identityv1.RoleGrant {
+	all, ok := m.s.roles.Lookup(r, name)
+	if !ok {
+		return nil
+	}
+	return slices.DeleteFunc(all.Grants, func(g *identityv1.RoleGrant) bool {
+		return g.ExpiresAt != 0 && g.ExpiresAt <= r.Time()
+	})
+}
+
+// Groups are the ids of the groups that a DID is in, sorted.
+func (m *Module) Groups(r chain.ReadCtx, name string) []string {
+	all, ok := m.s.memberships.Lookup(r, name)
+	if !ok {
+		return nil
+	}
+	return all.Groups
+}
+
+// IsAdministrator tells whether a DID is active and among those that act for an
+// organisation or, being an organisation, for the consortium.
+func (m *Module) IsAdministrator(r chain.ReadCtx, organisation, name string) bool {
+	id, ok := m.s.identities.Lookup(r, organisation)
+	return ok && slices.Contains(id.Controllers, name) && m.Active(r, name)
+}
+
+// NodeAllowed tells whether a node, by its CometBFT id, may take part in the
+// network: it is bound to an active organisation.
+func (m *Module) NodeAllowed(r chain.ReadCtx, nodeID string) bool {
+	n, ok := m.s.nodes.Lookup(r, nodeID)
+	return ok && m.Active(r, n.Organisation)
+}
+
+// Validators are the validators, sorted by public key.
+func (m *Module) Validators(r chain.ReadCtx) []*identityv1.Validator {
+	out, _ := m.s.validators.Page(r, all, MaxValidators)
+	return out
+}
