@@ -195,3 +195,5 @@ func (h *host) force(t testing.TB, raws ...[]byte) {
 		p.mu.Unlock()
 	}
 }
+
+func queryPeer(id string) *abci.RequestQuery { return &abci.RequestQuery{Path: filterID + id} }

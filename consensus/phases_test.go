@@ -92,7 +92,7 @@ func TestCandidateIsExecutedOnce(t *testing.T) {
 	}
 }
 
-// Trap: an engine that finds the application ahead of its own store cannot start.
+// SPEC B8. Trap: an engine that finds the application ahead of its own store cannot start.
 func TestTrapPersistInCommitAlone(t *testing.T) {
 	h := newHost(t)
 	before := h.height()
@@ -183,7 +183,7 @@ func (b *faultyBatch) Write() error {
 }
 func (b *faultyBatch) WriteSync() error { return b.Write() }
 
-// Trap: extensions are on from height 1; they are empty and nothing else passes.
+// SPEC V1. Trap: extensions are on from height 1; they are empty and nothing else passes.
 func TestTrapExtensionsFromHeightOne(t *testing.T) {
 	h := newHost(t)
 	ext, err := h.ExtendVote(context.Background(), &abci.RequestExtendVote{})

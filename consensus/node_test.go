@@ -1,0 +1,234 @@
+package consensus
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cometbft/cometbft/config"
+	"github.com/cometbft/cometbft/p2p"
+	"github.com/cometbft/cometbft/privval"
+	"github.com/cometbft/cometbft/types"
+	dbm "github.com/cosmos/cosmos-db"
+
+	"github.com/chancery/chancery/chain"
+	"github.com/chancery/chancery/chain/chaintest"
+	"github.com/chancery/chancery/chain/keys"
+	"github.com/chancery/chancery/chain/state"
+	"github.com/chancery/chancery/consensus/records"
+)
+
+// single starts a chain of one validator, whose probe runs hook at the end of each
+// execution.
+func single(t *testing.T, hook func(height int64), watch WatchdogOptions) *Node {
+	t.Helper()
+	c := config.DefaultConfig()
+	c.SetRoot(t.TempDir())
+	for _, dir := range []string{"config", "data"} {
+		if err := os.MkdirAll(filepath.Join(c.RootDir, dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.DBBackend = "memdb"
+	c.RPC.ListenAddress = ""
+	c.P2P.ListenAddress = "tcp://127.0.0.1:0"
+	c.P2P.PexReactor = false
+	c.TxIndex.Indexer = "null"
+	c.Consensus.TimeoutCommit = 10 * time.Millisecond
+	if _, err := p2p.LoadOrGenNodeKey(c.NodeKeyFile()); err != nil {
+		t.Fatal(err)
+	}
+	pv := privval.LoadOrGenFilePV(c.PrivValidatorKeyFile(), c.PrivValidatorStateFile())
+	pub, err := pv.GetPubKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newProbe()
+	p.validator = keys.Public{Type: keys.Ed25519, Bytes: pub.Bytes()}
+	p.hook = hook
+	tree, err := state.OpenIAVL(dbm.NewMemDB(), state.IAVLOptions{NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	app, err := chain.New(chain.Options{
+		ChainID: chaintest.ChainID, Tree: tree, Authenticator: chaintest.Actors{},
+		Modules: []chain.Module{p}, Rand: rand.New(rand.NewSource(1)), Partial: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := records.Open(dbm.NewMemDB(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	params := types.DefaultConsensusParams()
+	params.ABCI.VoteExtensionsEnableHeight = 1
+	n, err := Open(Options{
+		Config: c, App: app, Records: log, Membership: everybody{}, Watchdog: watch, Log: slog.New(slog.DiscardHandler),
+		Genesis: &types.GenesisDoc{
+			ChainID: chaintest.ChainID, GenesisTime: time.Now().Add(-time.Second), InitialHeight: 1,
+			ConsensusParams: params, AppState: []byte("{}"),
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = n.Stop() })
+	return n
+}
+
+func within(t *testing.T, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestNode(t *testing.T) {
+	n := single(t, nil, WatchdogOptions{})
+	ctx := within(t, 20*time.Second)
+	if err := n.Records().Wait(ctx, 3); err != nil {
+		t.Fatal(err)
+	}
+	raw := setParams(chaintest.Consortium, time.Now().Add(time.Minute).UnixMilli())
+	id, err := n.Submit(ctx, raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if err := n.Records().Wait(ctx, n.Records().Head()+1); err != nil {
+			t.Fatal(err)
+		}
+		r, ok, err := n.Records().Tx(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			continue
+		}
+		if r.Code != 0 {
+			t.Fatal(r.Log)
+		}
+		break
+	}
+	if _, err := n.Submit(ctx, raw); !errors.Is(err, chain.ErrSeen) {
+		t.Fatalf("submitting again: %v", err)
+	}
+	s := n.Status()
+	if !s.Healthy || s.Height < 3 || s.ChainID != chaintest.ChainID || s.PoolTxs != 0 {
+		t.Fatalf("status %+v", s)
+	}
+	// The app hash of a height is in the header of the next, with a commit.
+	h := n.Records().Head() - 1
+	block, err := n.LightBlock(h + 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, snap, err := n.App().View(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(block.AppHash) != string(snap.Root()) {
+		t.Fatalf("header %d has app hash %X, state %d has root %X", h+1, block.AppHash, h, snap.Root())
+	}
+	if err := block.ValidateBasic(chaintest.ChainID); err != nil {
+		t.Fatal(err)
+	}
+	if err := block.ValidatorSet.VerifyCommit(chaintest.ChainID, block.Commit.BlockID, block.Height, block.Commit); err != nil {
+		t.Fatal(err)
+	}
+	// The record of the latest block is there for restart.
+	if err := n.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if n.Err() != nil {
+		t.Fatalf("a clean stop leaves an error: %v", n.Err())
+	}
+}
+
+// Trap: a consensus panic leaves the engine's process alive.
+func TestTrapHaltedConsensusExits(t *testing.T) {
+	n := single(t, func(height int64) {
+		if height == 4 {
+			panic(&state.Fault{Where: "test", Err: errors.New("corrupt")})
+		}
+	}, WatchdogOptions{})
+	select {
+	case <-n.Done():
+	case <-time.After(20 * time.Second):
+		t.Fatal("consensus panicked at height 4 and the node does not know")
+	}
+	if n.Err() == nil || !strings.Contains(n.Err().Error(), "halted") {
+		t.Fatalf("reason: %v", n.Err())
+	}
+	if s := n.Status(); s.Healthy || s.Reason == "" || s.Height != 3 {
+		t.Fatalf("status after the halt: %+v", s)
+	}
+}
+
+// Trap: behind one mutex, queries would wait for consensus.
+func TestTrapQueriesDoNotWait(t *testing.T) {
+	reached, release := make(chan struct{}), make(chan struct{})
+	first := true
+	n := single(t, func(height int64) {
+		if height == 3 && first {
+			first = false
+			close(reached)
+			<-release
+		}
+	}, WatchdogOptions{})
+	defer close(release)
+	select {
+	case <-reached:
+	case <-time.After(20 * time.Second):
+		t.Fatal("height 3 was never executed")
+	}
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		if res, err := n.node.ProxyApp().Query().Query(context.Background(), queryPeer("member")); err != nil || !res.IsOK() {
+			t.Errorf("query: %v, %v", res, err)
+		}
+		if s := n.Status(); s.Height != 2 {
+			t.Errorf("status while block 3 executes: %+v", s)
+		}
+	}()
+	select {
+	case <-answered:
+	case <-time.After(5 * time.Second):
+		t.Fatal("a query waits for the execution of a block")
+	}
+}
+
+func TestWatchdog(t *testing.T) {
+	stop := make(chan struct{})
+	n := single(t, func(height int64) {
+		if height == 3 {
+			<-stop
+		}
+	}, WatchdogOptions{Unhealthy: 300 * time.Millisecond, Exit: 2 * time.Second})
+	defer close(stop)
+	deadline := time.Now().Add(20 * time.Second)
+	for n.Status().Healthy {
+		if time.Now().After(deadline) {
+			t.Fatal("the height stands still and the node reports itself healthy")
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if s := n.Status(); !strings.Contains(s.Reason, "no block for") {
+		t.Fatalf("reason %q", s.Reason)
+	}
+	select {
+	case <-n.Done():
+	case <-time.After(10 * time.Second):
+		t.Fatal("the watchdog did not give up")
+	}
+}
