@@ -376,8 +376,8 @@ type EntityUid struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Cedar entity type, e.g. Record or Hospital::Record; at most 256 bytes.
 	Type string `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
-	// Any text without control characters, at most 256 bytes. It must carry no
-	// personal data: use commitments or random ids.
+	// Any UTF-8 text of at most 256 bytes. It must carry no personal data: use
+	// commitments or random ids.
 	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1373,7 +1373,8 @@ func (x *Principal) GetGroups() []string {
 // ConsentFinding is what consent said of a request.
 type ConsentFinding struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// not-required, given, none or a code of module consent as consent/<number>.
+	// not-required, given, consent/subject (the resource does not say whose
+	// consent it needs), or the error of module consent as consent/<code>.
 	Status string `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
 	// The consent that covers the request; empty unless given.
 	Id []byte `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
@@ -1511,9 +1512,9 @@ type Verdict struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Outcome Outcome                `protobuf:"varint,1,opt,name=outcome,proto3,enum=chancery.access.v1.Outcome" json:"outcome,omitempty"`
 	// Why: policy/permit, break-glass, policy/forbid, policy/none,
-	// guard-rail/forbid, guard-rail/error, principal/unknown, principal/inactive,
-	// purpose/unlisted, purpose/resource, resource/unknown, request/schema,
-	// entity/schema or consent/<status>; see docs/modules/access.md.
+	// guard-rail/forbid, principal/unknown, principal/inactive, purpose/unlisted,
+	// purpose/resource, resource/unknown, request/schema, entity/schema or
+	// consent/<code>; see docs/modules/access.md.
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	// The organisation's policies that determined what policy says, sorted.
 	Policies []string `protobuf:"bytes,3,rep,name=policies,proto3" json:"policies,omitempty"`

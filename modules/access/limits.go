@@ -1,0 +1,49 @@
+package access
+
+// Bounds on what enters. Each is part of consensus: changing one is an upgrade.
+const (
+	maxDocumentBytes  = 64 << 10  // a policy document, a schema, a list of entities
+	maxSetBytes       = 128 << 10 // a policy set
+	maxDocuments      = 16
+	maxPolicies       = 1024 // in a set
+	maxNodes          = 4096 // of one policy's syntax tree
+	maxSetNodes       = 16384
+	maxDepth          = 199  // brackets, if, unary operators and member chains, together
+	maxHasChain       = 32   // a has b.c.d…: the parser makes a square of it
+	maxOperators      = 2048 // in one expression
+	maxStringBytes    = 4096 // a string in policies or values
+	maxElements       = 512  // of a set
+	maxNestedElements = 64   // of a set that holds sets or records
+	maxAttributes     = 256  // of a record
+	maxJSONDepth      = 64
+
+	maxSchemaTypes    = 10_000 // types in a schema once its common types are expanded
+	maxValidationWork = 4_000_000
+
+	maxEntitiesPerMessage = 256
+	maxEntityBytes        = 16 << 10
+	maxEntities           = 20_000   // of an organisation
+	maxEntitiesBytes      = 32 << 20 // of an organisation
+	maxParents            = 64
+	maxTypeBytes          = 256
+	maxIDBytes            = 256
+
+	maxContextBytes  = 8 << 10
+	maxSliceEntities = 512 // that one decision can see
+	maxSliceBytes    = 1 << 20
+	maxSteps         = 200_000 // of one evaluation
+
+	maxPurposes      = 256
+	maxIRI           = 256
+	maxDID           = 128
+	maxReason        = 500
+	maxScopeEntries  = 16
+	maxGrantMs       = int64(30 * 24 * 3600 * 1000)
+	minGrantMs       = int64(1000)
+	minReviewMs      = int64(3600 * 1000)
+	maxReviewMs      = int64(30 * 24 * 3600 * 1000)
+	minGlassMs       = int64(60 * 1000)
+	maxGlassMs       = int64(24 * 3600 * 1000)
+	maxPageLimit     = 500
+	defaultPageLimit = 50
+)

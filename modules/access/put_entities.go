@@ -1,0 +1,126 @@
+package access
+
+import (
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/chancery/chancery/chain"
+	"github.com/chancery/chancery/chain/state"
+	accessv1 "github.com/chancery/chancery/proto/chancery/access/v1"
+)
+
+func (m *Module) putEntities() chain.Handler[*accessv1.PutEntities] {
+	return chain.Handler[*accessv1.PutEntities]{
+		Validate: func(msg *accessv1.PutEntities) error {
+			if err := checkDID("organisation", msg.Organisation); err != nil {
+				return err
+			}
+			list, err := parseEntities(msg.Entities, maxEntitiesPerMessage, nil)
+			if err != nil {
+				return err
+			}
+			if len(list) == 0 {
+				return ErrField.With("entities is empty")
+			}
+			for _, e := range list {
+				if err := checkEntity(e); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		Check: func(ctx chain.ReadCtx, msg *accessv1.PutEntities) error {
+			if err := m.checkEntityAdmin(ctx, msg.Organisation); err != nil {
+				return err
+			}
+			ctx.Charge(chain.PolicyStep, uint64(len(msg.Entities))/16)
+			_, err := m.newEntities(ctx, msg)
+			return err
+		},
+		Execute: func(ctx *chain.Ctx, msg *accessv1.PutEntities) (proto.Message, error) {
+			list, err := m.newEntities(ctx, msg)
+			if err != nil {
+				return nil, err
+			}
+			o := m.store.organisation(ctx, msg.Organisation)
+			o.Version++
+			event := &accessv1.EntitiesPut{Organisation: o.Organisation, Version: o.Version, Author: ctx.Author()}
+			for _, e := range list {
+				uid := fromCedar(e.cedar.UID)
+				if old, ok := m.store.entityNow(ctx, o.Organisation, uid.Type, uid.Id); ok {
+					o.Entities--
+					o.EntityBytes -= uint64(len(old.Json))
+				}
+				o.Entities++
+				o.EntityBytes += uint64(len(e.json))
+				m.putEntity(ctx, &accessv1.Entity{
+					Organisation: o.Organisation, Uid: uid, Version: o.Version, Json: e.json, Change: changeOf(ctx),
+				})
+				event.Entities = append(event.Entities, uid)
+			}
+			if o.Entities > maxEntities || o.EntityBytes > maxEntitiesBytes {
+				return nil, ErrQuota.With("%d entities and %d bytes, at most %d and %d", o.Entities, o.EntityBytes, maxEntities, maxEntitiesBytes)
+			}
+			m.store.organisations.Put(ctx, o.Organisation, o)
+			ctx.Emit(event)
+			return &accessv1.PutEntitiesResponse{Version: o.Version}, nil
+		},
+	}
+}
+
+// newEntities parses the entities of a message, guided by the current schema.
+func (m *Module) newEntities(r state.Reader, msg *accessv1.PutEntities) ([]*entity, error) {
+	schema, err := m.currentSchema(r, m.store.organisation(r, msg.Organisation))
+	if err != nil {
+		return nil, err
+	}
+	list, err := parseEntities(msg.Entities, maxEntitiesPerMessage, schema)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range list {
+		if err := checkEntity(e); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// putEntity writes an entity's version and its head.
+func (m *Module) putEntity(w state.Writer, e *accessv1.Entity) {
+	m.store.entities.Put(w, state.Join3(e.Organisation, e.Uid.Type, state.Join(e.Uid.Id, e.Version)), e)
+	head := state.Join3(e.Organisation, e.Uid.Type, e.Uid.Id)
+	if e.Removed {
+		m.store.entityHeads.Remove(w, head)
+	} else {
+		m.store.entityHeads.Put(w, head, e.Version)
+	}
+}
+
+// checkEntity refuses what an organisation may not say of an entity.
+func checkEntity(e *entity) error {
+	for p := range e.cedar.Parents.All() {
+		if strings.HasPrefix(string(p.Type), typePrefix) {
+			return ErrReservedParent.With("%s in %s", e.cedar.UID, p)
+		}
+	}
+	if _, required, sound := consentNeeded(e.cedar.Attributes); required && !sound {
+		return ErrField.With("%s needs consent, so its attribute subject must be 64 hexadecimal digits and consentRequired a boolean", e.cedar.UID)
+	}
+	for _, name := range []string{attrCategories, attrPurposes} {
+		list, has := iris(e.cedar.Attributes, name)
+		if !has {
+			continue
+		}
+		if len(list) == 0 {
+			return ErrField.With("%s: the attribute %s must be a set of IRIs, at least one", e.cedar.UID, name)
+		}
+		for _, iri := range list {
+			if err := checkIRI(name, iri); err != nil {
+				return in(e.cedar.UID.String(), err)
+			}
+		}
+	}
+	return nil
+}
