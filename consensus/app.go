@@ -30,6 +30,7 @@ type application struct {
 	membership Membership
 	log        *slog.Logger
 	build      time.Duration // the most that building a proposal may take
+	idle       time.Duration // how long a proposal waits for a first transaction
 
 	candidates candidates
 	decided    *chain.Block // applied by FinalizeBlock, not yet committed

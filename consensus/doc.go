@@ -21,6 +21,7 @@
 //	queries wait for consensus behind one mutex         node.go, TestTrapQueriesDoNotWait
 //	the block size defaults to tens of MiB              node/config
 //	extensions can't be enabled later without care      extend_vote.go, TestTrapExtensionsFromHeightOne
+//	the empty-block interval delays full blocks too     prepare_proposal.go, TestTrapFullBlocksDoNotWait
 //	reaped transactions are broadcast once              pool.go, TestTrapLatePeersAreOffered
 //	the app hash of height h is in header h+1           node/receipt
 //	validator updates act at h+2                        finalize_block.go

@@ -76,11 +76,17 @@ func Open(o Options) (*Node, error) {
 	}
 	o.Config.Mempool.Type = config.MempoolTypeApp
 	o.Config.FilterPeers = true
+	// The engine would wait its interval out even with transactions in the pool,
+	// of which it knows nothing; PrepareProposal waits instead.
+	o.Config.Consensus.CreateEmptyBlocks = true
+	o.Config.Consensus.CreateEmptyBlocksInterval = 0
 	n := &Node{o: o, log: o.Log, done: make(chan struct{})}
 	n.pool = NewPool(o.App, o.Pool)
 	n.app = &application{
 		app: o.App, pool: n.pool, records: o.Records, membership: o.Membership, log: o.Log,
-		build: o.Config.Consensus.TimeoutPropose / 2,
+		// Together they leave a fifth of the time for the proposal to travel.
+		build: o.Config.Consensus.TimeoutPropose * 3 / 10,
+		idle:  o.Config.Consensus.TimeoutPropose / 2,
 	}
 	o.Records.Publish(o.App.Tree().Version())
 	nodeKey, err := p2p.LoadNodeKey(o.Config.NodeKeyFile())

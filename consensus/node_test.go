@@ -26,7 +26,7 @@ import (
 
 // single starts a chain of one validator, whose probe runs hook at the end of each
 // execution.
-func single(t *testing.T, hook func(height int64), watch WatchdogOptions) *Node {
+func single(t *testing.T, hook func(height int64), watch WatchdogOptions, bend ...func(*config.Config)) *Node {
 	t.Helper()
 	c := config.DefaultConfig()
 	c.SetRoot(t.TempDir())
@@ -41,6 +41,10 @@ func single(t *testing.T, hook func(height int64), watch WatchdogOptions) *Node 
 	c.P2P.PexReactor = false
 	c.TxIndex.Indexer = "null"
 	c.Consensus.TimeoutCommit = 10 * time.Millisecond
+	c.Consensus.TimeoutPropose = 200 * time.Millisecond
+	for _, b := range bend {
+		b(c)
+	}
 	if _, err := p2p.LoadOrGenNodeKey(c.NodeKeyFile()); err != nil {
 		t.Fatal(err)
 	}
@@ -205,6 +209,35 @@ func TestTrapQueriesDoNotWait(t *testing.T) {
 	case <-answered:
 	case <-time.After(5 * time.Second):
 		t.Fatal("a query waits for the execution of a block")
+	}
+}
+
+// Trap: the engine knows nothing of the application's pool, so its interval between
+// empty blocks would delay full blocks as well.
+func TestTrapFullBlocksDoNotWait(t *testing.T) {
+	n := single(t, nil, WatchdogOptions{}, func(c *config.Config) { c.Consensus.TimeoutPropose = 3 * time.Second })
+	ctx := within(t, 30*time.Second)
+	if err := n.Records().Wait(ctx, 2); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	for range 5 {
+		id, err := n.Submit(ctx, setParams(chaintest.Consortium, time.Now().Add(time.Minute).UnixMilli()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for ok := false; !ok; {
+			if err := n.Records().Wait(ctx, n.Records().Head()); err != nil {
+				t.Fatal(err)
+			}
+			if _, ok, err = n.Records().Tx(id); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	if took := time.Since(began); took > 4*time.Second {
+		t.Fatalf("five transactions took %v on a chain that is idle in between", took)
 	}
 }
 

@@ -49,6 +49,8 @@ type Pool struct {
 	o    PoolOptions
 	now  func() time.Time
 	work chan admission
+	// arrived is sent to, without waiting, whenever a transaction enters.
+	arrived chan struct{}
 
 	mu     sync.Mutex // guards all below
 	byID   map[tx.ID]*list.Element
@@ -94,9 +96,10 @@ type admission struct {
 func NewPool(app *chain.App, o PoolOptions) *Pool {
 	return &Pool{
 		app: app, o: o, now: time.Now,
-		work:  make(chan admission, o.Queue),
-		byID:  make(map[tx.ID]*list.Element),
-		lanes: make(map[string]*lane),
+		work:    make(chan admission, o.Queue),
+		arrived: make(chan struct{}, 1),
+		byID:    make(map[tx.ID]*list.Element),
+		lanes:   make(map[string]*lane),
 	}
 }
 
@@ -212,7 +215,28 @@ func (p *Pool) place(d *tx.Decoded, organisation string, fromPeer bool) error {
 	l.bytes += len(d.Raw)
 	p.bytes += len(d.Raw)
 	w.offer = p.offers[w.queue].PushBack(w)
+	select {
+	case p.arrived <- struct{}{}:
+	default:
+	}
 	return nil
+}
+
+// Await returns as soon as a transaction waits in the pool, and after d at the
+// latest.
+func (p *Pool) Await(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		if n, _ := p.Size(); n > 0 {
+			return
+		}
+		select {
+		case <-p.arrived:
+		case <-timer.C:
+			return
+		}
+	}
 }
 
 // Reap returns the transactions to offer to peers now, at most maxBytes of them

@@ -69,12 +69,11 @@ type P2P struct {
 
 // Consensus is section [consensus].
 type Consensus struct {
-	Propose           Duration `toml:"timeout_propose" doc:"How long validators wait for a proposal before they ask for another proposer."`
+	Propose           Duration `toml:"timeout_propose" doc:"How long validators wait for a proposal before they ask for another proposer. With nothing to do a proposer waits half of it for a first transaction, so an idle chain makes a block about every timeout_propose/2 + timeout_commit."`
 	ProposeDelta      Duration `toml:"timeout_propose_delta" doc:"How much longer they wait in each further round."`
 	Vote              Duration `toml:"timeout_vote" doc:"How long they wait for stragglers' votes when two thirds have voted for different things."`
 	VoteDelta         Duration `toml:"timeout_vote_delta" doc:"How much longer they wait in each further round."`
 	Commit            Duration `toml:"timeout_commit" doc:"The pause after a block, in which late votes are gathered: the least time between two blocks."`
-	EmptyBlocks       Duration `toml:"empty_block_interval" doc:"How long to wait for transactions before an empty block is made. Never 0: a chain that stands still has no time."`
 	GossipSleep       Duration `toml:"gossip_sleep" doc:"How often to look for something that a peer lacks."`
 	FlushThrottle     Duration `toml:"flush_throttle" doc:"How long small messages to a peer are gathered."`
 	ReapInterval      Duration `toml:"reap_interval" doc:"How often new transactions are offered to peers."`
@@ -163,7 +162,6 @@ func Default() Config {
 			Vote:          Duration(250 * time.Millisecond),
 			VoteDelta:     Duration(250 * time.Millisecond),
 			Commit:        Duration(100 * time.Millisecond),
-			EmptyBlocks:   Duration(time.Second),
 			GossipSleep:   Duration(10 * time.Millisecond),
 			FlushThrottle: Duration(time.Millisecond),
 			ReapInterval:  Duration(5 * time.Millisecond),
@@ -288,7 +286,6 @@ func (c Config) Check() error {
 	atLeast("consensus.timeout_vote", k.Vote.Std(), 10*time.Millisecond)
 	atLeast("consensus.timeout_vote_delta", k.VoteDelta.Std(), time.Millisecond)
 	atLeast("consensus.timeout_commit", k.Commit.Std(), 0)
-	atLeast("consensus.empty_block_interval", k.EmptyBlocks.Std(), 10*time.Millisecond)
 	atLeast("consensus.gossip_sleep", k.GossipSleep.Std(), time.Millisecond)
 	atLeast("consensus.flush_throttle", k.FlushThrottle.Std(), 100*time.Microsecond)
 	atLeast("consensus.reap_interval", k.ReapInterval.Std(), time.Millisecond)

@@ -59,9 +59,11 @@ func (c Config) Engine(h Home) (*config.Config, error) {
 	k.TimeoutPrecommitDelta = c.Consensus.VoteDelta.Std()
 	k.TimeoutCommit = c.Consensus.Commit.Std()
 	k.SkipTimeoutCommit = false
-	// With false the application-side mempool never starts a block.
+	// The engine knows nothing of the application's pool: with false it would never
+	// start a block, and with an interval delay every block by it. An idle proposer
+	// waits in PrepareProposal instead.
 	k.CreateEmptyBlocks = true
-	k.CreateEmptyBlocksInterval = c.Consensus.EmptyBlocks.Std()
+	k.CreateEmptyBlocksInterval = 0
 	k.PeerGossipSleepDuration = c.Consensus.GossipSleep.Std()
 	k.DoubleSignCheckHeight = c.Consensus.DoubleSignHeights
 
