@@ -1,0 +1,238 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net/http"
+	"os"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/chancery/chancery/chain"
+	"github.com/chancery/chancery/chain/keys"
+	"github.com/chancery/chancery/chain/tx"
+	"github.com/chancery/chancery/modules/identity"
+	"github.com/chancery/chancery/node"
+	"github.com/chancery/chancery/node/client"
+	"github.com/chancery/chancery/node/config"
+	consentv1 "github.com/chancery/chancery/proto/chancery/consent/v1"
+	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
+	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
+)
+
+// payloadSize is about the size of the consent transactions below, in bytes.
+const payloadSize = 430
+
+const chainID = "bench"
+
+// consents is Chancery as a target: each transaction gives a consent of a subject
+// of its own, recorded by the controller and signed by its administrator.
+type consents struct {
+	binary string
+	net    *network
+	admins []admin
+	count  int
+}
+
+type admin struct {
+	organisation, url string
+	signer            keys.Signer
+}
+
+func (a admin) KeyURL() string                  { return a.url }
+func (a admin) Sign(msg []byte) ([]byte, error) { return a.signer.Sign(msg) }
+
+func newChancery(binary string) *consents { return &consents{binary: binary} }
+
+func (c *consents) name() string { return "chancery" }
+
+func (c *consents) start(ctx context.Context, dir string) error {
+	var err error
+	if c.net, err = layOut(dir); err != nil {
+		return err
+	}
+	f := identity.Founding{At: time.Now().UnixMilli(), Threshold: validators*2/3 + 1}
+	for i, m := range c.net.members {
+		seed := make([]byte, keys.SeedSize)
+		if _, err := rand.Read(seed); err != nil {
+			return err
+		}
+		signer, err := keys.NewSigner(keys.Ed25519, seed)
+		if err != nil {
+			return err
+		}
+		pub, err := m.pv.GetPubKey()
+		if err != nil {
+			return err
+		}
+		organisation := fmt.Sprintf("did:chancery:org-%d", i+1)
+		c.admins = append(c.admins, admin{organisation, organisation + "#key-1", signer})
+		f.Organisations = append(f.Organisations, identity.Founder{
+			DID:        organisation,
+			Keys:       []identity.FoundingKey{{ID: "key-1", Public: signer.Public(), Purposes: []identityv1.Purpose{identityv1.Purpose_PURPOSE_AUTHENTICATION}}},
+			Validators: []identity.FoundingValidator{{PublicKey: pub.Bytes(), Power: 10, Moniker: m.config.Node.Moniker}},
+			Nodes:      []string{m.nodeID},
+		})
+	}
+	g, err := identity.NewGenesis(f)
+	if err != nil {
+		return err
+	}
+	section, err := chain.WriteGenesis(g)
+	if err != nil {
+		return err
+	}
+	appState, err := json.Marshal(map[string]json.RawMessage{"identity": section})
+	if err != nil {
+		return err
+	}
+	doc, err := node.NewGenesis(chainID, time.Now(), appState)
+	if err != nil {
+		return err
+	}
+	for _, m := range c.net.members {
+		if err := config.WriteGenesis(m.home.GenesisFile(), doc); err != nil {
+			return err
+		}
+	}
+	if err := c.net.run(func(m *member) []string { return []string{c.binary, "start", "--home", string(m.home)} }); err != nil {
+		return err
+	}
+	return eventually(ctx, "the first blocks", func() error {
+		for i := range c.net.members {
+			cl, err := c.dial(ctx, i)
+			if err != nil {
+				return err
+			}
+			s, err := cl.Status(ctx)
+			_ = cl.Close()
+			if err != nil {
+				return err
+			}
+			if s.Height < 3 {
+				return errors.New("no block 3 yet")
+			}
+		}
+		return nil
+	})
+}
+
+func (c *consents) dial(ctx context.Context, i int) (*client.Client, error) {
+	return client.Dial(ctx, c.net.members[i].config.RPC.Listen)
+}
+
+func (c *consents) payloads(n int) ([][]byte, [][32]byte, error) {
+	txs, ids := make([][]byte, n), make([][32]byte, n)
+	notice := sha256.Sum256([]byte("notice"))
+	evidence := sha256.Sum256([]byte("evidence"))
+	until := time.Now().Add(8 * time.Minute).UnixMilli()
+	for i := range txs {
+		c.count++
+		a := c.admins[i%len(c.admins)]
+		subject := sha256.Sum256(big.NewInt(int64(c.count)).Bytes())
+		salt := make([]byte, tx.SaltSize)
+		if _, err := rand.Read(salt); err != nil {
+			return nil, nil, err
+		}
+		raw, id, err := tx.Draft{
+			ChainID: chainID, Author: a.organisation, ValidUntil: until, Salt: salt,
+			Messages: []proto.Message{&consentv1.Give{
+				Terms: &consentv1.Terms{
+					Subject: subject[:], Controller: a.organisation,
+					Purposes:     []string{"https://w3id.org/dpv#ServiceProvision"},
+					Categories:   []*consentv1.Category{{Iri: "https://w3id.org/dpv/pd#Contact"}},
+					LegalBasis:   consentv1.LegalBasis_LEGAL_BASIS_CONSENT,
+					Jurisdiction: "NL",
+					Notice:       &consentv1.Notice{Version: "1", Hash: notice[:], Language: "en"},
+				},
+				Method: consentv1.Method_METHOD_ELECTRONIC, EvidenceHash: evidence[:],
+			}},
+		}.Sign(a)
+		if err != nil {
+			return nil, nil, err
+		}
+		txs[i], ids[i] = raw, id
+	}
+	return txs, ids, nil
+}
+
+func (c *consents) sender(ctx context.Context, i int) (func([][]byte) error, error) {
+	cl, err := c.dial(ctx, i)
+	if err != nil {
+		return nil, err
+	}
+	refused := make(chan error, 1)
+	s, err := cl.Stream(ctx, 64, func(_ uint64, acks []*nodev1.Ack) {
+		for _, a := range acks {
+			if a.Code != 0 {
+				select {
+				case refused <- fmt.Errorf("refused with %s/%d: %s", a.Codespace, a.Code, a.Log):
+				default:
+				}
+			}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return func(batch [][]byte) error {
+		select {
+		case err := <-refused:
+			return err
+		default:
+		}
+		_, err := s.Send(batch)
+		return err
+	}, nil
+}
+
+func (c *consents) watch(ctx context.Context, fn func([][32]byte)) error {
+	cl, err := c.dial(ctx, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = cl.Close() }()
+	now, err := cl.Now(ctx)
+	if err != nil {
+		return err
+	}
+	return cl.Subscribe(ctx, now, []string{"chancery.consent.v1.Given"}, func(b client.Batch) error {
+		ids := make([][32]byte, 0, len(b.Events))
+		for _, e := range b.Events {
+			ids = append(ids, [32]byte(e.TxId))
+		}
+		fn(ids)
+		return nil
+	})
+}
+
+func (c *consents) profile(ctx context.Context, seconds int, path string) error {
+	url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", c.net.members[0].config.Telemetry.Listen, seconds)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", url, res.Status)
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, res.Body)
+	return errors.Join(err, f.Close())
+}
+
+func (c *consents) stop() { c.net.stop() }

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/cometbft/cometbft/p2p"
+	"github.com/cometbft/cometbft/privval"
+
+	"github.com/chancery/chancery/node/config"
+)
+
+// member is one validator's home and addresses.
+type member struct {
+	home    config.Home
+	config  config.Config
+	nodeID  string
+	pv      *privval.FilePV
+	process *exec.Cmd
+}
+
+// network is the validators' homes, without genesis, and their processes.
+type network struct{ members []*member }
+
+// layOut makes the homes with keys and configuration: the same timers for every
+// application.
+func layOut(dir string) (*network, error) {
+	n := &network{}
+	ports, err := freePorts(3 * validators)
+	if err != nil {
+		return nil, err
+	}
+	var peers []string
+	for i := range validators {
+		m := &member{home: config.Home(filepath.Join(dir, fmt.Sprint("validator-", i))), config: config.Default()}
+		if err := m.home.Create(); err != nil {
+			return nil, err
+		}
+		key, err := p2p.LoadOrGenNodeKey(m.home.NodeKeyFile())
+		if err != nil {
+			return nil, err
+		}
+		m.nodeID = string(key.ID())
+		m.pv = privval.GenFilePV(m.home.ValidatorKeyFile(), m.home.ValidatorStateFile())
+		m.pv.Save()
+		m.config.Node.Moniker = fmt.Sprint("validator-", i)
+		m.config.Node.LogLevel = "warn"
+		m.config.P2P.Listen = fmt.Sprint("127.0.0.1:", ports[3*i])
+		m.config.RPC.Listen = fmt.Sprint("127.0.0.1:", ports[3*i+1])
+		m.config.Telemetry.Listen = fmt.Sprint("127.0.0.1:", ports[3*i+2])
+		m.config.Telemetry.Pprof = true
+		peers = append(peers, m.nodeID+"@"+m.config.P2P.Listen)
+		n.members = append(n.members, m)
+	}
+	for i, m := range n.members {
+		m.config.P2P.PersistentPeers = slices.Delete(slices.Clone(peers), i, i+1)
+		if err := config.Write(m.home, m.config); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+func freePorts(n int) ([]int, error) {
+	var ports []int
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = l.Close() }()
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	return ports, nil
+}
+
+// run starts a process for each member.
+func (n *network) run(command func(m *member) []string) error {
+	for _, m := range n.members {
+		args := command(m)
+		log, err := os.Create(filepath.Join(string(m.home), "node.log"))
+		if err != nil {
+			return err
+		}
+		m.process = exec.Command(args[0], args[1:]...)
+		m.process.Stdout, m.process.Stderr = log, log
+		m.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		err = m.process.Start()
+		_ = log.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *network) stop() {
+	if n == nil {
+		return
+	}
+	for _, m := range n.members {
+		if m.process != nil {
+			_ = m.process.Process.Signal(syscall.SIGTERM)
+		}
+	}
+	for _, m := range n.members {
+		if m.process == nil {
+			continue
+		}
+		done := make(chan struct{})
+		go func() { _ = m.process.Wait(); close(done) }()
+		select {
+		case <-done:
+		case <-time.After(10 * time.Second):
+			_ = m.process.Process.Kill()
+			<-done
+		}
+	}
+}
+
+// eventually tries until it works, for at most half a minute.
+func eventually(ctx context.Context, what string, try func() error) error {
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		err := try()
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(deadline) || ctx.Err() != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
