@@ -48,7 +48,11 @@ fuzz: ## Run every fuzz target for FUZZTIME (60s)
 	FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
 
 .PHONY: bench
-bench: ## Run the benchmarks
+bench: build ## Compare committed transactions of four validators with the engine's own example (about 6 minutes)
+	go run ./scripts/bench --binary bin/chancery $(BENCHFLAGS)
+
+.PHONY: microbench
+microbench: ## Run the Go benchmarks of the packages
 	go test -run '^$$' -bench . -benchmem -timeout 60m ./...
 
 .PHONY: proto
