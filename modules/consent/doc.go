@@ -100,5 +100,6 @@
 //	Restrict, Lift    1       dossier
 //
 // Only a Give or Request into a full dossier does more: it records expiry for those
-// whose time has passed, at most 64 times three writes.
+// whose time has passed, at most 64 times three
+// writes.
 package consent

@@ -64,7 +64,7 @@ func (m *Module) makeRoom(ctx *chain.Ctx, d *consentv1.Dossier, ids *[][]byte, m
 	return nil
 }
 
-// recordExpiry ends a record whose time has passed. The caller puts the dossier.
+// recordExpiry ends a record whose time has passed, and puts it and the dossier.
 func (m *Module) recordExpiry(ctx *chain.Ctx, d *consentv1.Dossier, rec *consentv1.Record) error {
 	next := m.revise(ctx, rec)
 	next.Status = effective(rec, ctx.Time())
@@ -72,6 +72,7 @@ func (m *Module) recordExpiry(ctx *chain.Ctx, d *consentv1.Dossier, rec *consent
 	if next.Status == consentv1.Status_STATUS_LAPSED {
 		m.records.Put(ctx, next.Id, next)
 		m.answered(ctx, d, next)
+		m.putDossier(ctx, next.Terms.Subject, next.Terms.Controller, d)
 		return nil
 	}
 	return m.end(ctx, d, next, Expired)
@@ -83,12 +84,13 @@ func (m *Module) answered(ctx *chain.Ctx, d *consentv1.Dossier, rec *consentv1.R
 	m.requests.Remove(ctx, state.Join(rec.Terms.Controller, rec.Id))
 }
 
-// end puts the last version of a consent, takes it out of its dossier and tells
-// who relied on it. The caller puts the dossier; subscribers do not read it.
+// end puts the last version of a consent, takes it out of its dossier, puts that and
+// then tells who relied on it.
 func (m *Module) end(ctx *chain.Ctx, d *consentv1.Dossier, rec *consentv1.Record, why Reason) error {
 	m.records.Put(ctx, rec.Id, rec)
 	d.Consents = without(d.Consents, rec.Id)
 	d.LastEnded = &consentv1.LastEnded{Id: rec.Id, Status: rec.Status}
+	m.putDossier(ctx, rec.Terms.Subject, rec.Terms.Controller, d)
 	return m.Ended.Publish(ctx, ending(rec, why))
 }
 

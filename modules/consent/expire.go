@@ -23,7 +23,6 @@ func (m *Module) expire() chain.Route {
 			if err := m.recordExpiry(ctx, d, rec); err != nil {
 				return nil, err
 			}
-			m.putDossier(ctx, rec.Terms.Subject, rec.Terms.Controller, d)
 			return &consentv1.ExpireResponse{Status: effective(rec, ctx.Time())}, nil
 		},
 	})

@@ -12,6 +12,7 @@ import (
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/chaintest"
 	"github.com/chancery/chancery/chain/errs"
+	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/modules/consent/commitment"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 	consentv1 "github.com/chancery/chancery/proto/chancery/consent/v1"
@@ -249,3 +250,14 @@ func only[E any, P interface {
 	}
 	return all[0]
 }
+
+// as is a context in which somebody acts.
+type as struct {
+	chain.ReadCtx
+	author string
+	tx     tx.ID
+}
+
+func (a as) Author() string       { return a.author }
+func (a as) Organisation() string { return chaintest.OrganisationOf(a.author) }
+func (a as) TxID() tx.ID          { return a.tx }

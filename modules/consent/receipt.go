@@ -47,7 +47,6 @@ type (
 		LawfulBasis           string    `json:"lawful_basis"`
 		PIIInformation        []pii     `json:"pii_information"`
 		PIIControllers        []string  `json:"pii_controllers"`
-		CollectionMethod      string    `json:"collection_method"`
 		ProcessingMethod      []string  `json:"processing_method"`
 		RetentionPeriod       retention `json:"retention_period"`
 		RecipientThirdParties []string  `json:"recipient_third_parties"`
@@ -147,8 +146,8 @@ func receiptOf(rec *consentv1.Record, status consentv1.Status, events []event) r
 	for _, p := range t.Purposes {
 		x.PIIProcessing.Purposes = append(x.PIIProcessing.Purposes, purpose{
 			Purpose: p, LawfulBasis: article6(t.LegalBasis), PIIInformation: categories, PIIControllers: []string{t.Controller},
-			CollectionMethod: short(rec.Method.String(), "METHOD_"), ProcessingMethod: list(t.Processing),
-			RetentionPeriod: retention{validFrom(rec), validUntil(t)}, RecipientThirdParties: list(t.Recipients),
+			ProcessingMethod: list(t.Processing),
+			RetentionPeriod:  retention{validFrom(rec), validUntil(t)}, RecipientThirdParties: list(t.Recipients),
 			WithdrawalMethod: "chancery tx consent withdraw", Jurisdiction: t.Jurisdiction,
 		})
 	}

@@ -44,7 +44,6 @@ func (m *Module) supersede() chain.Route {
 			if err := m.end(ctx, p.dossier, old, Superseded); err != nil {
 				return nil, err
 			}
-			m.putDossier(ctx, old.Terms.Subject, old.Terms.Controller, p.dossier)
 			return &consentv1.SupersedeResponse{Id: fresh.Id}, nil
 		},
 	})

@@ -28,7 +28,6 @@ func (m *Module) withdraw() chain.Route {
 			if err := m.end(ctx, d, next, Withdrawn); err != nil {
 				return nil, err
 			}
-			m.putDossier(ctx, next.Terms.Subject, next.Terms.Controller, d)
 			return &consentv1.WithdrawResponse{Version: next.Version}, nil
 		},
 	})
