@@ -1,0 +1,305 @@
+//go:build unix
+
+package testnet
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cometbft/cometbft/crypto/ed25519"
+	"github.com/cometbft/cometbft/p2p"
+	"github.com/cometbft/cometbft/privval"
+
+	"github.com/chancery/chancery/chain"
+	"github.com/chancery/chancery/chain/keys"
+	"github.com/chancery/chancery/modules/identity/did"
+	"github.com/chancery/chancery/node"
+	"github.com/chancery/chancery/node/config"
+	"github.com/chancery/chancery/node/keyring"
+	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
+)
+
+const (
+	// WorkFactor of the keyrings of a network: fast, and no protection. What the
+	// keys are worth is said where the network is started.
+	WorkFactor = 10
+
+	// votingPower of each validator.
+	votingPower = 10
+)
+
+// make creates the folder of a network of n validators. A folder that an earlier
+// call left half made is emptied and made again: no node ever ran there.
+func (d Dir) make(ctx context.Context, n, basePort int) (*Record, error) {
+	if n < 1 || n > MaxValidators {
+		return nil, fmt.Errorf("--validators %d: want 1 to %d", n, MaxValidators)
+	}
+	if err := d.claim(); err != nil {
+		return nil, err
+	}
+	var r *Record
+	err := d.locked(ctx, func() (err error) {
+		if err := d.clean(); err != nil {
+			return err
+		}
+		if basePort == 0 {
+			if basePort, err = pickPorts(n); err != nil {
+				return err
+			}
+		} else if err := portsFree(basePort, n); err != nil {
+			return err
+		}
+		if r, err = d.fill(n, basePort); err != nil {
+			return err
+		}
+		if err := d.save(r); err != nil {
+			return err
+		}
+		return os.Remove(d.makingFile())
+	})
+	return r, err
+}
+
+// claim makes the folder and marks it as being made. It refuses one that holds
+// something else.
+func (d Dir) claim() error {
+	if err := os.MkdirAll(string(d), 0o700); err != nil {
+		return fmt.Errorf("make the network's folder: %w", err)
+	}
+	entries, err := os.ReadDir(string(d))
+	if err != nil {
+		return fmt.Errorf("look into the network's folder: %w", err)
+	}
+	if _, err := os.Stat(d.makingFile()); err == nil {
+		return nil
+	}
+	if len(entries) > 0 {
+		return fmt.Errorf("%s is not empty and holds no network; name another folder with --dir, or empty it", d)
+	}
+	return os.WriteFile(d.makingFile(), []byte("A network is being made here. If no program is at it any more, 'chancery testnet start' does it again.\n"), 0o600)
+}
+
+// clean removes what an interrupted call made.
+func (d Dir) clean() error {
+	entries, err := os.ReadDir(string(d))
+	if err != nil {
+		return fmt.Errorf("look into the network's folder: %w", err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), "validator-") || e.Name() == "passphrase" || e.Name() == "receipts" {
+			if err := os.RemoveAll(d.path(e.Name())); err != nil {
+				return fmt.Errorf("remove what an interrupted start left: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// fill makes passphrase, homes, keys and genesis.
+func (d Dir) fill(n, basePort int) (*Record, error) {
+	passphrase := make([]byte, 15)
+	rand.Read(passphrase) // never fails: it ends the process instead
+	if err := os.WriteFile(d.PassphraseFile(), []byte(base32ID(passphrase)+"\n"), 0o600); err != nil {
+		return nil, fmt.Errorf("write the passphrase: %w", err)
+	}
+	at := time.Now().UTC().Truncate(time.Millisecond)
+	r := &Record{
+		Version: recordVersion, BasePort: basePort,
+		ChainID: "testnet-" + strings.ToLower(rand.Text()[:8]),
+	}
+	founding := &founding{at: at, chainID: r.ChainID, genesis: new(identityv1.Genesis)}
+	for i := range n {
+		v := Validator{Index: i, Organisation: organisationOf(i), Home: fmt.Sprintf("validator-%d", i)}
+		home := d.Home(v)
+		if err := home.Create(); err != nil {
+			return nil, err
+		}
+		if err := founding.member(d, &v); err != nil {
+			return nil, fmt.Errorf("%s: %w", v.Organisation, err)
+		}
+		r.Validators = append(r.Validators, v)
+	}
+	r.assign(basePort)
+	founding.consortium(n)
+	if err := founding.write(d, r); err != nil {
+		return nil, err
+	}
+	for _, v := range r.Validators {
+		c := config.Default()
+		c.Node.Moniker = slugOf(v.Index)
+		if err := config.Write(d.Home(v), r.configure(c, v)); err != nil {
+			return nil, fmt.Errorf("%s: %w", v.Home, err)
+		}
+	}
+	if err := os.Mkdir(d.Receipts(), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("make the folder of receipts: %w", err)
+	}
+	return r, nil
+}
+
+// configure sets a validator's addresses and peers.
+func (r *Record) configure(c config.Config, v Validator) config.Config {
+	c.RPC.Listen, c.P2P.Listen, c.Telemetry.Listen = v.RPC, v.P2P, v.Telemetry
+	c.P2P.PersistentPeers = nil
+	for _, o := range r.Validators {
+		if o.Index != v.Index {
+			c.P2P.PersistentPeers = append(c.P2P.PersistentPeers, o.NodeID+"@"+o.P2P)
+		}
+	}
+	return c
+}
+
+// founding gathers the genesis state of identity.
+type founding struct {
+	at      time.Time
+	chainID string
+	genesis *identityv1.Genesis
+}
+
+func (f *founding) mark() *identityv1.Mark {
+	return &identityv1.Mark{At: f.at.UnixMilli(), Version: 1}
+}
+
+// member makes the keys of a member and registers it: two administrators, a
+// registrar, its validator and its node.
+func (f *founding) member(d Dir, v *Validator) error {
+	home := d.Home(*v)
+	organisation := &identityv1.Identity{
+		Did: v.Organisation, Kind: identityv1.Kind_KIND_ORGANISATION, Organisation: v.Organisation,
+		Status: identityv1.Status_STATUS_ACTIVE, Threshold: administratorsNeeded(v.Index),
+		Version: 1, Created: f.mark(), Updated: f.mark(),
+	}
+	ring, err := OpenKeyring(d, home)
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"admin-1", "admin-2"} {
+		administrator, err := f.actor(ring, name, v.Organisation, NewPersonID(), identityv1.Kind_KIND_PERSON)
+		if err != nil {
+			return err
+		}
+		organisation.Controllers = append(organisation.Controllers, administrator)
+	}
+	slices.Sort(organisation.Controllers)
+	registrar, err := f.actor(ring, "registrar", v.Organisation, "registrar", identityv1.Kind_KIND_SERVICE)
+	if err != nil {
+		return err
+	}
+	f.genesis.Identities = append(f.genesis.Identities, organisation)
+	f.genesis.Roles = append(f.genesis.Roles, &identityv1.RoleGrants{
+		Did:    registrar,
+		Grants: []*identityv1.RoleGrant{{Role: "registrar", Granted: f.mark()}},
+	})
+
+	// The validator's key and what it signed last are written together.
+	signer := privval.GenFilePV(home.ValidatorKeyFile(), home.ValidatorStateFile())
+	signer.Save()
+	public, err := signer.GetPubKey()
+	if err != nil {
+		return fmt.Errorf("make the validator's key: %w", err)
+	}
+	consensus, ok := public.(ed25519.PubKey)
+	if !ok {
+		return fmt.Errorf("make the validator's key: it is of type %T", public)
+	}
+	f.genesis.Validators = append(f.genesis.Validators, &identityv1.Validator{
+		PublicKey: consensus.Bytes(), Power: votingPower, Organisation: v.Organisation, Moniker: slugOf(v.Index), Bound: f.mark(),
+	})
+	peer, err := p2p.LoadOrGenNodeKey(home.NodeKeyFile())
+	if err != nil {
+		return fmt.Errorf("make the node's key: %w", err)
+	}
+	v.NodeID = string(peer.ID())
+	f.genesis.Nodes = append(f.genesis.Nodes, &identityv1.Node{Id: v.NodeID, Organisation: v.Organisation, Bound: f.mark()})
+	return nil
+}
+
+// actor makes a key in the keyring and registers a DID that signs with it.
+func (f *founding) actor(ring *keyring.Keyring, name, organisation, id string, kind identityv1.Kind) (string, error) {
+	who := organisation + ":" + id
+	entry, err := ring.Create(name, keys.Ed25519)
+	if err != nil {
+		return "", err
+	}
+	if err := ring.Bind(name, who, did.URL(who, firstKey)); err != nil {
+		return "", err
+	}
+	f.genesis.Identities = append(f.genesis.Identities, &identityv1.Identity{
+		Did: who, Kind: kind, Organisation: organisation, Status: identityv1.Status_STATUS_ACTIVE,
+		Keys: []string{firstKey}, Version: 1, Created: f.mark(), Updated: f.mark(),
+	})
+	f.genesis.Keys = append(f.genesis.Keys, &identityv1.Key{
+		Did: who, Id: firstKey, Type: identityv1.KeyType(entry.Public.Type), Public: entry.Public.Bytes,
+		Purposes: []identityv1.Purpose{identityv1.Purpose_PURPOSE_AUTHENTICATION, identityv1.Purpose_PURPOSE_ASSERTION},
+		Added:    f.mark(),
+	})
+	return who, nil
+}
+
+// firstKey is the id of everybody's first key.
+const firstKey = "key-1"
+
+func (f *founding) consortium(n int) {
+	c := &identityv1.Identity{
+		Did: did.Consortium, Kind: identityv1.Kind_KIND_CONSORTIUM, Organisation: did.Consortium,
+		Status: identityv1.Status_STATUS_ACTIVE, Threshold: consortiumNeeded(n),
+		Version: 1, Created: f.mark(), Updated: f.mark(),
+	}
+	for i := range n {
+		c.Controllers = append(c.Controllers, organisationOf(i))
+	}
+	slices.Sort(c.Controllers)
+	f.genesis.Identities = append(f.genesis.Identities, c)
+}
+
+// write puts the genesis file into every home.
+func (f *founding) write(d Dir, r *Record) error {
+	section, err := chain.WriteGenesis(f.genesis)
+	if err != nil {
+		return fmt.Errorf("write the genesis state: %w", err)
+	}
+	state, err := json.Marshal(map[string]json.RawMessage{"identity": section})
+	if err != nil {
+		return fmt.Errorf("write the genesis state: %w", err)
+	}
+	doc, err := node.NewGenesis(r.ChainID, f.at, state)
+	if err != nil {
+		return fmt.Errorf("make the genesis file: %w", err)
+	}
+	for _, v := range r.Validators {
+		if err := config.WriteGenesis(d.Home(v).GenesisFile(), doc); err != nil {
+			return fmt.Errorf("write the genesis file: %w", err)
+		}
+	}
+	return nil
+}
+
+// OpenKeyring opens the keyring of one of the network's homes with the network's
+// passphrase.
+func OpenKeyring(d Dir, home config.Home) (*keyring.Keyring, error) {
+	raw, err := os.ReadFile(d.PassphraseFile())
+	if err != nil {
+		return nil, fmt.Errorf("read the network's passphrase: %w", err)
+	}
+	return keyring.Open(home.Keyring(), keyring.Static(strings.TrimSpace(string(raw))), keyring.WorkFactor(WorkFactor))
+}
+
+// NewPersonID is a random id of a person: 26 characters of base32.
+func NewPersonID() string {
+	raw := make([]byte, 16)
+	rand.Read(raw) // never fails: it ends the process instead
+	return base32ID(raw)
+}
+
+func base32ID(raw []byte) string {
+	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(raw))
+}

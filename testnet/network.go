@@ -1,0 +1,277 @@
+//go:build unix
+
+package testnet
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/chancery/chancery/node/config"
+)
+
+const (
+	// readyPatience is how long a network may take to its second block.
+	readyPatience = 60 * time.Second
+	readyHeight   = 2
+	pollReady     = 200 * time.Millisecond
+	// logTail is how much of a log is shown when a node does not start.
+	logTail = 4 << 10
+)
+
+// Network is a network in a folder and the program that its nodes run.
+type Network struct {
+	Dir    Dir
+	Binary string
+}
+
+// Open finds the network in the folder, or makes one of n validators there. n 0
+// means 4 for a new network and whatever is there for an old one. A base port of 0
+// means any ports for a new network and those it had for an old one.
+func Open(ctx context.Context, d Dir, binary string, n, basePort int) (*Network, error) {
+	net := &Network{Dir: d, Binary: binary}
+	r, err := Load(d)
+	switch {
+	case errors.Is(err, errNoNetwork):
+		if n == 0 {
+			n = len(slugs)
+		}
+		_, err := d.make(ctx, n, basePort)
+		return net, err
+	case err != nil:
+		return nil, err
+	case n != 0 && n != len(r.Validators):
+		return nil, fmt.Errorf("the network in %s has %d validators, not %d; leave out --validators, or name another folder with --dir", d, len(r.Validators), n)
+	case basePort != 0 && basePort != r.BasePort:
+		return net, net.move(ctx, basePort)
+	}
+	return net, nil
+}
+
+// move gives a network that does not run other ports.
+func (n *Network) move(ctx context.Context, basePort int) error {
+	return n.Dir.change(ctx, func(r *Record) error {
+		for _, v := range r.Validators {
+			if v.Process.alive() {
+				return fmt.Errorf("the network in %s runs; stop it before it is given other ports", n.Dir)
+			}
+		}
+		if err := portsFree(basePort, len(r.Validators)); err != nil {
+			return err
+		}
+		r.assign(basePort)
+		for _, v := range r.Validators {
+			c, err := config.Load(n.Dir.Home(v))
+			if err != nil {
+				return err
+			}
+			if err := config.Write(n.Dir.Home(v), r.configure(c, v)); err != nil {
+				return fmt.Errorf("%s: %w", v.Home, err)
+			}
+		}
+		return nil
+	})
+}
+
+// Start starts the nodes that do not run and returns which they were.
+func (n *Network) Start(ctx context.Context) (started []int, err error) {
+	err = n.Dir.locked(ctx, func() error {
+		r, err := Load(n.Dir)
+		if err != nil {
+			return err
+		}
+		for i := range r.Validators {
+			if r.Validators[i].Process.alive() {
+				continue
+			}
+			if err := n.launch(r, i); err != nil {
+				return err
+			}
+			started = append(started, i)
+		}
+		return nil
+	})
+	return started, err
+}
+
+// launch starts one node and writes down its process at once.
+func (n *Network) launch(r *Record, i int) error {
+	v := &r.Validators[i]
+	for _, a := range []string{v.RPC, v.P2P, v.Telemetry} {
+		if err := portFree(a); err != nil {
+			return fmt.Errorf("validator %d: %w; end that program, or move the stopped network with --base-port", i, err)
+		}
+	}
+	p, err := launch(n.Binary, []string{"start", "--home", string(n.Dir.Home(*v))}, n.Dir.LogFile(*v))
+	if err != nil {
+		return fmt.Errorf("validator %d: %w", i, err)
+	}
+	v.Process = p
+	return n.Dir.save(r)
+}
+
+// Ready waits until every node has committed its second block. It fails as soon as
+// a node ends, with the end of its log.
+func (n *Network) Ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyPatience)
+	defer cancel()
+	r, err := Load(n.Dir)
+	if err != nil {
+		return err
+	}
+	w := newWatch(r)
+	defer w.close()
+	for {
+		views := w.look(ctx, r)
+		late := -1
+		for _, v := range views {
+			if !v.Running {
+				return fmt.Errorf("validator %d has ended; the end of %s:\n%s", v.Index, n.Dir.LogFile(r.Validators[v.Index]), tail(n.Dir.LogFile(r.Validators[v.Index])))
+			}
+			if v.Height < readyHeight {
+				late = v.Index
+			}
+		}
+		if late < 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return ctx.Err()
+			}
+			return fmt.Errorf("validator %d has not committed block %d after %v; see %s", late, readyHeight, readyPatience, n.Dir.LogFile(r.Validators[late]))
+		case <-time.After(pollReady):
+		}
+	}
+}
+
+// Stopped is what became of one node when it was stopped.
+type Stopped struct {
+	Index int `json:"validator"`
+	// Was tells whether it ran at all.
+	Was bool `json:"was_running"`
+	// Forced tells that it did not stop in time and was killed.
+	Forced bool   `json:"forced"`
+	Error  string `json:"error,omitempty"`
+}
+
+// Stop ends every node in good order, at once, and by force when it takes too long.
+func (n *Network) Stop(ctx context.Context) ([]Stopped, error) {
+	var out []Stopped
+	err := n.Dir.change(ctx, func(r *Record) error {
+		out = make([]Stopped, len(r.Validators))
+		var group sync.WaitGroup
+		for i := range r.Validators {
+			v := &r.Validators[i]
+			out[i].Index = i
+			if !v.Process.alive() {
+				v.Process = nil
+				continue
+			}
+			out[i].Was = true
+			group.Go(func() {
+				forced, err := v.Process.stop()
+				out[i].Forced = forced
+				if err != nil {
+					out[i].Error = err.Error()
+					return
+				}
+				v.Process = nil
+			})
+		}
+		group.Wait()
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	var faults []error
+	for _, s := range out {
+		if s.Error != "" {
+			faults = append(faults, fmt.Errorf("validator %d: %s", s.Index, s.Error))
+		}
+	}
+	return out, errors.Join(faults...)
+}
+
+// Signal sends a signal to one node; one that is meant to end it is waited for.
+func (n *Network) Signal(ctx context.Context, i int, s syscall.Signal) error {
+	return n.Dir.change(ctx, func(r *Record) error {
+		v, err := r.validator(i)
+		if err != nil {
+			return err
+		}
+		if !v.Process.alive() {
+			return fmt.Errorf("validator %d does not run", i)
+		}
+		if err := v.Process.signal(s); err != nil {
+			return err
+		}
+		if ends(s) && !v.Process.gone(stopPatience) {
+			return fmt.Errorf("validator %d still runs %v after the signal", i, stopPatience)
+		}
+		return nil
+	})
+}
+
+// Restart starts one node again; one that runs is ended before, in good order.
+func (n *Network) Restart(ctx context.Context, i int) error {
+	return n.Dir.change(ctx, func(r *Record) error {
+		v, err := r.validator(i)
+		if err != nil {
+			return err
+		}
+		if v.Process.alive() {
+			if _, err := v.Process.stop(); err != nil {
+				return err
+			}
+		}
+		return n.launch(r, i)
+	})
+}
+
+func (r *Record) validator(i int) (*Validator, error) {
+	if i < 0 || i >= len(r.Validators) {
+		return nil, fmt.Errorf("there is no validator %d; they are 0 to %d", i, len(r.Validators)-1)
+	}
+	return &r.Validators[i], nil
+}
+
+// Addresses are the nodes' addresses for clients.
+func (r *Record) Addresses() string {
+	out := make([]string, len(r.Validators))
+	for i, v := range r.Validators {
+		out[i] = v.RPC
+	}
+	return strings.Join(out, ",")
+}
+
+// tail is the end of a log, in whole lines.
+func tail(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return err.Error()
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err.Error()
+	}
+	from := max(0, info.Size()-logTail)
+	raw, err := io.ReadAll(io.NewSectionReader(f, from, logTail))
+	if err != nil {
+		return err.Error()
+	}
+	if _, after, ok := bytes.Cut(raw, []byte("\n")); ok && from > 0 {
+		raw = after
+	}
+	return strings.TrimSpace(string(raw))
+}
