@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // RetryFrom is the first code of those that mean "the same bytes may succeed
@@ -79,8 +80,32 @@ type Set struct {
 	all    []*Error
 }
 
-// Module starts the errors of a module.
-func Module(name string) *Set { return &Set{module: name} }
+// sets is every set of the program, in order of declaration. It is filled while
+// packages are initialised and read-only afterwards.
+var sets []*Set
+
+// Module starts the errors of a module. It is called while packages are
+// initialised, once per name, and panics when the name is taken.
+func Module(name string) *Set {
+	for _, s := range sets {
+		if s.module == name {
+			panic(fmt.Sprintf("errs: two sets are named %s", name))
+		}
+	}
+	s := &Set{module: name}
+	sets = append(sets, s)
+	return s
+}
+
+// Sets lists the error sets of all packages that are linked in, sorted by module.
+func Sets() []*Set {
+	out := slices.Clone(sets)
+	slices.SortFunc(out, func(a, b *Set) int { return strings.Compare(a.module, b.module) })
+	return out
+}
+
+// Module is the name given to Module.
+func (s *Set) Module() string { return s.module }
 
 // New declares an error. It panics when the code is taken.
 func (s *Set) New(code uint32, text string) *Error {
