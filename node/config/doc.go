@@ -6,6 +6,7 @@
 //	<home>/config/node_key.json              the key that peers know the node by
 //	<home>/config/priv_validator_key.json    the key that signs blocks
 //	<home>/data/priv_validator_state.json    what that key signed last
-//	<home>/data/…                            state, records and the engine's stores
+//	<home>/data/state.db, records.db         state and records
+//	<home>/data/engine/                      the engine's stores and its log
 //	<home>/keyring/                          keys of people, encrypted
 package config

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"github.com/cometbft/cometbft/config"
@@ -20,7 +19,7 @@ func (c Config) Engine(h Home) (*config.Config, error) {
 	e.NodeKey = nodeKeyPath
 	e.PrivValidatorKey = validatorKeyPath
 	e.PrivValidatorState = validatorStatePath
-	e.DBPath = dataPath
+	e.DBPath = enginePath
 	// The engine's database library has Pebble behind a build tag only; goleveldb is
 	// what it has without cgo or tags.
 	e.DBBackend = "goleveldb"
@@ -35,7 +34,7 @@ func (c Config) Engine(h Home) (*config.Config, error) {
 	e.P2P.ListenAddress = "tcp://" + c.P2P.Listen
 	e.P2P.ExternalAddress = c.P2P.ExternalAddress
 	e.P2P.PersistentPeers = strings.Join(c.P2P.PersistentPeers, ",")
-	e.P2P.AddrBook = filepath.Join(dataPath, "addrbook.json")
+	e.P2P.AddrBook = enginePath + "/addrbook.json"
 	// Membership is on the chain and peers are listed, so nothing is discovered.
 	e.P2P.PexReactor = false
 	e.P2P.AddrBookStrict = !c.P2P.AllowPrivate
@@ -51,6 +50,7 @@ func (c Config) Engine(h Home) (*config.Config, error) {
 	e.Mempool.MaxTxBytes = tx.MaxBytes
 
 	k := e.Consensus
+	k.WalPath = enginePath + "/cs.wal/wal"
 	k.TimeoutPropose = c.Consensus.Propose.Std()
 	k.TimeoutProposeDelta = c.Consensus.ProposeDelta.Std()
 	k.TimeoutPrevote = c.Consensus.Vote.Std()

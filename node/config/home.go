@@ -16,6 +16,8 @@ const (
 	validatorKeyPath   = "config/priv_validator_key.json"
 	validatorStatePath = "data/priv_validator_state.json"
 	dataPath           = "data"
+	// The engine names one of its stores "state" too.
+	enginePath = "data/engine"
 )
 
 func (h Home) path(p string) string { return filepath.Join(string(h), filepath.FromSlash(p)) }

@@ -1,0 +1,77 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/cometbft/cometbft/crypto"
+	"github.com/cometbft/cometbft/crypto/ed25519"
+	"github.com/cometbft/cometbft/p2p"
+	"github.com/cometbft/cometbft/privval"
+)
+
+// NodeKeys are the public halves of a home's two keys.
+type NodeKeys struct {
+	// NodeID is what peers know the node by: 40 hexadecimal digits.
+	NodeID string
+	// Validator is the Ed25519 public key that signs blocks, 32 bytes.
+	Validator []byte
+	// ValidatorAddress is 40 hexadecimal digits in upper case.
+	ValidatorAddress string
+}
+
+// CreateKeys makes the home's keys, readable by the owner alone. It refuses a home
+// that has one already.
+func (h Home) CreateKeys() (NodeKeys, error) {
+	for _, path := range []string{h.NodeKeyFile(), h.ValidatorKeyFile(), h.ValidatorStateFile()} {
+		_, err := os.Stat(path)
+		if err == nil {
+			return NodeKeys{}, fmt.Errorf("%s exists already; a node's keys are never replaced in place", path)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return NodeKeys{}, fmt.Errorf("create the node's keys: %w", err)
+		}
+	}
+	node := &p2p.NodeKey{PrivKey: ed25519.GenPrivKey()}
+	if err := node.SaveAs(h.NodeKeyFile()); err != nil {
+		return NodeKeys{}, fmt.Errorf("write the node key: %w", err)
+	}
+	key := ed25519.GenPrivKey()
+	if err := saved(func() { privval.NewFilePV(key, h.ValidatorKeyFile(), h.ValidatorStateFile()).Save() }); err != nil {
+		return NodeKeys{}, fmt.Errorf("write the validator key: %w", err)
+	}
+	return publicKeys(node, key.PubKey()), nil
+}
+
+// Keys reads the public halves of the home's keys.
+func (h Home) Keys() (NodeKeys, error) {
+	node, err := p2p.LoadNodeKey(h.NodeKeyFile())
+	if err != nil {
+		return NodeKeys{}, fmt.Errorf("read the node key: %w", err)
+	}
+	// The engine's reader ends the process when a file is missing or broken.
+	for _, path := range []string{h.ValidatorKeyFile(), h.ValidatorStateFile()} {
+		if _, err := os.Stat(path); err != nil {
+			return NodeKeys{}, fmt.Errorf("read the validator key: %w", err)
+		}
+	}
+	key := privval.LoadFilePV(h.ValidatorKeyFile(), h.ValidatorStateFile()).Key.PubKey
+	return publicKeys(node, key), nil
+}
+
+func publicKeys(node *p2p.NodeKey, validator crypto.PubKey) NodeKeys {
+	return NodeKeys{NodeID: string(node.ID()), Validator: validator.Bytes(), ValidatorAddress: validator.Address().String()}
+}
+
+// saved runs a function of the engine that panics when it cannot write.
+func saved(fn func()) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%v", p)
+		}
+	}()
+	fn()
+	return nil
+}

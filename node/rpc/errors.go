@@ -1,0 +1,156 @@
+package rpc
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/chancery/chancery/chain"
+	"github.com/chancery/chancery/chain/errs"
+	"github.com/chancery/chancery/node/receipt"
+)
+
+// The errors of the door. Codes are permanent.
+var (
+	Errors = errs.Module("node")
+
+	ErrBadRequest    = Errors.New(2, "the request is not usable; correct the field that is named")
+	ErrNoResult      = Errors.New(3, "this node has no result of that transaction: it is not committed yet, or its record is no longer kept; wait for it, or submit the same bytes again")
+	ErrCursorTooOld  = Errors.New(4, "the cursor is older than the oldest event that this node keeps; begin at oldest_record of its status, or ask an archive node")
+	ErrCursorAhead   = Errors.New(5, "the cursor is ahead of this node; ask again when it has caught up, or ask another node")
+	ErrReceiptTooBig = Errors.New(6, "the receipt is too large for a trailer; ask Receipts.Prove instead")
+	ErrNoMethod      = Errors.New(7, "no query has this name; see what the server's reflection lists")
+	ErrNoBlock       = Errors.New(8, "this node has no record of that block; ask for one from oldest_record to height of its status")
+	ErrTimeout       = Errors.New(9, "the time for this call ran out; ask again with a later deadline")
+
+	ErrSlowReader = Errors.New(errs.RetryFrom, "the client takes the events too slowly and was cut off; subscribe again at its cursor")
+	ErrBusy       = Errors.New(errs.RetryFrom+1, "the node answers as many calls as it may; ask again shortly")
+	ErrStopping   = Errors.New(errs.RetryFrom+2, "the node is shutting down; ask again when it is back, or ask another node")
+)
+
+// retryAfter is the pause that clients are told to make.
+const retryAfter = 500 * time.Millisecond
+
+// grpcCodes are those of errors that have a better one than FAILED_PRECONDITION.
+// The permanent code is in the details; this one is for generic clients.
+var grpcCodes = map[*errs.Error]codes.Code{
+	chain.ErrWrongChain:      codes.InvalidArgument,
+	chain.ErrSeen:            codes.AlreadyExists,
+	chain.ErrBadSignature:    codes.PermissionDenied,
+	chain.ErrTooManyMessages: codes.InvalidArgument,
+	chain.ErrTooManySigners:  codes.InvalidArgument,
+	chain.ErrNotConsortium:   codes.PermissionDenied,
+	chain.ErrBadParams:       codes.InvalidArgument,
+	chain.ErrTooLarge:        codes.InvalidArgument,
+	chain.ErrBadHeight:       codes.NotFound,
+	ErrBadRequest:            codes.InvalidArgument,
+	ErrNoResult:              codes.NotFound,
+	ErrCursorTooOld:          codes.OutOfRange,
+	ErrCursorAhead:           codes.OutOfRange,
+	ErrNoMethod:              codes.Unimplemented,
+	ErrNoBlock:               codes.NotFound,
+	ErrTimeout:               codes.DeadlineExceeded,
+	ErrStopping:              codes.Unavailable,
+	receipt.ErrNoEntries:     codes.InvalidArgument,
+	receipt.ErrUnknownKeys:   codes.InvalidArgument,
+	receipt.ErrNotYet:        codes.Unavailable,
+}
+
+type errorKey struct {
+	module string
+	code   uint32
+}
+
+var grpcCodeOf = func() map[errorKey]codes.Code {
+	m := make(map[errorKey]codes.Code, len(grpcCodes))
+	for e, c := range grpcCodes {
+		m[errorKey{e.Module, e.Code}] = c
+	}
+	return m
+}()
+
+func codeOf(e *errs.Error) codes.Code {
+	if c, ok := grpcCodeOf[errorKey{e.Module, e.Code}]; ok {
+		return c
+	}
+	switch {
+	case e.Retryable():
+		return codes.ResourceExhausted
+	case e.Module == "tx":
+		return codes.InvalidArgument
+	default:
+		return codes.FailedPrecondition
+	}
+}
+
+// toStatus is what a client is told of an error. It is logged when it is the
+// node's fault.
+func toStatus(log *slog.Logger, method string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var e *errs.Error
+	switch {
+	case errors.As(err, &e) && e.Code != errs.Internal:
+		return refusal(e)
+	case errors.Is(err, context.DeadlineExceeded):
+		return refusal(ErrTimeout)
+	case errors.Is(err, context.Canceled):
+		return status.Error(codes.Canceled, "the client cancelled the call")
+	}
+	if s, ok := status.FromError(err); ok && s.Code() != codes.Unknown {
+		return err
+	}
+	return incident(log, method, slog.String("error", err.Error()))
+}
+
+func refusal(e *errs.Error) error {
+	s := status.New(codeOf(e), e.Error())
+	info := &errdetails.ErrorInfo{
+		Domain: e.Module, Reason: fmt.Sprintf("%s/%d", e.Module, e.Code),
+		Metadata: map[string]string{"retryable": strconv.FormatBool(e.Retryable())},
+	}
+	if e.Detail != "" {
+		info.Metadata["detail"] = e.Detail
+	}
+	details := []protoadapt.MessageV1{info}
+	if e.Retryable() {
+		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(retryAfter)})
+	}
+	with, err := s.WithDetails(details...)
+	if err != nil {
+		// Only a status without a code or an unmarshallable detail gets here.
+		return s.Err()
+	}
+	return with.Err()
+}
+
+// incident logs a fault of the node and returns what the client is told of it.
+func incident(log *slog.Logger, method string, attrs ...slog.Attr) error {
+	id := make([]byte, 8)
+	_, _ = rand.Read(id) // it never fails, by its contract
+	number := hex.EncodeToString(id)
+	attrs = append([]slog.Attr{slog.String("incident", number), slog.String("method", method)}, attrs...)
+	log.LogAttrs(context.Background(), slog.LevelError, "a call failed through a fault of the node", attrs...)
+	e := chain.ErrInternal
+	s := status.New(codes.Internal, fmt.Sprintf("%s/%d: %s (incident %s)", e.Module, e.Code, e.Text, number))
+	with, err := s.WithDetails(&errdetails.ErrorInfo{
+		Domain: e.Module, Reason: fmt.Sprintf("%s/%d", e.Module, e.Code),
+		Metadata: map[string]string{"retryable": "false", "incident": number},
+	})
+	if err != nil {
+		return s.Err()
+	}
+	return with.Err()
+}

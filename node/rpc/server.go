@@ -1,0 +1,177 @@
+package rpc
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/cometbft/cometbft/types"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+
+	"github.com/chancery/chancery/chain"
+	"github.com/chancery/chancery/chain/tx"
+	"github.com/chancery/chancery/consensus/records"
+	"github.com/chancery/chancery/node/receipt"
+	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
+)
+
+// Engine is what the door needs of consensus.
+type Engine interface {
+	// Submit checks a transaction and puts it into the pool. A transaction that was
+	// committed gives chain.ErrSeen; one that is in the pool gives no error.
+	Submit(ctx context.Context, raw []byte) (tx.ID, error)
+	// LightBlock is a signed header and its validators.
+	LightBlock(height int64) (*types.LightBlock, error)
+	// Status is how the node is. The door fills in what it knows itself.
+	Status() *nodev1.StatusResponse
+}
+
+// Options is what a Server is made of.
+type Options struct {
+	App     *chain.App
+	Records *records.Log
+	Engine  Engine
+	// Genesis is the genesis file's bytes.
+	Genesis []byte
+	Limits  Limits
+	// TLS is the listener's; nil: none, for loopback.
+	TLS *tls.Config
+	Log *slog.Logger
+	// Metrics takes the door's measurements; nil: none.
+	Metrics prometheus.Registerer
+}
+
+// Server is a node's door.
+type Server struct {
+	app     *chain.App
+	records *records.Log
+	engine  Engine
+	genesis []byte
+	limits  Limits
+	log     *slog.Logger
+	metrics *metrics
+	builder *receipt.Builder
+
+	grpc        *grpc.Server
+	health      *health.Server
+	methods     map[string]query // of the modules, by full name
+	open        slots
+	calls       slots
+	subscribers slots
+	heavy       slots // exports and walks of the whole state
+
+	life context.Context // ends with Shutdown, and every stream with it
+	die  context.CancelFunc
+}
+
+// New makes a server; Serve lets clients in.
+func New(o Options) (*Server, error) {
+	m, err := newMetrics(o.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		app: o.App, records: o.Records, engine: o.Engine, genesis: o.Genesis, limits: o.Limits, log: o.Log,
+		metrics: m, builder: receipt.NewBuilder(o.App.ChainID(), o.App.Registry(), o.Engine),
+		health: health.NewServer(), methods: make(map[string]query),
+		open: make(slots, o.Limits.Connections), calls: make(slots, o.Limits.Calls),
+		subscribers: make(slots, o.Limits.Subscribers), heavy: make(slots, 1),
+	}
+	s.life, s.die = context.WithCancel(context.Background())
+	options := []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(o.Limits.Message),
+		grpc.MaxConcurrentStreams(o.Limits.Streams),
+		grpc.ConnectionTimeout(o.Limits.Handshake),
+		grpc.MaxHeaderListSize(16 << 10),
+		grpc.StaticStreamWindowSize(flowWindow), grpc.StaticConnWindowSize(flowWindow),
+		grpc.ReadBufferSize(buffer), grpc.WriteBufferSize(buffer), grpc.SharedWriteBuffer(true),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			MaxConnectionIdle: o.Limits.Idle, Time: o.Limits.Keepalive, Timeout: keepaliveAnswer,
+		}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
+			MinTime: minPing(o.Limits), PermitWithoutStream: true,
+		}),
+		grpc.ChainUnaryInterceptor(s.unary),
+		grpc.ChainStreamInterceptor(s.stream),
+		grpc.StatsHandler(m),
+	}
+	if o.TLS != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(o.TLS)))
+	}
+	s.grpc = grpc.NewServer(options...)
+	nodev1.RegisterTxServer(s.grpc, &txService{s: s})
+	nodev1.RegisterEventsServer(s.grpc, &eventsService{s: s})
+	nodev1.RegisterReceiptsServer(s.grpc, &receiptsService{s: s})
+	nodev1.RegisterNodeServer(s.grpc, &nodeService{s: s})
+	for _, module := range o.App.Modules() {
+		module.RegisterQueries(registrar{s}, snapshots{s})
+	}
+	healthv1.RegisterHealthServer(s.grpc, s.health)
+	reflection.Register(s.grpc)
+	s.SetHealthy(false)
+	return s, nil
+}
+
+// minPing is how often clients may ask whether the server is alive.
+func minPing(l Limits) time.Duration { return min(l.Keepalive/2, keepaliveAnswer) }
+
+// SetHealthy answers the health service.
+func (s *Server) SetHealthy(ok bool) {
+	v := healthv1.HealthCheckResponse_NOT_SERVING
+	if ok {
+		v = healthv1.HealthCheckResponse_SERVING
+	}
+	s.health.SetServingStatus("", v)
+}
+
+// Serve lets clients in until Shutdown. It owns the listener.
+func (s *Server) Serve(l net.Listener) error {
+	return s.grpc.Serve(&limitListener{Listener: l, open: s.open, refused: s.metrics.refused.Inc})
+}
+
+// Shutdown lets calls finish until ctx ends, and then cuts them off. Streams of
+// events are ended at once; their clients resume.
+func (s *Server) Shutdown(ctx context.Context) {
+	s.die()
+	s.health.Shutdown()
+	done := make(chan struct{})
+	go func() {
+		s.grpc.GracefulStop()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		s.grpc.Stop()
+		<-done
+	}
+}
+
+// query is a method of a module's query service.
+type query struct {
+	service any
+	handler grpc.MethodHandler
+}
+
+// registrar registers the modules' services and keeps their methods by name, for
+// Receipts.Prove. Queries have no streams.
+type registrar struct{ s *Server }
+
+func (r registrar) RegisterService(desc *grpc.ServiceDesc, service any) {
+	if len(desc.Streams) > 0 {
+		panic(fmt.Sprintf("rpc: %s has streaming methods; a query must be one question and one answer", desc.ServiceName))
+	}
+	r.s.grpc.RegisterService(desc, service)
+	for _, m := range desc.Methods {
+		r.s.methods[fmt.Sprintf("/%s/%s", desc.ServiceName, m.MethodName)] = query{service, m.Handler}
+	}
+}

@@ -1,0 +1,404 @@
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	cmtnode "github.com/cometbft/cometbft/node"
+	"github.com/cometbft/cometbft/types"
+	dbm "github.com/cosmos/cosmos-db"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/chancery/chancery/chain/state"
+	"github.com/chancery/chancery/chain/tx"
+	"github.com/chancery/chancery/consensus"
+	"github.com/chancery/chancery/consensus/records"
+	"github.com/chancery/chancery/node/config"
+	"github.com/chancery/chancery/node/rpc"
+	"github.com/chancery/chancery/node/telemetry"
+	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
+)
+
+// stopTime is how long calls may take to finish when the node stops.
+const stopTime = 5 * time.Second
+
+// Options is what a Node needs besides its home.
+type Options struct {
+	// Config is used instead of the home's file when it is set.
+	Config *config.Config
+	// Version is the binary's.
+	Version string
+	// Log is used instead of standard error when it is set.
+	Log *slog.Logger
+}
+
+// Node is a running node.
+type Node struct {
+	home      config.Home
+	config    config.Config
+	log       *slog.Logger
+	genesis   *types.GenesisDoc
+	engine    *consensus.Node
+	door      *rpc.Server
+	listener  net.Listener      // nil: no door
+	telemetry *telemetry.Server // nil: none
+	guard     keyGuard
+
+	cancel context.CancelFunc
+	group  sync.WaitGroup
+	failed chan error // the first part that failed by itself
+}
+
+// Run runs the node of a home until ctx ends, or until it fails: then the error
+// says why. It returns when everything is on disk.
+func Run(ctx context.Context, home config.Home, o Options) error {
+	n, err := Open(home, o)
+	if err != nil {
+		return err
+	}
+	if err := n.Start(); err != nil {
+		return errors.Join(err, n.Stop())
+	}
+	select {
+	case <-ctx.Done():
+		n.log.Info("stopping")
+	case err = <-n.failed:
+		n.log.Error("the node failed and stops", "error", err)
+	}
+	return errors.Join(err, n.Stop())
+}
+
+// Open reads the home, opens its databases and its listeners, and starts nothing.
+// A node that was opened must be stopped.
+func Open(home config.Home, o Options) (*Node, error) {
+	c := o.Config
+	if c == nil {
+		read, err := config.Load(home)
+		if err != nil {
+			return nil, err
+		}
+		c = &read
+	} else if err := c.Check(); err != nil {
+		return nil, err
+	}
+	log := o.Log
+	if log == nil {
+		var err error
+		if log, err = c.Node.Logger(os.Stderr); err != nil {
+			return nil, err
+		}
+	}
+	n := &Node{home: home, config: *c, log: log, failed: make(chan error, 1)}
+	if err := n.open(o); err != nil {
+		n.closeListeners()
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *Node) open(o Options) error {
+	genesis, raw, err := config.ReadGenesis(n.home.GenesisFile())
+	if err != nil {
+		return err
+	}
+	if err := CheckGenesis(genesis); err != nil {
+		return err
+	}
+	n.genesis = genesis
+	keys, err := n.home.Keys()
+	if err != nil {
+		return err
+	}
+	security, err := n.security()
+	if err != nil {
+		return err
+	}
+	if n.config.RPC.Listen != "" {
+		if n.listener, err = net.Listen("tcp", n.config.RPC.Listen); err != nil {
+			return fmt.Errorf("listen for clients: %w", err)
+		}
+	}
+	registry := prometheus.NewRegistry()
+	if err := n.openEngine(o.Version); err != nil {
+		return err
+	}
+	address, err := hex.DecodeString(keys.ValidatorAddress)
+	if err != nil {
+		return errors.Join(fmt.Errorf("the validator's address: %w", err), n.engine.Stop())
+	}
+	n.guard = keyGuard{home: n.home, address: address, blocks: n.engine}
+	if err := n.openDoors(raw, security, registry); err != nil {
+		return errors.Join(err, n.engine.Stop())
+	}
+	return nil
+}
+
+func (n *Node) openEngine(version string) error {
+	c := n.config
+	modules := Wire()
+	stateDB, err := openDB(c.State.Backend, "state", n.home.Data())
+	if err != nil {
+		return err
+	}
+	tree, err := state.OpenIAVL(stateDB, state.IAVLOptions{NodeCache: c.State.NodeCache, ValueCache: c.State.ValueCache, NoSync: c.State.NoSync})
+	if err != nil {
+		return errors.Join(err, stateDB.Close())
+	}
+	app, err := modules.App(n.genesis.ChainID, tree)
+	if err != nil {
+		return errors.Join(err, tree.Close())
+	}
+	recordsDB, err := openDB(c.State.Backend, "records", n.home.Data())
+	if err != nil {
+		return errors.Join(err, app.Close())
+	}
+	log, err := records.Open(recordsDB, c.State.NoSync)
+	if err != nil {
+		return errors.Join(err, recordsDB.Close(), app.Close())
+	}
+	engine, err := c.Engine(n.home)
+	if err != nil {
+		return errors.Join(err, log.Close(), app.Close())
+	}
+	pool := consensus.DefaultPoolOptions()
+	pool.MaxBytes, pool.MaxLaneBytes = c.Pool.MaxBytes, c.Pool.MaxLaneBytes
+	n.engine, err = consensus.Open(consensus.Options{
+		Config: engine, Genesis: n.genesis, App: app, Records: log, Membership: modules.Identity, Pool: pool,
+		Watchdog: consensus.WatchdogOptions{
+			Unhealthy: time.Duration(c.Watchdog.StallSeconds) * time.Second,
+			Exit:      time.Duration(c.Watchdog.ExitSeconds) * time.Second,
+		},
+		Metrics: cmtnode.DefaultMetricsProvider(engine.Instrumentation),
+		Log:     n.log, Version: version,
+	})
+	if err != nil {
+		return errors.Join(err, log.Close(), app.Close())
+	}
+	return nil
+}
+
+func openDB(backend, name, dir string) (dbm.DB, error) {
+	var db dbm.DB
+	var err error
+	switch backend {
+	case "pebble":
+		db, err = dbm.NewPebbleDB(name, dir, nil)
+	case "goleveldb":
+		db, err = dbm.NewGoLevelDB(name, dir, nil)
+	default:
+		return nil, fmt.Errorf("state.backend: %q must be pebble or goleveldb", backend)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the database %s in %s (is another node running in this home?): %w", name, dir, err)
+	}
+	return db, nil
+}
+
+func (n *Node) openDoors(genesis []byte, security *tls.Config, registry *prometheus.Registry) error {
+	r := n.config.RPC
+	var err error
+	n.door, err = rpc.New(rpc.Options{
+		App: n.engine.App(), Records: n.engine.Records(), Engine: engine{n.engine}, Genesis: genesis,
+		Limits: Limits(r), TLS: security, Log: n.log.With("part", "rpc"), Metrics: registry,
+	})
+	if err != nil {
+		return err
+	}
+	if n.config.Telemetry.Listen == "" {
+		return nil
+	}
+	status := engine{n.engine}.Status
+	if err := registry.Register(telemetry.NewCollector(status)); err != nil {
+		return fmt.Errorf("register the node's metrics: %w", err)
+	}
+	n.telemetry, err = telemetry.Listen(n.config.Telemetry.Listen, n.config.Telemetry.Pprof, registry, status, n.log.With("part", "telemetry"))
+	return err
+}
+
+// Limits are the door's bounds that a configuration sets.
+func Limits(r config.RPC) rpc.Limits {
+	return rpc.Limits{
+		Connections: r.MaxConnections, Streams: r.MaxStreams, Calls: r.MaxCalls, Subscribers: r.MaxSubscribers,
+		Message: r.MaxMessage, Deadline: r.Deadline.Std(), MaxDeadline: r.MaxDeadline.Std(), SlowReader: r.SlowReader.Std(),
+		Handshake: r.Handshake.Std(), Idle: r.Idle.Std(), Keepalive: r.Keepalive.Std(), Heartbeat: r.Heartbeat.Std(),
+	}
+}
+
+// security is the door's TLS: a certificate of ours, and one demanded of clients.
+func (n *Node) security() (*tls.Config, error) {
+	r := n.config.RPC
+	if !r.TLS() {
+		return nil, nil
+	}
+	path := func(p string) string {
+		if filepath.IsAbs(p) {
+			return p
+		}
+		return filepath.Join(string(n.home), p)
+	}
+	certificate, err := tls.LoadX509KeyPair(path(r.TLSCert), path(r.TLSKey))
+	if err != nil {
+		return nil, fmt.Errorf("rpc.tls_cert, rpc.tls_key: %w", err)
+	}
+	pem, err := os.ReadFile(path(r.ClientCA))
+	if err != nil {
+		return nil, fmt.Errorf("rpc.client_ca: %w", err)
+	}
+	authorities := x509.NewCertPool()
+	if !authorities.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("rpc.client_ca: %s holds no certificate", path(r.ClientCA))
+	}
+	return &tls.Config{
+		Certificates: []tls.Certificate{certificate}, ClientCAs: authorities,
+		ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13,
+	}, nil
+}
+
+// Start joins the network and lets clients in. After an error the node must be
+// stopped.
+func (n *Node) Start() error {
+	if err := n.guard.startup(n.engine.Records().Head()); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n.cancel = cancel
+	if err := n.engine.Start(); err != nil {
+		return err
+	}
+	n.group.Go(func() {
+		select {
+		case <-n.engine.Done():
+			n.fail(n.engine.Err())
+		case <-ctx.Done():
+		}
+	})
+	n.group.Go(func() {
+		if err := n.guard.follow(ctx, n.engine.Records().Head()+1, n.engine.Records().Wait); err != nil {
+			n.fail(err)
+		}
+	})
+	n.group.Go(func() { n.watchHealth(ctx) })
+	if n.listener != nil {
+		if !n.config.RPC.TLS() {
+			n.log.Warn("INSECURE: clients on this machine are neither encrypted nor authenticated; set rpc.tls_cert, rpc.tls_key and rpc.client_ca for anything but development", "listen", n.listener.Addr().String())
+		}
+		n.group.Go(func() {
+			if err := n.door.Serve(n.listener); err != nil {
+				n.fail(fmt.Errorf("serve clients: %w", err))
+			}
+		})
+	}
+	if n.telemetry != nil {
+		n.group.Go(func() {
+			if err := n.telemetry.Serve(); err != nil {
+				n.fail(fmt.Errorf("serve telemetry: %w", err))
+			}
+		})
+	}
+	status := n.engine.Status()
+	n.log.Info("the node runs", "chain", status.ChainID, "height", status.Height, "node", status.NodeID,
+		"validator", status.ValidatorAddress, "rpc", n.Address(), "telemetry", n.TelemetryAddress(), "version", status.Version)
+	return nil
+}
+
+// fail reports the first failure to Run.
+func (n *Node) fail(err error) {
+	select {
+	case n.failed <- err:
+	default:
+		n.log.Error("another part of the node failed", "error", err)
+	}
+}
+
+// watchHealth keeps the health service's answer true.
+func (n *Node) watchHealth(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		n.door.SetHealthy(n.engine.Status().Healthy)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// Stop lets calls finish, leaves the network and closes the databases. It returns
+// when all is on disk.
+func (n *Node) Stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	n.door.Shutdown(ctx)
+	if n.telemetry != nil {
+		n.telemetry.Shutdown(ctx)
+	}
+	if n.cancel != nil {
+		n.cancel()
+	}
+	n.group.Wait()
+	err := n.engine.Stop()
+	n.closeListeners()
+	return err
+}
+
+// closeListeners closes what a server that never served left open.
+func (n *Node) closeListeners() {
+	if n.listener != nil {
+		_ = n.listener.Close() // closed already when the door served
+	}
+	if n.telemetry != nil {
+		n.telemetry.Shutdown(context.Background())
+	}
+}
+
+// Engine is the node's consensus.
+func (n *Node) Engine() *consensus.Node { return n.engine }
+
+// Failed delivers the first failure of the node by itself.
+func (n *Node) Failed() <-chan error { return n.failed }
+
+// Address is where clients connect, empty when there is no door.
+func (n *Node) Address() string {
+	if n.listener == nil {
+		return ""
+	}
+	return n.listener.Addr().String()
+}
+
+// TelemetryAddress is where collectors connect, empty when there is none.
+func (n *Node) TelemetryAddress() string {
+	if n.telemetry == nil {
+		return ""
+	}
+	return n.telemetry.Address()
+}
+
+// engine is consensus as the door needs it.
+type engine struct{ n *consensus.Node }
+
+func (e engine) Submit(ctx context.Context, raw []byte) (tx.ID, error) { return e.n.Submit(ctx, raw) }
+
+func (e engine) LightBlock(height int64) (*types.LightBlock, error) { return e.n.LightBlock(height) }
+
+func (e engine) Status() *nodev1.StatusResponse {
+	s := e.n.Status()
+	return &nodev1.StatusResponse{
+		ChainId: s.ChainID, Height: s.Height, Time: s.Time, AppHash: s.AppHash, CatchingUp: s.CatchingUp,
+		Peers: uint32(len(s.Peers)), PoolTxs: uint64(s.PoolTxs), PoolBytes: uint64(s.PoolBytes),
+		Healthy: s.Healthy, Reason: s.Reason, NodeId: s.NodeID, ValidatorAddress: s.ValidatorAddress,
+		Moniker: s.Moniker, LatestBlockAgeMs: s.LatestBlockAgeMs, Version: s.Version,
+	}
+}
+
+var _ rpc.Engine = engine{}

@@ -1,0 +1,279 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/chancery/chancery/chain"
+	"github.com/chancery/chancery/chain/keys"
+	"github.com/chancery/chancery/modules/identity"
+	"github.com/chancery/chancery/node/config"
+	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
+	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
+)
+
+const testChain = "node-test"
+
+// newHome makes the home of the only validator of a consortium.
+func newHome(t *testing.T) (config.Home, config.Config) {
+	t.Helper()
+	home := config.Home(t.TempDir())
+	if err := home.Create(); err != nil {
+		t.Fatal(err)
+	}
+	made, err := home.CreateKeys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := keys.NewSigner(keys.Ed25519, []byte(strings.Repeat("k", keys.SeedSize)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.UnixMilli(1767600000000)
+	founded, err := identity.NewGenesis(identity.Founding{At: at.UnixMilli(), Threshold: 1, Organisations: []identity.Founder{{
+		DID: "did:chancery:alpha", Threshold: 1,
+		Members: []identity.FoundingMember{{
+			DID: "did:chancery:alpha:" + strings.Repeat("a", 26), Kind: identityv1.Kind_KIND_PERSON, Administrator: true,
+			Keys: []identity.FoundingKey{{ID: "key-1", Public: signer.Public()}},
+		}},
+		Validators: []identity.FoundingValidator{{PublicKey: made.Validator, Power: 10, Moniker: "alpha"}},
+		Nodes:      []string{made.NodeID},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	section, err := chain.WriteGenesis(founded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	appState, err := json.Marshal(map[string]json.RawMessage{"identity": section})
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := NewGenesis(testChain, at, appState)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := config.WriteGenesis(home.GenesisFile(), doc); err != nil {
+		t.Fatal(err)
+	}
+	c := config.Default()
+	c.RPC.Listen, c.P2P.Listen, c.Telemetry.Listen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	c.Consensus.Commit = config.Duration(20 * time.Millisecond)
+	c.State.NoSync = true
+	if err := config.Write(home, c); err != nil {
+		t.Fatal(err)
+	}
+	return home, c
+}
+
+// quiet keeps the log for failures.
+func quiet(t *testing.T) *slog.Logger {
+	if os.Getenv("CHANCERY_LOG") != "" {
+		return slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	return slog.New(slog.NewTextHandler(io.Discard, nil))
+}
+
+func open(t *testing.T, home config.Home) *Node {
+	t.Helper()
+	n, err := Open(home, Options{Version: "test", Log: quiet(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func dial(t *testing.T, n *Node) *grpc.ClientConn {
+	t.Helper()
+	conn, err := grpc.NewClient(n.Address(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(60 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not so after a minute: %s", what)
+		}
+	}
+}
+
+func TestNodeRunsProvesStopsAndRunsAgain(t *testing.T) {
+	home, _ := newHome(t)
+	n := open(t, home)
+	if err := n.Start(); err != nil {
+		t.Fatal(err)
+	}
+	conn := dial(t, n)
+	ctx := t.Context()
+	nodes := nodev1.NewNodeClient(conn)
+	height := func() int64 {
+		s, err := nodes.Status(ctx, &nodev1.StatusRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Height
+	}
+	until(t, "blocks are made", func() bool { return height() >= 3 })
+	until(t, "the health service says so", func() bool {
+		r, err := healthv1.NewHealthClient(conn).Check(ctx, &healthv1.HealthCheckRequest{})
+		return err == nil && r.Status == healthv1.HealthCheckResponse_SERVING
+	})
+
+	// A receipt of chain/params from a real engine verifies with the file alone.
+	built, err := nodev1.NewReceiptsClient(conn).Build(ctx, &nodev1.BuildRequest{Keys: []*nodev1.Key{{Collection: "chain/params", Key: []byte{1, 1}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	genesis, _, err := config.ReadGenesis(home.GenesisFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := VerifyReceipt(built.Receipt, genesis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(report.Facts) != 1 || !report.Facts[0].Present || report.Height != built.Height || report.SignedPower != 10 {
+		t.Fatalf("the receipt says %+v", report)
+	}
+
+	for path, want := range map[string]string{"/metrics": "chancery_node_height", "/health": `"healthy":true`, "/status": `"chain_id":"node-test"`} {
+		resp, err := http.Get("http://" + n.TelemetryAddress() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusOK || !strings.Contains(string(body), want) {
+			t.Errorf("%s answers %d without %s", path, resp.StatusCode, want)
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.TelemetryAddress()+"/status", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Host = "attacker.example"
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusForbidden {
+		t.Errorf("a request for another host is answered with %d", resp.StatusCode)
+	}
+
+	if err := n.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Stop(); err != nil {
+		t.Fatalf("stopping twice: %v", err)
+	}
+
+	again := open(t, home)
+	before := again.Engine().Status().Height
+	if before < 3 {
+		t.Fatalf("the node starts again at height %d", before)
+	}
+	if err := again.Start(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "blocks are made after a restart", func() bool { return again.Engine().Status().Height > before })
+	if err := again.Stop(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRunEndsWithItsContext(t *testing.T) {
+	home, _ := newHome(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- Run(ctx, home, Options{Log: quiet(t)}) }()
+	time.Sleep(500 * time.Millisecond)
+	cancel()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("Run did not return")
+	}
+}
+
+func TestOneNodePerHome(t *testing.T) {
+	home, _ := newHome(t)
+	n := open(t, home)
+	defer func() {
+		if err := n.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if _, err := Open(home, Options{Log: quiet(t)}); err == nil || !strings.Contains(err.Error(), "is another node running in this home?") {
+		t.Fatalf("a second node opens the same home: %v", err)
+	}
+}
+
+// TestGuardOfTheValidatorKey: a home whose record of what it signed is an old copy
+// does not start, since another process may have signed with the key.
+func TestGuardOfTheValidatorKey(t *testing.T) {
+	home, _ := newHome(t)
+	old, err := os.ReadFile(home.ValidatorStateFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := open(t, home)
+	if err := n.Start(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "blocks are made", func() bool { return n.Engine().Status().Height >= 2 })
+	if err := n.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(home.ValidatorStateFile(), old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n = open(t, home)
+	err = n.Start()
+	if err == nil || !strings.Contains(err.Error(), "Another process uses the key") {
+		t.Fatalf("the node starts with an old record of what it signed: %v", err)
+	}
+	if err := n.Stop(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOpenSaysWhatIsMissing(t *testing.T) {
+	empty := config.Home(t.TempDir())
+	if _, err := Open(empty, Options{}); err == nil || !strings.Contains(err.Error(), "chancery init") {
+		t.Errorf("an empty home: %v", err)
+	}
+	for _, lost := range []func(config.Home) string{config.Home.GenesisFile, config.Home.NodeKeyFile, config.Home.ValidatorKeyFile, config.Home.ValidatorStateFile} {
+		home, _ := newHome(t)
+		if err := os.Remove(lost(home)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(home, Options{Log: quiet(t)}); err == nil || !strings.Contains(err.Error(), filepath.Base(lost(home))) {
+			t.Errorf("a home without %s: %v", filepath.Base(lost(home)), err)
+		}
+	}
+}

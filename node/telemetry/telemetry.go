@@ -1,0 +1,178 @@
+// Package telemetry serves a node's measurements and health over HTTP to this
+// machine alone:
+//
+//	/metrics       Prometheus
+//	/health        200 when the node takes part, 503 with the reason when not
+//	/status        the node's status as JSON
+//	/debug/pprof/  profiles, when asked for
+package telemetry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/chancery/chancery/node/config"
+	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
+)
+
+// maxConnections is the most collectors at once.
+const maxConnections = 16
+
+// Server answers collectors on this machine.
+type Server struct {
+	http     *http.Server
+	listener net.Listener
+	log      *slog.Logger
+}
+
+// Listen opens the listener, which must be on loopback. The measurements of own
+// and those of the process's default registry are served together.
+func Listen(address string, withPprof bool, own prometheus.Gatherer, status func() *nodev1.StatusResponse, log *slog.Logger) (*Server, error) {
+	if !config.Loopback(address) {
+		return nil, fmt.Errorf("telemetry.listen: %s is not loopback", address)
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen for telemetry: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers{own, prometheus.DefaultGatherer}, promhttp.HandlerOpts{
+		MaxRequestsInFlight: maxConnections, Timeout: 10 * time.Second,
+	}))
+	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
+		s := status()
+		code := http.StatusOK
+		if !s.Healthy {
+			code = http.StatusServiceUnavailable
+		}
+		answer(w, code, map[string]any{"healthy": s.Healthy, "reason": s.Reason, "height": s.Height, "catching_up": s.CatchingUp})
+	})
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
+		raw, err := protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}.Marshal(status())
+		if err != nil {
+			http.Error(w, "the status cannot be written", http.StatusInternalServerError)
+			return
+		}
+		answer(w, http.StatusOK, json.RawMessage(raw))
+	})
+	if withPprof {
+		mux.HandleFunc("/debug/pprof/", pprof.Index)
+		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	}
+	s := &Server{listener: l, log: log, http: &http.Server{
+		Handler: local(mux), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}}
+	return s, nil
+}
+
+// local refuses requests that a web page elsewhere made a browser send here: they
+// name another host.
+func local(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if _, _, err := net.SplitHostPort(host); err != nil {
+			host = net.JoinHostPort(host, "0")
+		}
+		if !config.Loopback(host) {
+			http.Error(w, "this address serves this machine alone", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func answer(w http.ResponseWriter, code int, v any) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, "the answer cannot be written", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_, _ = w.Write(append(raw, '\n')) // the collector went away; there is nobody to tell
+}
+
+// Address is where the server listens.
+func (s *Server) Address() string { return s.listener.Addr().String() }
+
+// Serve answers until Shutdown.
+func (s *Server) Serve() error {
+	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Shutdown lets answers under way finish until ctx ends.
+func (s *Server) Shutdown(ctx context.Context) {
+	if err := s.http.Shutdown(ctx); err != nil {
+		s.log.Debug("cut telemetry off", "error", err)
+		_ = s.http.Close() // it was asked to stop; what is left is cut off
+	}
+	_ = s.listener.Close() // closed already when the server served
+}
+
+// Collector measures a node by its status, each time it is asked.
+type Collector struct {
+	status func() *nodev1.StatusResponse
+	gauges []gauge
+}
+
+type gauge struct {
+	desc  *prometheus.Desc
+	value func(*nodev1.StatusResponse) float64
+}
+
+// NewCollector measures by a status.
+func NewCollector(status func() *nodev1.StatusResponse) *Collector {
+	c := &Collector{status: status}
+	add := func(name, help string, value func(*nodev1.StatusResponse) float64) {
+		c.gauges = append(c.gauges, gauge{prometheus.NewDesc("chancery_node_"+name, help, nil, nil), value})
+	}
+	add("height", "Latest committed block.", func(s *nodev1.StatusResponse) float64 { return float64(s.Height) })
+	add("block_time_seconds", "Time of the latest block, Unix seconds.", func(s *nodev1.StatusResponse) float64 { return float64(s.Time) / 1000 })
+	add("block_age_seconds", "How long ago the node saw its latest block.", func(s *nodev1.StatusResponse) float64 { return float64(s.LatestBlockAgeMs) / 1000 })
+	add("peers", "Connected peers.", func(s *nodev1.StatusResponse) float64 { return float64(s.Peers) })
+	add("pool_transactions", "Transactions that wait for a block.", func(s *nodev1.StatusResponse) float64 { return float64(s.PoolTxs) })
+	add("pool_bytes", "Their bytes.", func(s *nodev1.StatusResponse) float64 { return float64(s.PoolBytes) })
+	add("healthy", "1 when the node takes part.", func(s *nodev1.StatusResponse) float64 { return one(s.Healthy) })
+	add("catching_up", "1 while the node fetches blocks that others have.", func(s *nodev1.StatusResponse) float64 { return one(s.CatchingUp) })
+	return c
+}
+
+func one(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// Describe implements prometheus.Collector.
+func (c *Collector) Describe(out chan<- *prometheus.Desc) {
+	for _, g := range c.gauges {
+		out <- g.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *Collector) Collect(out chan<- prometheus.Metric) {
+	s := c.status()
+	for _, g := range c.gauges {
+		out <- prometheus.MustNewConstMetric(g.desc, prometheus.GaugeValue, g.value(s))
+	}
+}
