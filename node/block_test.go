@@ -1,0 +1,137 @@
+package node_test
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"testing"
+	"time"
+
+	dbm "github.com/cosmos/cosmos-db"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/chancery/chancery/chain"
+	"github.com/chancery/chancery/chain/chaintest"
+	"github.com/chancery/chancery/chain/state"
+	"github.com/chancery/chancery/chain/tx"
+	"github.com/chancery/chancery/modules/identity"
+	"github.com/chancery/chancery/node"
+	consentv1 "github.com/chancery/chancery/proto/chancery/consent/v1"
+)
+
+const hospital = "did:chancery:hospital"
+
+// BenchmarkBlock executes and commits blocks of 1000 consents on a database on
+// disk, from admission to commit, and reports the time of each phase per
+// transaction.
+func BenchmarkBlock(b *testing.B) {
+	db, err := dbm.NewDB("state", dbm.PebbleDBBackend, b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	tree, err := state.OpenIAVL(db, state.IAVLOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	app, err := node.Wire().App(chaintest.ChainID, tree)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = app.Close() }()
+	g, err := identity.NewGenesis(identity.Founding{At: chaintest.GenesisTime, Threshold: 1, Organisations: []identity.Founder{{
+		DID: hospital, Keys: []identity.FoundingKey{{ID: "key-1", Public: chaintest.Actor(hospital).Public()}},
+		Validators: []identity.FoundingValidator{{PublicKey: chaintest.Actor("validator").Public().Bytes, Power: 1, Moniker: "v"}},
+	}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	section, err := chain.WriteGenesis(g)
+	if err != nil {
+		b.Fatal(err)
+	}
+	raw, _ := json.Marshal(map[string]json.RawMessage{"identity": section})
+	now := chaintest.GenesisTime
+	if _, _, err := app.InitGenesis(chain.Header{Height: 1, Time: now}, raw); err != nil {
+		b.Fatal(err)
+	}
+	commit := func(x *chain.Execution) {
+		if _, err := app.Apply(x.End()); err != nil {
+			b.Fatal(err)
+		}
+		if err := app.Commit(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	commit(app.Begin(chain.Header{Height: 1, Time: now}))
+	const size = 1000
+	var salt uint64
+	var verify, admit, deliver, apply, save time.Duration
+	b.ResetTimer()
+	for range b.N {
+		b.StopTimer()
+		ds := make([]*tx.Decoded, size)
+		for i := range ds {
+			salt++
+			if ds[i], err = app.Decode(give(b, salt, now+60_000)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.StartTimer()
+		t0 := time.Now()
+		app.Preverify(ds)
+		t1 := time.Now()
+		for _, d := range ds {
+			if _, err := app.Admit(d); err != nil {
+				b.Fatal(err)
+			}
+		}
+		t2 := time.Now()
+		now += 1000
+		x := app.Begin(chain.Header{Height: app.Tree().Version() + 1, Time: now})
+		for _, d := range ds {
+			if r, err := x.Deliver(d); err != nil || r.Code != 0 {
+				b.Fatal(r, err)
+			}
+		}
+		block := x.End()
+		t3 := time.Now()
+		if _, err := app.Apply(block); err != nil {
+			b.Fatal(err)
+		}
+		t4 := time.Now()
+		if err := app.Commit(); err != nil {
+			b.Fatal(err)
+		}
+		t5 := time.Now()
+		verify, admit, deliver, apply, save = verify+t1.Sub(t0), admit+t2.Sub(t1), deliver+t3.Sub(t2), apply+t4.Sub(t3), save+t5.Sub(t4)
+	}
+	per := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(b.N*size) }
+	b.ReportMetric(per(verify), "verify-µs/tx")
+	b.ReportMetric(per(admit), "admit-µs/tx")
+	b.ReportMetric(per(deliver), "deliver-µs/tx")
+	b.ReportMetric(per(apply), "apply-µs/tx")
+	b.ReportMetric(per(save), "commit-µs/tx")
+}
+
+func give(t testing.TB, n uint64, until int64) []byte {
+	t.Helper()
+	hash := sha256.Sum256(binary.BigEndian.AppendUint64(nil, n))
+	raw, _, err := tx.Draft{
+		ChainID: chaintest.ChainID, Author: hospital, ValidUntil: until, Salt: hash[:tx.SaltSize],
+		Messages: []proto.Message{&consentv1.Give{
+			Terms: &consentv1.Terms{
+				Subject: hash[:], Controller: hospital,
+				Purposes:     []string{"https://w3id.org/dpv#ServiceProvision"},
+				Categories:   []*consentv1.Category{{Iri: "https://w3id.org/dpv/pd#Contact"}},
+				LegalBasis:   consentv1.LegalBasis_LEGAL_BASIS_CONSENT,
+				Jurisdiction: "NL",
+				Notice:       &consentv1.Notice{Version: "1", Hash: hash[:], Language: "en"},
+			},
+			Method: consentv1.Method_METHOD_ELECTRONIC, EvidenceHash: hash[:],
+		}},
+	}.Sign(chaintest.Actor(hospital))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
