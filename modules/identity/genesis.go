@@ -253,6 +253,9 @@ func (b *books) checkIdentities(g *identityv1.Genesis) error {
 		if _, ok := b.identities[id.Organisation]; !ok {
 			return ErrUnknownDID.With("%s, the organisation of %s", id.Organisation, id.Did)
 		}
+		if id.Version-1 > uint64(len(g.History)) {
+			return ErrNoVersion.With("history lacks versions of %s", id.Did)
+		}
 		for v := uint64(1); v < id.Version; v++ {
 			if !b.versions[fmt.Sprintf("%s/%d", id.Did, v)] {
 				return ErrNoVersion.With("history lacks version %d of %s", v, id.Did)

@@ -1,0 +1,280 @@
+package identity
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/chancery/chancery/chain/chaintest"
+	"github.com/chancery/chancery/chain/keys"
+	"github.com/chancery/chancery/modules/identity/did"
+	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
+)
+
+func TestRoles(t *testing.T) {
+	w := start(t)
+	until := w.Now + 10*chaintest.BlockTime
+	w.do(mercy, &identityv1.AssignRole{Did: dot, Role: "nurse", ExpiresAt: until}, &identityv1.AssignRole{Did: dot, Role: "auditor"}, &identityv1.AssignRole{Did: mercy, Role: "hospital"})
+	if got := w.m.Roles(w.View(), dot); !slices.Equal(got, []string{"auditor", "nurse", RoleRegistrar}) {
+		t.Errorf("roles %v", got)
+	}
+	if got := w.m.Roles(w.View(), mercy); !slices.Equal(got, []string{"hospital"}) {
+		t.Errorf("roles %v", got)
+	}
+	w.fails(ErrNotMember, acme, &identityv1.AssignRole{Did: dot, Role: "nurse"})
+	w.fails(ErrBadKind, ann, &identityv1.AssignRole{Did: dot, Role: "nurse"})
+	w.fails(ErrUnknownDID, mercy, &identityv1.AssignRole{Did: personOf("mercy", "u"), Role: "nurse"})
+	w.fails(ErrBadTime, mercy, &identityv1.AssignRole{Did: dot, Role: "nurse", ExpiresAt: w.Now})
+	w.fails(ErrBadTime, mercy, &identityv1.AssignRole{Did: dot, Role: "nurse", ExpiresAt: -1})
+	for _, bad := range []string{"", "Nurse", "nurse!", strings.Repeat("n", 41)} {
+		w.fails(ErrBadName, mercy, &identityv1.AssignRole{Did: dot, Role: bad})
+	}
+	w.CheckGenesis()
+	w.Now = until - chaintest.BlockTime
+	w.Block()
+	if got := w.m.Roles(w.View(), dot); !slices.Equal(got, []string{"auditor", RoleRegistrar}) {
+		t.Errorf("roles %v", got)
+	}
+	w.fails(ErrNoRole, mercy, &identityv1.RevokeRole{Did: dot, Role: "nurse"})
+	w.fails(ErrNotAllowed, ann, &identityv1.RevokeRole{Did: dot, Role: "auditor"})
+	w.do(dot, &identityv1.RevokeRole{Did: dot, Role: "auditor"}) // one may lay down a role
+	r := w.do(mercy, &identityv1.RevokeRole{Did: dot, Role: RoleRegistrar})
+	if got := chaintest.Events[identityv1.RoleRevoked](t, r); len(got) != 1 || got[0].By != mercy {
+		t.Errorf("events: %v", got)
+	}
+	if got := w.m.Roles(w.View(), dot); len(got) != 0 {
+		t.Errorf("roles %v", got)
+	}
+	for i := range MaxRoles {
+		w.do(mercy, &identityv1.AssignRole{Did: dot, Role: fmt.Sprintf("r-%d", i)})
+	}
+	w.fails(ErrTooMany, mercy, &identityv1.AssignRole{Did: dot, Role: "one-more"})
+	w.do(mercy, &identityv1.AssignRole{Did: dot, Role: "r-3", ExpiresAt: w.Now + 1e6}) // the same again
+}
+
+func TestGroups(t *testing.T) {
+	w := start(t)
+	r := w.do(mercy, &identityv1.CreateGroup{Name: "ward-3"})
+	if got := chaintest.Response[identityv1.CreateGroupResponse](t, r).Id; got != "mercy/ward-3" {
+		t.Errorf("id %s", got)
+	}
+	w.fails(ErrGroupTaken, mercy, &identityv1.CreateGroup{Name: "ward-3"})
+	w.fails(ErrBadKind, ann, &identityv1.CreateGroup{Name: "ward-4"})
+	w.fails(ErrBadKind, did.Consortium, &identityv1.CreateGroup{Name: "ward-4"})
+	w.fails(ErrBadName, mercy, &identityv1.CreateGroup{Name: "Ward"})
+	w.do(acme, &identityv1.CreateGroup{Name: "ward-3"}) // another's
+	change := func(add, remove []string) *identityv1.ChangeGroupMembers {
+		return &identityv1.ChangeGroupMembers{Name: "ward-3", Add: add, Remove: remove}
+	}
+	r = w.do(mercy, change([]string{dot, ann, mercy}, nil))
+	if got := chaintest.Response[identityv1.ChangeGroupMembersResponse](t, r).Members; got != 3 {
+		t.Errorf("%d members", got)
+	}
+	r = w.do(mercy, change([]string{dot, ben}, []string{ann, cyd}))
+	if got := chaintest.Response[identityv1.ChangeGroupMembersResponse](t, r).Members; got != 3 {
+		t.Errorf("%d members", got)
+	}
+	if got := chaintest.Events[identityv1.GroupMembersChanged](t, r); len(got) != 1 || !slices.Equal(got[0].Added, []string{ben}) || !slices.Equal(got[0].Removed, []string{ann}) {
+		t.Errorf("events: %v", got)
+	}
+	if r = w.do(mercy, change(nil, []string{ann})); len(r.Events) != 0 {
+		t.Errorf("events of no change: %v", r.Events)
+	}
+	w.fails(ErrNotMember, mercy, change([]string{robot}, nil))
+	w.fails(ErrTwice, mercy, change([]string{dot, dot}, nil))
+	w.fails(ErrTwice, mercy, change([]string{dot}, []string{dot}))
+	w.fails(ErrBadDID, mercy, change([]string{"dot"}, nil))
+	w.fails(ErrNoGroup, mercy, &identityv1.ChangeGroupMembers{Name: "ward-9"})
+	w.fails(ErrTooMany, mercy, change(make([]string, MaxGroupChange+1), nil))
+	for i := range 3 {
+		name := fmt.Sprintf("g-%d", i)
+		w.do(mercy, &identityv1.CreateGroup{Name: name}, &identityv1.ChangeGroupMembers{Name: name, Add: []string{dot}})
+	}
+	if got := w.m.Groups(w.View(), dot); !slices.Equal(got, []string{"mercy/g-0", "mercy/g-1", "mercy/g-2", "mercy/ward-3"}) {
+		t.Errorf("groups %v", got)
+	}
+	w.CheckGenesis()
+	w.fails(ErrNoGroup, mercy, &identityv1.DeleteGroup{Name: "ward-9"})
+	w.do(mercy, &identityv1.DeleteGroup{Name: "ward-3"})
+	if got := w.m.Groups(w.View(), dot); !slices.Equal(got, []string{"mercy/g-0", "mercy/g-1", "mercy/g-2"}) {
+		t.Errorf("groups %v", got)
+	}
+	if got := w.m.Groups(w.View(), ben); len(got) != 0 {
+		t.Errorf("groups %v", got)
+	}
+	w.do(mercy, &identityv1.CreateGroup{Name: "ward-3"})
+	if r, err := w.query().GroupMembers(context.Background(), &identityv1.GroupMembersRequest{Id: "mercy/ward-3"}); err != nil || len(r.Members) != 0 {
+		t.Errorf("%v, %v", r, err)
+	}
+	for i := range MaxMemberships - 3 {
+		name := fmt.Sprintf("h-%d", i)
+		w.do(mercy, &identityv1.CreateGroup{Name: name}, &identityv1.ChangeGroupMembers{Name: name, Add: []string{dot}})
+	}
+	w.fails(ErrTooMany, mercy, change([]string{dot}, nil))
+}
+
+func TestServices(t *testing.T) {
+	w := start(t)
+	ok := &identityv1.SetServices{Services: []*identityv1.Service{
+		{Id: "node", Type: "ChanceryNode", Endpoint: "grpcs://node.example:9090"},
+		{Id: "files", Type: "LinkedDomains", Endpoint: "https://[2001:db8::1]:8443/a/b_c;d=1"},
+	}}
+	r := w.do(acme, ok)
+	if got := chaintest.Events[identityv1.ServicesSet](t, r); len(got) != 1 || got[0].Services[0].Id != "files" {
+		t.Errorf("events: %v", got)
+	}
+	w.fails(ErrKeyIDTaken, acme, &identityv1.AddKey{Did: acme, Key: newKey(t, keyOfID(acme, "node"), authentication)})
+	w.fails(ErrKeyIDTaken, acme, &identityv1.SetServices{Services: []*identityv1.Service{{Id: "key-1", Type: "T", Endpoint: "https://a.example"}}})
+	w.fails(ErrBadKind, dot, ok) // law 1
+	w.fails(ErrTwice, acme, &identityv1.SetServices{Services: []*identityv1.Service{ok.Services[0], ok.Services[0]}})
+	w.fails(ErrTooMany, acme, &identityv1.SetServices{Services: make([]*identityv1.Service, MaxServices+1)})
+	for name, bad := range map[string]*identityv1.Service{
+		"id":       {Id: "N", Type: "T", Endpoint: "https://a.example"},
+		"type":     {Id: "n", Type: "1", Endpoint: "https://a.example"},
+		"empty":    {Id: "n", Type: "T"},
+		"mail":     {Id: "n", Type: "T", Endpoint: "mailto:jo@a.example"},
+		"user":     {Id: "n", Type: "T", Endpoint: "https://jo@a.example"},
+		"query":    {Id: "n", Type: "T", Endpoint: "https://a.example/?u=jo"},
+		"fragment": {Id: "n", Type: "T", Endpoint: "https://a.example/#x"},
+		"space":    {Id: "n", Type: "T", Endpoint: "https://a.example/ x"},
+		"newline":  {Id: "n", Type: "T", Endpoint: "https://a.example\n"},
+		"capital":  {Id: "n", Type: "T", Endpoint: "https://A.example"},
+		"script":   {Id: "n", Type: "T", Endpoint: "javascript:alert(1)"},
+		"long":     {Id: "n", Type: "T", Endpoint: "https://a.example/" + strings.Repeat("a", 256)},
+		"relative": {Id: "n", Type: "T", Endpoint: "/a"},
+		"no host":  {Id: "n", Type: "T", Endpoint: "https:///a"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w.t = t
+			w.fails(ErrBadService, acme, &identityv1.SetServices{Services: []*identityv1.Service{bad}})
+		})
+	}
+	w.CheckGenesis()
+}
+
+func bind(name, organisation string, power int64) *identityv1.BindValidator {
+	return &identityv1.BindValidator{PublicKey: consensus(name), Power: power, Organisation: organisation, Moniker: "node of " + strings.TrimPrefix(organisation, "did:chancery:")}
+}
+
+func (w *world) updates(t *testing.T, raw []byte) map[string]int64 {
+	t.Helper()
+	d, err := w.App().Decode(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := w.App().Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := x.Deliver(d); err != nil || r.Code != 0 {
+		t.Fatal(r, err)
+	}
+	out := map[string]int64{}
+	for _, u := range x.End().Updates {
+		if u.Key.Type != keys.Ed25519 {
+			t.Errorf("type %s", u.Key.Type)
+		}
+		out[string(u.Key.Bytes)] = u.Power
+	}
+	return out
+}
+
+func TestValidators(t *testing.T) {
+	w := start(t)
+	w.fails(ErrNotAllowed, acme, bind("second", acme, 1))
+	raw := w.Tx(did.Consortium, msgs(bind("second", acme, 7)), by(did.Consortium)...)
+	if got := w.updates(t, raw); len(got) != 1 || got[string(consensus("second"))] != 7 {
+		t.Errorf("updates %v", got)
+	}
+	w.Block(raw)
+	vs := w.m.Validators(w.View())
+	if len(vs) != 4 || !slices.IsSortedFunc(vs, func(a, b *identityv1.Validator) int { return slices.Compare(a.PublicKey, b.PublicKey) }) {
+		t.Errorf("validators %v", vs)
+	}
+	w.fails(ErrValidatorTaken, did.Consortium, bind("second", quay, 7))
+	w.fails(ErrUnknownDID, did.Consortium, bind("third", hold, 7))
+	w.fails(ErrKeyTaken, did.Consortium, &identityv1.BindValidator{PublicKey: key(acme).Public().Bytes, Power: 1, Organisation: acme, Moniker: "m"})
+	raw = w.Tx(did.Consortium, msgs(&identityv1.BindValidator{PublicKey: consensus("second"), Organisation: acme}), by(did.Consortium)...)
+	if got := w.updates(t, raw); len(got) != 1 || got[string(consensus("second"))] != 0 {
+		t.Errorf("updates %v", got)
+	}
+	w.Block(raw)
+	w.fails(ErrNoValidator, did.Consortium, &identityv1.BindValidator{PublicKey: consensus("second"), Organisation: acme})
+	w.CheckGenesis()
+	// The last one stays, however many messages try.
+	remove := func(name string) *identityv1.BindValidator {
+		return &identityv1.BindValidator{PublicKey: consensus(name), Organisation: name}
+	}
+	w.fails(ErrLastValidator, did.Consortium, remove(mercy), remove(acme), remove(quay))
+	w.do(did.Consortium, remove(mercy), remove(acme))
+	w.fails(ErrLastValidator, did.Consortium, remove(quay))
+	for name, bad := range map[string]*identityv1.BindValidator{
+		"key":      {PublicKey: make([]byte, 32), Power: 1, Organisation: acme, Moniker: "m"},
+		"short":    {PublicKey: consensus("x")[1:], Power: 1, Organisation: acme, Moniker: "m"},
+		"negative": {PublicKey: consensus("x"), Power: -1, Organisation: acme, Moniker: "m"},
+		"power":    {PublicKey: consensus("x"), Power: MaxPower + 1, Organisation: acme, Moniker: "m"},
+		"moniker":  {PublicKey: consensus("x"), Power: 1, Organisation: acme, Moniker: "<b>"},
+		"nameless": {PublicKey: consensus("x"), Power: 1, Organisation: acme},
+	} {
+		t.Run(name, func(t *testing.T) { w.t = t; w.fails(ErrBadValidator, did.Consortium, bad) })
+	}
+	w.t = t
+	w.fails(ErrBadDID, did.Consortium, bind("x", dot, 1))
+	w.do(did.Consortium, suspend(mercy))
+	w.fails(ErrSuspended, did.Consortium, bind("x", mercy, 1))
+}
+
+func TestNoOrganisationReachesAThird(t *testing.T) {
+	w := start(t)
+	w.do(did.Consortium, &identityv1.RegisterOrganisation{Did: hold, Keys: []*identityv1.NewKey{newKey(t, key(hold), authentication)}})
+	w.do(did.Consortium, bind(mercy, mercy, 20)) // with three organisations there is no way around it
+	w.fails(ErrTooMuchPower, did.Consortium, bind(hold, hold, 30))
+	w.do(did.Consortium, bind(hold, hold, 10))                       // mercy's 20 of 50 got less, not more
+	w.fails(ErrTooMuchPower, did.Consortium, bind(quay, quay, 9))    // would make it more
+	w.fails(ErrTooMuchPower, did.Consortium, bind("b", mercy, 1))    // so would this
+	w.do(did.Consortium, bind(mercy, mercy, 14))                     // 14 of 44
+	w.fails(ErrTooMuchPower, did.Consortium, bind(mercy, mercy, 15)) // a third of 45
+	w.do(did.Consortium, bind(quay, quay, 11))
+	w.do(did.Consortium, bind(mercy, mercy, 15)) // 15 of 46
+	// Back to three: allowed, and the rule rests.
+	w.do(did.Consortium, &identityv1.BindValidator{PublicKey: consensus(hold), Organisation: hold})
+	w.do(did.Consortium, bind(mercy, mercy, 100))
+}
+
+func TestNodes(t *testing.T) {
+	w := start(t)
+	n := nodeID('a')
+	if w.m.NodeAllowed(w.View(), n) {
+		t.Error("an unknown node is allowed")
+	}
+	w.do(acme, &identityv1.BindNode{NodeId: n})
+	if !w.m.NodeAllowed(w.View(), n) || w.m.NodeAllowed(w.View(), strings.ToUpper(n)) || w.m.NodeAllowed(w.View(), "") {
+		t.Error("NodeAllowed differs")
+	}
+	w.fails(ErrNodeTaken, acme, &identityv1.BindNode{NodeId: n})
+	w.fails(ErrNodeTaken, quay, &identityv1.BindNode{NodeId: n})
+	w.fails(ErrNotAllowed, quay, &identityv1.UnbindNode{NodeId: n})
+	w.fails(ErrBadKind, dot, &identityv1.BindNode{NodeId: nodeID('b')})
+	w.fails(ErrBadKind, did.Consortium, &identityv1.BindNode{NodeId: nodeID('b')})
+	w.fails(ErrNoNode, quay, &identityv1.UnbindNode{NodeId: nodeID('b')})
+	for _, bad := range []string{"", "abc", strings.Repeat("A", 40), strings.Repeat("g", 40), strings.Repeat("a", 41)} {
+		w.fails(ErrBadNode, acme, &identityv1.BindNode{NodeId: bad})
+	}
+	w.CheckGenesis()
+	w.do(acme, &identityv1.UnbindNode{NodeId: n})
+	if w.m.NodeAllowed(w.View(), n) {
+		t.Error("an unbound node is allowed")
+	}
+	w.do(quay, &identityv1.BindNode{NodeId: n})
+	w.do(did.Consortium, &identityv1.UnbindNode{NodeId: n})
+	var list []string
+	for i := range MaxNodes - 1 { // it has one from the genesis state
+		list = append(list, fmt.Sprintf("%040x", i))
+	}
+	for _, id := range list {
+		w.do(acme, &identityv1.BindNode{NodeId: id})
+	}
+	w.fails(ErrTooMany, acme, &identityv1.BindNode{NodeId: n})
+}
