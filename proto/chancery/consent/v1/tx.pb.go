@@ -143,7 +143,8 @@ type Give struct {
 	// SIGNED when the subject or a delegate is the author (UNSPECIFIED means the same for them); another when the
 	// author acts for the controller.
 	Method Method `protobuf:"varint,3,opt,name=method,proto3,enum=chancery.consent.v1.Method" json:"method,omitempty"`
-	// SHA-256 of what proves it, 32 bytes; required when the author acts for the controller.
+	// SHA-256 of what proves it, 32 bytes; required when the author acts for the controller, except that an import may
+	// leave it out and is then proven by its source.
 	EvidenceHash []byte `protobuf:"bytes,4,opt,name=evidence_hash,json=evidenceHash,proto3" json:"evidence_hash,omitempty"`
 	// Unix milliseconds at which the subject gave it, not later than block time; 0: block time. Only when the author acts for the
 	// controller.
