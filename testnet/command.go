@@ -135,7 +135,7 @@ func (c *commands) run(cmd *cobra.Command, validators, basePort int, detach, dem
 	if err := n.Ready(ctx); err != nil {
 		return err
 	}
-	say("All validators have committed block %d, %.1f s after the start.", readyHeight, time.Since(began).Seconds())
+	say("All validators take part, %.1f s after the start.", time.Since(began).Seconds())
 	if r, err = Load(n.Dir); err != nil {
 		return err
 	}

@@ -77,7 +77,7 @@ func (n *Network) follow(ctx context.Context, out io.Writer, asJSON bool) error 
 
 // changed tells whether a view differs in more than how far the chain is.
 func changed(a, b View) bool {
-	return a.Running != b.Running || a.PID != b.PID || a.Answers != b.Answers || a.Healthy != b.Healthy || a.Reason != b.Reason || a.Peers != b.Peers
+	return a.Running != b.Running || a.PID != b.PID || a.Answers != b.Answers || a.Healthy != b.Healthy || a.CatchingUp != b.CatchingUp || a.Reason != b.Reason || a.Peers != b.Peers
 }
 
 func writeLine(out io.Writer, v View, asJSON bool) error {
@@ -113,6 +113,8 @@ func (v View) health() string {
 		return "does not answer"
 	case !v.Healthy:
 		return "unhealthy: " + clip(v.Reason, 60)
+	case v.CatchingUp:
+		return "catching up"
 	}
 	return "healthy"
 }

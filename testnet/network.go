@@ -117,7 +117,7 @@ func (n *Network) launch(r *Record, i int) error {
 	return n.Dir.save(r)
 }
 
-// Ready waits until every node has committed its second block. It fails as soon as
+// Ready waits until every node has committed its second block and takes part. It fails as soon as
 // a node ends, with the end of its log.
 func (n *Network) Ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyPatience)
@@ -135,7 +135,7 @@ func (n *Network) Ready(ctx context.Context) error {
 			if !v.Running {
 				return fmt.Errorf("validator %d has ended; the end of %s:\n%s", v.Index, n.Dir.LogFile(r.Validators[v.Index]), tail(n.Dir.LogFile(r.Validators[v.Index])))
 			}
-			if v.Height < readyHeight {
+			if v.Height < readyHeight || v.CatchingUp {
 				late = v.Index
 			}
 		}
@@ -147,7 +147,7 @@ func (n *Network) Ready(ctx context.Context) error {
 			if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				return ctx.Err()
 			}
-			return fmt.Errorf("validator %d has not committed block %d after %v; see %s", late, readyHeight, readyPatience, n.Dir.LogFile(r.Validators[late]))
+			return fmt.Errorf("validator %d does not take part after %v; see %s", late, readyPatience, n.Dir.LogFile(r.Validators[late]))
 		case <-time.After(pollReady):
 		}
 	}

@@ -27,10 +27,12 @@ type View struct {
 	Answers bool   `json:"answers"`
 	Height  int64  `json:"height"`
 	AppHash string `json:"app_hash"` // hexadecimal, of the state at height
-	Healthy bool   `json:"healthy"`
-	Reason  string `json:"reason,omitempty"` // why it is not healthy, or does not answer
-	Peers   int    `json:"peers"`
-	PoolTxs uint64 `json:"pool_txs"`
+	// CatchingUp tells that the node still fetches blocks that others have.
+	CatchingUp bool   `json:"catching_up"`
+	Healthy    bool   `json:"healthy"`
+	Reason     string `json:"reason,omitempty"` // why it is not healthy, or does not answer
+	Peers      int    `json:"peers"`
+	PoolTxs    uint64 `json:"pool_txs"`
 	// TxRate is the transactions that it committed per second since the look before.
 	TxRate float64 `json:"tx_per_second"`
 	RPC    string  `json:"rpc"`
@@ -99,7 +101,7 @@ func (w *watch) ask(ctx context.Context, v *View) {
 		return
 	}
 	v.Answers, v.Height, v.AppHash = true, s.Height, hex.EncodeToString(s.AppHash)
-	v.Healthy, v.Reason, v.Peers, v.PoolTxs = s.Healthy, s.Reason, int(s.Peers), s.PoolTxs
+	v.CatchingUp, v.Healthy, v.Reason, v.Peers, v.PoolTxs = s.CatchingUp, s.Healthy, s.Reason, int(s.Peers), s.PoolTxs
 	now, last := time.Now(), w.last[v.Index]
 	w.last[v.Index] = seenAt{s.Height, now}
 	if last.height == 0 || s.Height <= last.height || s.Height-last.height > keptCounts/2 {

@@ -140,7 +140,11 @@ func freeName(ring *keyring.Keyring, name string) (string, error) {
 
 // do submits a transaction and waits for its block.
 func (r *run) do(ctx context.Context, as actor, messages ...proto.Message) (*chainv1.TxResult, error) {
-	return r.c.Do(ctx, as.did, as.signers, messages...)
+	result, err := r.c.Do(ctx, as.did, as.signers, messages...)
+	if result != nil {
+		r.facts.latest = max(r.facts.latest, result.Height)
+	}
+	return result, err
 }
 
 // ask submits one message and reads its response.

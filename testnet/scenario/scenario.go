@@ -171,6 +171,7 @@ func (r *run) note(format string, args ...any) {
 
 // facts are what steps leave for those after them.
 type facts struct {
+	latest    int64  // height of the latest transaction
 	start     int64  // height before the first decision
 	subject   []byte // the patient's commitment
 	record    string // id of the patient's record

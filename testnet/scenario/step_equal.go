@@ -57,19 +57,8 @@ func hashAt(ctx context.Context, address, chainID string, height int64) (string,
 		return "", err
 	}
 	defer func() { _ = c.Close() }() // it was only read from
-	for {
-		s, err := c.Status(ctx)
-		if err != nil {
-			return "", err
-		}
-		if s.Height >= height {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			return "", fmt.Errorf("it stays at height %d, block %d is awaited: %w", s.Height, height, ctx.Err())
-		case <-time.After(pollHeight):
-		}
+	if err := reach(ctx, c, height); err != nil {
+		return "", err
 	}
 	b, err := nodev1.NewNodeClient(c.Conn()).LightBlock(ctx, &nodev1.LightBlockRequest{Height: height})
 	if err != nil {
@@ -80,4 +69,19 @@ func hashAt(ctx context.Context, address, chainID string, height int64) (string,
 		return "", fmt.Errorf("read the light block of height %d: %w", height, err)
 	}
 	return hex.EncodeToString(block.GetSignedHeader().GetHeader().GetAppHash()), nil
+}
+
+// reach waits until the client's node has committed a height.
+func reach(ctx context.Context, c *client.Client, height int64) error {
+	for {
+		s, err := c.Status(ctx)
+		if err != nil || s.Height >= height {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s stays at height %d, block %d is awaited: %w", c.Address(), s.Height, height, ctx.Err())
+		case <-time.After(pollHeight):
+		}
+	}
 }

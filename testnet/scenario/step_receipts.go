@@ -25,6 +25,11 @@ func (r *run) receipts(ctx context.Context) error {
 	if err := os.MkdirAll(r.o.Receipts, 0o700); err != nil {
 		return fmt.Errorf("make the folder of receipts: %w", err)
 	}
+	// The header that holds a state's root is that of the next block.
+	if err := reach(ctx, r.c, r.facts.latest+1); err != nil {
+		return err
+	}
+	ctx = client.AtHeight(ctx, r.facts.latest)
 	decisions := accessv1.NewQueryClient(r.c.Conn())
 	consents := consentv1.NewQueryClient(r.c.Conn())
 	entities := provenancev1.NewQueryClient(r.c.Conn())
