@@ -117,13 +117,17 @@ func (c *commands) run(cmd *cobra.Command, validators, basePort int, detach, dem
 	if err != nil {
 		return err
 	}
-	say("Network %s in %s: %d validators of %d organisations.", r.ChainID, n.Dir, len(r.Validators), len(r.Validators))
+	say("Network %s in %s: %s, each of its own organisation.", r.ChainID, n.Dir, counted(len(r.Validators)))
 	say("FOR TESTS ONLY: the passphrase of all its keys lies in %s.", n.Dir.PassphraseFile())
 	started, err := n.Start(ctx)
-	keep := false
+	// What to end with this command: nothing, what it started, or everything.
+	keep, ready := false, false
 	defer func() {
-		if !keep {
+		switch {
+		case ready && !keep:
 			err = errors.Join(err, n.end(say))
+		case !ready && len(started) > 0:
+			err = errors.Join(err, n.end(say, started...))
 		}
 	}()
 	if err != nil {
@@ -135,6 +139,7 @@ func (c *commands) run(cmd *cobra.Command, validators, basePort int, detach, dem
 	if err := n.Ready(ctx); err != nil {
 		return err
 	}
+	ready = true
 	say("All validators take part, %.1f s after the start.", time.Since(began).Seconds())
 	if r, err = Load(n.Dir); err != nil {
 		return err
@@ -178,9 +183,9 @@ type startResult struct {
 
 // end stops the network at the end of a command that does not leave it running,
 // also when the command was interrupted.
-func (n *Network) end(say func(string, ...any)) error {
+func (n *Network) end(say func(string, ...any), which ...int) error {
 	say("Stopping the network.")
-	stopped, err := n.Stop(context.Background())
+	stopped, err := n.Stop(context.Background(), which...)
 	tellStopped(stopped, say)
 	return err
 }
@@ -200,7 +205,14 @@ func tellStopped(stopped []Stopped, say func(string, ...any)) {
 			count++
 		}
 	}
-	say("%d of %d validators stopped; none of the network's processes is left running.", count, len(stopped))
+	say("%d of %s stopped.", count, counted(len(stopped)))
+}
+
+func counted(validators int) string {
+	if validators == 1 {
+		return "1 validator"
+	}
+	return fmt.Sprintf("%d validators", validators)
 }
 
 // demo takes the network through the demonstration.

@@ -45,7 +45,7 @@ func (n *Network) follow(ctx context.Context, out io.Writer, asJSON bool) error 
 		}
 		switch {
 		case screen:
-			table := Table(views)
+			table := fit(Table(views), out)
 			if drawn > 0 {
 				// Cursor up, and erase from there to the end of the screen.
 				fmt.Fprintf(out, "\x1b[%dA\x1b[J", drawn)
@@ -137,6 +137,25 @@ func clip(s string, n int) string {
 		return s
 	}
 	return s[:n-1] + "…"
+}
+
+// fit cuts lines to the width of the terminal, so that each takes one row.
+func fit(table string, out io.Writer) string {
+	f, ok := out.(*os.File)
+	if !ok {
+		return table
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil || width < 1 {
+		return table
+	}
+	lines := strings.SplitAfter(table, "\n")
+	for i, l := range lines {
+		if text := []rune(strings.TrimSuffix(l, "\n")); len(text) >= width {
+			lines[i] = string(text[:width-1]) + "\n"
+		}
+	}
+	return strings.Join(lines, "")
 }
 
 func isTerminal(out io.Writer) bool {

@@ -105,7 +105,7 @@ func (n *Network) Start(ctx context.Context) (started []int, err error) {
 func (n *Network) launch(r *Record, i int) error {
 	v := &r.Validators[i]
 	for _, a := range []string{v.RPC, v.P2P, v.Telemetry} {
-		if err := portFree(a); err != nil {
+		if err := portFreed(a); err != nil {
 			return fmt.Errorf("validator %d: %w; end that program, or move the stopped network with --base-port", i, err)
 		}
 	}
@@ -163,15 +163,24 @@ type Stopped struct {
 	Error  string `json:"error,omitempty"`
 }
 
-// Stop ends every node in good order, at once, and by force when it takes too long.
-func (n *Network) Stop(ctx context.Context) ([]Stopped, error) {
+// Stop ends the nodes in good order, all at once, and by force when it takes too
+// long. Without numbers it ends every one.
+func (n *Network) Stop(ctx context.Context, which ...int) ([]Stopped, error) {
 	var out []Stopped
 	err := n.Dir.change(ctx, func(r *Record) error {
-		out = make([]Stopped, len(r.Validators))
+		if len(which) == 0 {
+			for i := range r.Validators {
+				which = append(which, i)
+			}
+		}
+		out = make([]Stopped, len(which))
 		var group sync.WaitGroup
-		for i := range r.Validators {
-			v := &r.Validators[i]
-			out[i].Index = i
+		for i, number := range which {
+			v, err := r.validator(number)
+			if err != nil {
+				return err
+			}
+			out[i].Index = number
 			if !v.Process.alive() {
 				v.Process = nil
 				continue

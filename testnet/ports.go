@@ -1,3 +1,5 @@
+//go:build unix
+
 package testnet
 
 import (
@@ -6,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strconv"
+	"time"
 )
 
 const (
@@ -17,6 +20,8 @@ const (
 	lowestPort  = 20000
 	highestPort = 32000
 	portTries   = 200
+
+	portPatience = 3 * time.Second
 )
 
 // pickPorts finds a range of free ports for n validators and returns its first.
@@ -50,6 +55,17 @@ func portFree(addr string) error {
 		return fmt.Errorf("%s is in use by another program: %w", addr, err)
 	}
 	return errors.Join(l.Close())
+}
+
+// portFreed is portFree with some patience: the last threads of a process that was
+// killed may hold its sockets a moment longer than it is seen.
+func portFreed(addr string) error {
+	for end := time.Now().Add(portPatience); ; time.Sleep(pollProcess) {
+		err := portFree(addr)
+		if err == nil || time.Now().After(end) {
+			return err
+		}
+	}
 }
 
 func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
