@@ -1,0 +1,144 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/chancery/chancery/node/client"
+	"github.com/chancery/chancery/node/config"
+	"github.com/chancery/chancery/node/keyring"
+)
+
+// The environment variables that stand for flags.
+const (
+	homeVariable = "CHANCERY_HOME"
+	nodeVariable = "CHANCERY_NODE"
+	defaultNode  = "127.0.0.1:9090"
+)
+
+// Environment is what the program may touch besides files and the network.
+type Environment struct {
+	In       io.Reader
+	Out, Err io.Writer
+	// Lookup is os.LookupEnv but in tests.
+	Lookup func(string) (string, bool)
+	// Passphrase opens the keyring.
+	Passphrase keyring.PassphraseFunc
+	// Keyring changes how the keyring is opened.
+	Keyring []keyring.Option
+	// Terminal tells whether Err is one.
+	Terminal bool
+	Version  string
+}
+
+// app is one run of the program.
+type app struct {
+	Environment
+	started bool // a command's own work has begun: what fails now is no usage error
+
+	home     string
+	node     string
+	output   string
+	timeout  time.Duration
+	progress bool
+	ca       string
+	cert     string
+	key      string
+}
+
+// Main runs the program for this process and returns its exit code.
+func Main(version string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return Run(ctx, os.Args[1:], Environment{
+		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Lookup: os.LookupEnv,
+		Passphrase: keyring.Standard(), Terminal: term.IsTerminal(int(os.Stderr.Fd())), Version: version,
+	})
+}
+
+// Run runs the program and returns its exit code.
+func Run(ctx context.Context, args []string, e Environment) int {
+	a := &app{Environment: e}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(e.In)
+	root.SetOut(e.Out)
+	root.SetErr(e.Err)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitDone
+	}
+	if !a.started && !errors.Is(err, context.Canceled) {
+		err = asUsage(err)
+	}
+	return a.fail(err)
+}
+
+// Home is the node's folder.
+func (a *app) homeDir() config.Home { return config.Home(a.home) }
+
+func (a *app) openKeyring() (*keyring.Keyring, error) {
+	return keyring.Open(a.homeDir().Keyring(), a.Passphrase, a.Keyring...)
+}
+
+// within bounds a command by --timeout.
+func (a *app) within(cmd *cobra.Command) (context.Context, context.CancelFunc) {
+	if a.timeout <= 0 {
+		return context.WithCancel(cmd.Context())
+	}
+	return context.WithTimeout(cmd.Context(), a.timeout)
+}
+
+// dial connects to the nodes that --node names.
+func (a *app) dial(ctx context.Context, options ...client.Option) (*client.Client, error) {
+	return a.dialTo(ctx, a.node, options...)
+}
+
+func (a *app) dialTo(ctx context.Context, addresses string, options ...client.Option) (*client.Client, error) {
+	options = append(options, client.UserAgent("chancery/"+a.Version))
+	if a.ca != "" || a.cert != "" || a.key != "" {
+		c, err := client.TLSFiles(a.ca, a.cert, a.key)
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, client.TLS(c))
+	}
+	return client.Dial(ctx, addresses, options...)
+}
+
+// variable is an environment variable, or a default where it is unset or empty.
+func (a *app) variable(name, otherwise string) string {
+	if a.Lookup != nil {
+		if v, ok := a.Lookup(name); ok && v != "" {
+			return v
+		}
+	}
+	return otherwise
+}
+
+func (a *app) defaultHome() string {
+	if dir, err := os.UserHomeDir(); err == nil {
+		return filepath.Join(dir, ".chancery")
+	}
+	return ".chancery"
+}
+
+func (a *app) printf(format string, args ...any) { fmt.Fprintf(a.Out, format, args...) }
+
+// note writes to standard error for a person to read; not in JSON mode, whose
+// readers are programs.
+func (a *app) note(format string, args ...any) {
+	if a.output != outputJSON {
+		fmt.Fprintf(a.Err, format+"\n", args...)
+	}
+}

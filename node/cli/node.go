@@ -1,0 +1,229 @@
+package cli
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/spf13/cobra"
+
+	"github.com/chancery/chancery/node"
+	"github.com/chancery/chancery/node/config"
+)
+
+func (a *app) initCommand() *cobra.Command {
+	var moniker, genesis string
+	c := &cobra.Command{
+		Use:   "init",
+		Short: "Make a node's home: configuration and keys",
+		Long: lines(
+			"Makes the home folder of a node with its configuration and its two keys: the node key,",
+			"by which peers know it, and the validator key, which signs blocks. Tell the consortium",
+			"what it prints; it binds the node (identity bind-node) and the validator (identity",
+			"bind-validator). The genesis file comes from the consortium.",
+		),
+		Example: examples(
+			"chancery init --home /var/lib/chancery --moniker mercy-1 --genesis genesis.json",
+			"chancery init --output json",
+		),
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			h := a.homeDir()
+			if _, err := os.Stat(h.ConfigFile()); err == nil {
+				return sentence(errHome, "%s is a node's home already; choose another with --home", a.home)
+			}
+			c := config.Default()
+			if moniker != "" {
+				c.Node.Moniker = moniker
+			}
+			if err := c.Check(); err != nil {
+				return usagef("%v", err)
+			}
+			var raw []byte
+			if genesis != "" {
+				g, bytes, err := config.ReadGenesis(genesis)
+				if err != nil {
+					return errFile.Wrap(err)
+				}
+				if err := node.CheckGenesis(g); err != nil {
+					return errFile.Wrap(err)
+				}
+				raw = bytes
+			}
+			if err := h.Create(); err != nil {
+				return errHome.Wrap(err)
+			}
+			keys, err := h.CreateKeys()
+			if err != nil {
+				return errHome.Wrap(err)
+			}
+			if raw != nil {
+				if err := create(h.GenesisFile(), raw, 0o644); err != nil {
+					return err
+				}
+			}
+			// The configuration last: it marks a home that is complete.
+			if err := config.Write(h, c); err != nil {
+				return errHome.Wrap(err)
+			}
+			if genesis == "" {
+				a.note("put the consortium's genesis file to %s before the node starts", h.GenesisFile())
+			}
+			return a.print(facts{
+				{"home", a.home}, {"moniker", c.Node.Moniker}, {"node id", keys.NodeID},
+				{"validator address", keys.ValidatorAddress},
+				{"validator key", digits(keys.Validator)},
+				{"validator key base64", base64.StdEncoding.EncodeToString(keys.Validator)},
+			})
+		},
+	}
+	c.Flags().StringVar(&moniker, "moniker", "", "the node's name for people")
+	c.Flags().StringVar(&genesis, "genesis", "", "genesis file to copy into the home")
+	return c
+}
+
+func (a *app) startCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "start",
+		Short: "Run the node until it is interrupted",
+		Long: lines(
+			"Runs the node of the home folder. It stops in good order on an interrupt or SIGTERM.",
+			"It ends with exit code 1 when it cannot go on; its log says why.",
+		),
+		Example: examples("chancery start --home /var/lib/chancery"),
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := os.Stat(a.homeDir().ConfigFile()); errors.Is(err, fs.ErrNotExist) {
+				return sentence(errHome, "%s is no node's home; run: chancery init --home %[1]s", a.home)
+			}
+			lock, err := a.occupy()
+			if err != nil {
+				return err
+			}
+			defer lock.Close()
+			return node.Run(cmd.Context(), a.homeDir(), node.Options{Version: a.Version})
+		},
+	}
+}
+
+// occupy takes the home's lock, which a running node holds.
+func (a *app) occupy() (*flock.Flock, error) {
+	if err := os.MkdirAll(a.homeDir().Data(), 0o700); err != nil {
+		return nil, errHome.Wrap(err)
+	}
+	lock := flock.New(filepath.Join(a.homeDir().Data(), "node.lock"), flock.SetPermissions(0o600))
+	held, err := lock.TryLock()
+	if err != nil {
+		return nil, errHome.Wrap(err)
+	}
+	if !held {
+		return nil, sentence(errHome, "a node is running in %s; stop it first", a.home)
+	}
+	return lock, nil
+}
+
+func (a *app) resetCommand() *cobra.Command {
+	sure := false
+	c := &cobra.Command{
+		Use:   "reset",
+		Short: "Remove the chain's data from a node's home",
+		Long: lines(
+			"Removes the databases of a node that is stopped. It fetches the chain anew from its",
+			"peers when it starts. Configuration, keys and genesis file stay, and so does the file",
+			"that says what the validator key signed last: without it, the validator might sign two",
+			"blocks of one height.",
+		),
+		Example: examples("chancery reset --home /var/lib/chancery --yes"),
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			h := a.homeDir()
+			if _, err := os.Stat(h.Data()); errors.Is(err, fs.ErrNotExist) {
+				return sentence(errNothing, "%s holds no data", a.home)
+			}
+			lock, err := a.occupy()
+			if err != nil {
+				return err
+			}
+			defer lock.Close()
+			if err := a.confirm(sure, "Remove the chain's data in %s?", h.Data()); err != nil {
+				return err
+			}
+			entries, err := os.ReadDir(h.Data())
+			if err != nil {
+				return errHome.Wrap(err)
+			}
+			removed := []string{}
+			for _, e := range entries {
+				path := filepath.Join(h.Data(), e.Name())
+				if path == h.ValidatorStateFile() || path == lock.Path() {
+					continue
+				}
+				if err := os.RemoveAll(path); err != nil {
+					return errHome.Wrap(err)
+				}
+				removed = append(removed, e.Name())
+			}
+			return a.print(facts{{"home", a.home}, {"removed", removed}, {"kept", h.ValidatorStateFile()}})
+		},
+	}
+	c.Flags().BoolVar(&sure, "yes", false, "do not ask")
+	return c
+}
+
+func (a *app) statusCommand() *cobra.Command {
+	healthy := false
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Show how a node is",
+		Example: examples(
+			"chancery status",
+			"chancery status --node 127.0.0.1:9190 --output json",
+			"chancery status --healthy || echo broken",
+		),
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := a.within(cmd)
+			defer cancel()
+			c, err := a.dial(ctx)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			s, err := c.Status(ctx)
+			if err != nil {
+				return err
+			}
+			if a.output == outputJSON {
+				err = a.print(s)
+			} else {
+				health := "healthy"
+				if !s.Healthy {
+					health = "not healthy: " + s.Reason
+				}
+				if s.CatchingUp {
+					health += ", catching up"
+				}
+				err = a.print(facts{
+					{"chain", s.ChainId}, {"node", c.Address()}, {"name", s.Moniker}, {"health", health},
+					{"height", s.Height}, {"block time", moment(s.Time)},
+					{"block age", (time.Duration(s.LatestBlockAgeMs) * time.Millisecond).String()},
+					{"state root", digits(s.AppHash)}, {"peers", s.Peers},
+					{"pool", fmt.Sprintf("%d transactions, %s", s.PoolTxs, size(int64(s.PoolBytes)))},
+					{"oldest events", s.OldestRecord}, {"oldest state", s.OldestState},
+					{"node id", s.NodeId}, {"validator", s.ValidatorAddress}, {"version", s.Version},
+				})
+			}
+			if err == nil && healthy && !s.Healthy {
+				return silent{sentence(errSick, "the node is not healthy: %s", s.Reason)}
+			}
+			return err
+		},
+	}
+	c.Flags().BoolVar(&healthy, "healthy", false, "exit with 1 when the node is not healthy")
+	return c
+}
