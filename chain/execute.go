@@ -65,7 +65,9 @@ func (a *App) Begin(h Header) *Execution {
 		a.mu.RUnlock()
 		if g != nil {
 			for _, c := range g.changes {
-				x.overlay.Set(c.Key, c.Value)
+				if c.Value != nil { // removed from a tree that is empty
+					x.overlay.Set(c.Key, c.Value)
+				}
 			}
 			x.record.Events = append(x.record.Events, g.events...)
 		}
