@@ -294,4 +294,3 @@ func shared(t testing.TB, name string) string {
 	}
 	return path
 }
-

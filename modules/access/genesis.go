@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"google.golang.org/protobuf/encoding/protojson"
-
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/state"
 	accessv1 "github.com/chancery/chancery/proto/chancery/access/v1"
@@ -15,29 +13,27 @@ import (
 
 func (m *Module) initGenesis(ctx *chain.Ctx, raw json.RawMessage) error {
 	g := &accessv1.Genesis{}
-	if len(raw) > 0 {
-		if err := protojson.Unmarshal(raw, g); err != nil {
-			return fmt.Errorf("access: genesis: %w", err)
-		}
+	if err := chain.ReadGenesis(raw, g); err != nil {
+		return err
 	}
 	for _, o := range g.Organisations {
 		m.store.organisations.Put(ctx, o.Organisation, o)
 	}
 	for _, p := range g.Policies {
 		if _, err := m.caches.parseDocuments(p.Documents); err != nil {
-			return fmt.Errorf("access: genesis: policies of %s, version %d: %w", p.Organisation, p.Version, err)
+			return fmt.Errorf("policies of %s, version %d: %w", p.Organisation, p.Version, err)
 		}
 		m.store.policies.Put(ctx, state.Join(p.Organisation, p.Version), p)
 	}
 	for _, s := range g.Schemas {
 		if _, err := m.caches.parseSchema(s.Schema); err != nil {
-			return fmt.Errorf("access: genesis: schema of %s, version %d: %w", s.Organisation, s.Version, err)
+			return fmt.Errorf("schema of %s, version %d: %w", s.Organisation, s.Version, err)
 		}
 		m.store.schemas.Put(ctx, state.Join(s.Organisation, s.Version), s)
 	}
 	for _, s := range g.Settings {
 		if err := checkSettings(s.Settings); err != nil {
-			return fmt.Errorf("access: genesis: settings of %s, version %d: %w", s.Organisation, s.Version, err)
+			return fmt.Errorf("settings of %s, version %d: %w", s.Organisation, s.Version, err)
 		}
 		m.store.settings.Put(ctx, state.Join(s.Organisation, s.Version), s)
 	}
@@ -47,7 +43,7 @@ func (m *Module) initGenesis(ctx *chain.Ctx, raw json.RawMessage) error {
 			err = refusePermits(set)
 		}
 		if err != nil {
-			return fmt.Errorf("access: genesis: guard rails, version %d: %w", p.Version, err)
+			return fmt.Errorf("guard rails, version %d: %w", p.Version, err)
 		}
 		m.store.guardRails.Put(ctx, p.Version, p)
 	}
@@ -63,7 +59,7 @@ func (m *Module) initEntities(ctx *chain.Ctx, entities []*accessv1.Entity) error
 	slices.SortFunc(entities, func(a, b *accessv1.Entity) int { return cmp.Compare(a.Version, b.Version) })
 	for _, e := range entities {
 		if err := checkUIDField("uid", e.Uid); err != nil {
-			return fmt.Errorf("access: genesis: an entity of %s: %w", e.Organisation, err)
+			return fmt.Errorf("an entity of %s: %w", e.Organisation, err)
 		}
 		if !e.Removed {
 			parsed, err := parseEntity(e.Json, nil)
@@ -74,7 +70,7 @@ func (m *Module) initEntities(ctx *chain.Ctx, entities []*accessv1.Entity) error
 				err = ErrEntities.With("json is not the canonical form of the entity")
 			}
 			if err != nil {
-				return fmt.Errorf("access: genesis: entity %s of %s: %w", toCedar(e.Uid), e.Organisation, err)
+				return fmt.Errorf("entity %s of %s: %w", toCedar(e.Uid), e.Organisation, err)
 			}
 		}
 		m.putEntity(ctx, e)
@@ -117,7 +113,7 @@ func (m *Module) checkVersions(r state.Reader, organisations []*accessv1.Organis
 			{"guard rails", o.GuardRails, m.store.guardRails.Has(r, o.GuardRails)},
 		} {
 			if v.version > 0 && !v.there {
-				return fmt.Errorf("access: genesis: %s names version %d of its %s, which is not there", o.Organisation, v.version, v.what)
+				return fmt.Errorf("%s names version %d of its %s, which is not there", o.Organisation, v.version, v.what)
 			}
 		}
 	}
