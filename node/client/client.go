@@ -275,4 +275,3 @@ func TLSFiles(authorities, certificate, key string) (*tls.Config, error) {
 	}
 	return c, nil
 }
-

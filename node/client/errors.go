@@ -28,6 +28,10 @@ var (
 	ErrStream      = Errors.New(8, "the stream is closed; open another one")
 )
 
+// errCursorAhead is the node's refusal of a cursor beyond its latest block, which a
+// node that lags behind another one gives.
+var errCursorAhead = &errs.Error{Module: "node", Code: 5}
+
 // remote is an error that a node returned: an *errs.Error to errors.Is and
 // errors.As, and a gRPC status to status.FromError.
 type remote struct {
@@ -70,7 +74,13 @@ func FromStatus(err error) error {
 		if !ok || bad != nil {
 			continue
 		}
-		return &remote{refusal(module, uint32(code), s.Message()), s}
+		e := refusal(module, uint32(code), s.Message())
+		if detail := info.Metadata["detail"]; detail != "" {
+			if text, ok := strings.CutSuffix(e.Text, " ("+detail+")"); ok {
+				e.Text, e.Detail = text, detail
+			}
+		}
+		return &remote{e, s}
 	}
 	switch s.Code() {
 	case codes.Unavailable:

@@ -81,9 +81,11 @@ type handlerError struct{ error }
 
 func (c *Client) follow(ctx context.Context, from Cursor, types []string, forever bool, fn func(Batch) error) error {
 	pace := c.pace()
+	begun := false
 	for {
 		err := c.drain(ctx, &from, types, forever, func(b Batch) error {
 			pace.reset()
+			begun = true
 			return fn(b)
 		})
 		var own handlerError
@@ -94,6 +96,7 @@ func (c *Client) follow(ctx context.Context, from Cursor, types []string, foreve
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case begun && errors.Is(err, errCursorAhead): // this node will catch up
 		case err != nil && !retryable(err):
 			return err
 		}
