@@ -95,7 +95,7 @@ func (r *run) receipt(ctx context.Context, name string, absent bool, query func(
 	if err := os.WriteFile(path, proof.Bytes, 0o600); err != nil {
 		return fmt.Errorf("write the receipt: %w", err)
 	}
-	if out, err := r.program(ctx, "verify", path, "--genesis", r.o.Genesis); err != nil {
+	if out, err := r.program(ctx, "verify", path, "--kind", "receipt", "--genesis", r.o.Genesis); err != nil {
 		return fmt.Errorf("verify the receipt: %w: %s", err, out)
 	}
 	spoilt := bytes.Clone(proof.Bytes)
@@ -109,7 +109,7 @@ func (r *run) receipt(ctx context.Context, name string, absent bool, query func(
 		return fmt.Errorf("write the spoilt copy: %w", err)
 	}
 	defer func() { _ = os.Remove(spoiltPath) }()
-	if out, err := r.program(ctx, "verify", spoiltPath, "--genesis", r.o.Genesis); !refused(err) {
+	if out, err := r.program(ctx, "verify", spoiltPath, "--kind", "receipt", "--genesis", r.o.Genesis); !refused(err) {
 		return fmt.Errorf("a copy with bit %d flipped was not refused (%v): %s", bit, err, out)
 	}
 	r.result.Receipts = append(r.result.Receipts, path)
