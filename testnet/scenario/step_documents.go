@@ -99,7 +99,7 @@ func (r *run) documents(ctx context.Context) error {
 		return err
 	}
 	r.note("from %s:", where)
-	r.note("%d FHIR consents: %d given, %d as refusals, for what they allow cannot be said in terms", consents, given, consents-given)
+	r.note("%d FHIR consents: %d given; %d refused, by patients who opt out or in provisions that terms cannot hold", consents, given, consents-given)
 	r.note("%d OpenLineage documents, %d of them runs with their inputs and outputs", len(lineage), runs)
 	r.note("what became of each document, and of %d other FHIR resources: %s", len(fhir)-consents, report)
 	return nil
@@ -230,22 +230,37 @@ func (r *run) mapConsent(d document, salt []byte) (proto.Message, string, error)
 		return refuse("it does not say that the patient opts in")
 	case p != nil:
 		terms.ValidFrom, terms.ValidUntil = dateOf(p.Period.Start), dateOf(p.Period.End)
-		if p.Period.End != "" && terms.ValidUntil == 0 {
-			return refuse("its end cannot be read")
+		if unread(p.Period.Start) || unread(p.Period.End) || p.Period.End != "" && terms.ValidUntil == 0 {
+			return refuse("its period cannot be read")
 		}
 	}
 	return &consentv1.Give{Terms: terms, Method: consentv1.Method_METHOD_IMPORTED, Source: source},
 		"for medical care, at the hospital alone, within its period; text and codes stay off the chain", nil
 }
 
-// dateOf is a FHIR date in Unix milliseconds, 0 when it is none or before 1970.
-func dateOf(s string) int64 {
+// parseDate reads a FHIR date or dateTime.
+func parseDate(s string) (time.Time, bool) {
 	for _, form := range []string{time.RFC3339, time.DateOnly, "2006-01", "2006"} {
 		if t, err := time.Parse(form, s); err == nil {
-			return max(0, t.UnixMilli())
+			return t, true
 		}
 	}
-	return 0
+	return time.Time{}, false
+}
+
+// unread tells whether there is a date that cannot be read.
+func unread(s string) bool {
+	_, ok := parseDate(s)
+	return s != "" && !ok
+}
+
+// dateOf is a FHIR date in Unix milliseconds, 0 when it is none or before 1970.
+func dateOf(s string) int64 {
+	t, ok := parseDate(s)
+	if !ok {
+		return 0
+	}
+	return max(0, t.UnixMilli())
 }
 
 // lineageEvent is the part of an OpenLineage event that is looked at.
