@@ -42,6 +42,7 @@ type options struct {
 	first    time.Duration
 	limit    time.Duration
 	dial     []grpc.DialOption
+	waitSpan time.Duration
 }
 
 // TLS secures every connection, also to loopback. Without it, addresses of this
@@ -95,7 +96,7 @@ type endpoint struct {
 // id from it. The addresses are HOST:PORT with commas between them. The error
 // wraps ErrAddress, ErrUnreachable or ErrWrongChain.
 func Dial(ctx context.Context, addresses string, opts ...Option) (*Client, error) {
-	o := options{validity: DefaultValidity, first: 100 * time.Millisecond, limit: 5 * time.Second, agent: "chancery-client"}
+	o := options{validity: DefaultValidity, first: 100 * time.Millisecond, limit: 5 * time.Second, agent: "chancery-client", waitSpan: waitSpan}
 	for _, opt := range opts {
 		opt(&o)
 	}

@@ -84,7 +84,7 @@ func FromStatus(err error) error {
 	}
 	switch s.Code() {
 	case codes.Unavailable:
-		return &remote{ErrUnreachable.With("%s", s.Message()), s}
+		return &remote{ErrUnreachable.With("%s", plain(s.Message())), s}
 	case codes.DeadlineExceeded:
 		return &remote{ErrTimeout.Wrap(context.DeadlineExceeded), s}
 	case codes.Canceled:
@@ -92,6 +92,20 @@ func FromStatus(err error) error {
 	default:
 		return &remote{&errs.Error{Module: "grpc", Code: uint32(s.Code()), Text: s.Message()}, s}
 	}
+}
+
+// plain takes the reason out of gRPC's report of a failed connection.
+func plain(message string) string {
+	const (
+		report  = "connection error: desc = "
+		dialing = "transport: Error while dialing: "
+	)
+	if quoted, ok := strings.CutPrefix(message, report); ok {
+		if text, err := strconv.Unquote(quoted); err == nil {
+			message = text
+		}
+	}
+	return strings.TrimPrefix(message, dialing)
 }
 
 // FromResult is the refusal of a transaction that failed, nil for one that

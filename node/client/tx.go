@@ -177,7 +177,7 @@ func (c *Client) offer(ctx context.Context, d *tx.Decoded) (*chainv1.TxResult, e
 
 // await waits for a commit for a while. No result and no error: not yet.
 func (c *Client) await(ctx context.Context, id tx.ID) (*chainv1.TxResult, error) {
-	span := waitSpan
+	span := c.options.waitSpan
 	if at, ok := ctx.Deadline(); ok {
 		span = max(min(span, time.Until(at)), time.Millisecond)
 	}

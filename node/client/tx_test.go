@@ -1,0 +1,206 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/chancery/chancery/chain"
+	"github.com/chancery/chancery/chain/errs"
+	"github.com/chancery/chancery/chain/tx"
+	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
+	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
+)
+
+const author = "did:chancery:mercy"
+
+func do(ctx context.Context, t testing.TB, c *Client) (*chainv1.TxResult, error) {
+	t.Helper()
+	return c.Do(ctx, author, []tx.Signer{signer(t, author+"#key-1")}, setParams())
+}
+
+func TestDoSignsForTheChainThatTheNodeNames(t *testing.T) {
+	f := serve(t, &fake{})
+	c := dialFake(t, f.address, Validity(30*time.Second))
+	before := time.Now()
+	r, err := do(t.Context(), t, c)
+	if err != nil || r.Height != 8 {
+		t.Fatalf("%v, %v", r, err)
+	}
+	d, err := tx.Decode(f.submitted[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Body.ChainId != testChain || d.Body.Author != author || d.Tx.Signatures[0].Key != author+"#key-1" {
+		t.Errorf("body %v", d.Body)
+	}
+	left := time.UnixMilli(d.Body.ValidUntil).Sub(before)
+	if left < 29*time.Second || left > 40*time.Second {
+		t.Errorf("valid for %v", left)
+	}
+	if _, err := do(t.Context(), t, c); err != nil {
+		t.Fatal(err)
+	}
+	if again, _ := tx.Decode(f.submitted[1]); bytes.Equal(again.Body.Salt, d.Body.Salt) {
+		t.Error("two transactions have one salt")
+	}
+}
+
+func TestTheSameBytesAreSubmittedUntilTheyAreTaken(t *testing.T) {
+	f := serve(t, &fake{submit: func(n int, _ []byte) (*nodev1.SubmitResponse, error) {
+		switch n {
+		case 1:
+			return nil, refuse(chain.ErrOverQuota, codes.ResourceExhausted)
+		case 2:
+			return nil, status.Error(codes.Unavailable, "restarting")
+		default:
+			return &nodev1.SubmitResponse{}, nil
+		}
+	}})
+	if _, err := do(t.Context(), t, dialFake(t, f.address)); err != nil {
+		t.Fatal(err)
+	}
+	if len(f.submitted) != 3 || !bytes.Equal(f.submitted[0], f.submitted[1]) || !bytes.Equal(f.submitted[0], f.submitted[2]) {
+		t.Errorf("submitted %x", f.submitted)
+	}
+}
+
+func TestATransactionThatTheNodeLostIsSubmittedAgain(t *testing.T) {
+	f := serve(t, &fake{wait: func(n int, id []byte) (*chainv1.TxResult, error) {
+		if n < 3 {
+			return nil, refuse(&errs.Error{Module: "node", Code: 9, Text: "the time for this call ran out"}, codes.DeadlineExceeded)
+		}
+		return &chainv1.TxResult{TxId: id}, nil
+	}})
+	if _, err := do(t.Context(), t, dialFake(t, f.address)); err != nil {
+		t.Fatal(err)
+	}
+	if len(f.submitted) != 3 {
+		t.Errorf("submitted %d times", len(f.submitted))
+	}
+}
+
+func TestACommittedTransactionGivesItsFirstResult(t *testing.T) {
+	first := &chainv1.TxResult{Height: 3, Units: 9}
+	for name, f := range map[string]*fake{
+		"in the answer": {submit: func(int, []byte) (*nodev1.SubmitResponse, error) {
+			return &nodev1.SubmitResponse{Result: first}, nil
+		}},
+		"seen": {
+			submit: func(int, []byte) (*nodev1.SubmitResponse, error) {
+				return nil, refuse(chain.ErrSeen, codes.AlreadyExists)
+			},
+			result: func([]byte) (*chainv1.TxResult, error) { return first, nil },
+		},
+		"void since": {
+			submit: func(int, []byte) (*nodev1.SubmitResponse, error) {
+				return nil, refuse(chain.ErrVoid, codes.FailedPrecondition)
+			},
+			result: func([]byte) (*chainv1.TxResult, error) { return first, nil },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := dialFake(t, serve(t, f).address)
+			r, err := do(t.Context(), t, c)
+			if err != nil || r.Height != 3 {
+				t.Errorf("%v, %v", r, err)
+			}
+			if f.waits != 0 {
+				t.Error("it was waited for")
+			}
+		})
+	}
+}
+
+func TestAVoidTransactionThatIsNotCommittedIsRefused(t *testing.T) {
+	f := serve(t, &fake{submit: func(int, []byte) (*nodev1.SubmitResponse, error) {
+		return nil, refuse(chain.ErrVoid, codes.FailedPrecondition)
+	}})
+	if _, err := do(t.Context(), t, dialFake(t, f.address)); !errors.Is(err, chain.ErrVoid) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestAFailureInTheBlockIsTheModulesError(t *testing.T) {
+	want := errs.Module("consent").New(4, "the consent has ended")
+	f := serve(t, &fake{wait: func(_ int, id []byte) (*chainv1.TxResult, error) {
+		return &chainv1.TxResult{TxId: id, Code: 4, Codespace: "consent", Log: want.With("id 7").Error()}, nil
+	}})
+	r, err := do(t.Context(), t, dialFake(t, f.address))
+	if !errors.Is(err, want) || r == nil {
+		t.Fatalf("%v, %v", r, err)
+	}
+	if err.Error() != "consent/4: the consent has ended (id 7)" {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestARefusalAtTheDoorIsNotRetried(t *testing.T) {
+	f := serve(t, &fake{submit: func(int, []byte) (*nodev1.SubmitResponse, error) {
+		return nil, refuse(chain.ErrBadSignature.With("key-1"), codes.PermissionDenied)
+	}})
+	_, err := do(t.Context(), t, dialFake(t, f.address))
+	if !errors.Is(err, chain.ErrBadSignature) || errs.As(err).Detail != "key-1" || errs.As(err).Text != chain.ErrBadSignature.Text {
+		t.Errorf("%v", err)
+	}
+	if s, _ := status.FromError(err); s.Code() != codes.PermissionDenied {
+		t.Errorf("gRPC's code is %v", s.Code())
+	}
+	if len(f.submitted) != 1 {
+		t.Errorf("submitted %d times", len(f.submitted))
+	}
+}
+
+func TestWhenTimeRunsOutTheTransactionIsNamed(t *testing.T) {
+	f := serve(t, &fake{wait: func(int, []byte) (*chainv1.TxResult, error) {
+		return nil, refuse(&errs.Error{Module: "node", Code: 9, Text: "the time for this call ran out"}, codes.DeadlineExceeded)
+	}})
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err := do(ctx, t, dialFake(t, f.address))
+	if !errors.Is(err, ErrTimeout) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("%v", err)
+	}
+	d, _ := tx.Decode(f.submitted[0])
+	if !strings.Contains(err.Error(), d.ID.String()) {
+		t.Errorf("%v does not name %s", err, d.ID)
+	}
+}
+
+func TestWaitingEndsSomeTimeAfterATransactionIsVoid(t *testing.T) {
+	f := serve(t, &fake{submit: func(int, []byte) (*nodev1.SubmitResponse, error) {
+		return nil, refuse(chain.ErrBusy, codes.ResourceExhausted)
+	}})
+	c := dialFake(t, f.address, Validity(-grace+100*time.Millisecond))
+	if _, err := do(t.Context(), t, c); !errors.Is(err, ErrTimeout) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestSubmitAndWaitAreDoInTwoSteps(t *testing.T) {
+	f := serve(t, &fake{})
+	c := dialFake(t, f.address)
+	raw, id, err := c.Draft(author, setParams()).Sign(signer(t, author+"#key-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, r, err := c.Submit(t.Context(), raw)
+	if err != nil || r != nil || got != id {
+		t.Fatalf("%v, %v, %v", got, r, err)
+	}
+	if r, err = c.Wait(t.Context(), id); err != nil || !bytes.Equal(r.TxId, id[:]) {
+		t.Errorf("%v, %v", r, err)
+	}
+	if _, _, err := c.Submit(t.Context(), raw[1:]); !errors.Is(err, tx.ErrMalformed) {
+		t.Errorf("broken bytes: %v", err)
+	}
+	if _, err := c.Result(t.Context(), id); err == nil {
+		t.Error("there is a result")
+	}
+}
