@@ -25,11 +25,13 @@ type document struct {
 // examples are the FHIR resources and OpenLineage documents to import, and where
 // they come from.
 func (r *run) examples() (fhir, lineage []document, where string, err error) {
-	files, where := fs.FS(ownExamples), "the program's own examples"
+	files, err := fs.Sub(ownExamples, "examples")
+	if err != nil {
+		return nil, nil, "", err
+	}
+	where = "the program's own examples"
 	if r.o.Documents != "" {
 		files, where = os.DirFS(r.o.Documents), r.o.Documents
-	} else if files, err = fs.Sub(ownExamples, "examples"); err != nil {
-		return nil, nil, "", err
 	}
 	if fhir, err = walk(files, "fhir"); err != nil {
 		return nil, nil, "", err
