@@ -119,8 +119,8 @@ func pages(t *testing.T, limit uint32, page func(limit uint32, token []byte) (*c
 func TestListings(t *testing.T) {
 	n := newNet(t)
 	ids := everyKind(n)
-	var elsewhere []byte // anna with another controller, so that her records span dossiers
-	elsewhere = chaintest.Response[consentv1.GiveResponse](t, n.Do(anna, &consentv1.Give{
+	// anna with another controller, so that her records span dossiers
+	elsewhere := chaintest.Response[consentv1.GiveResponse](t, n.Do(anna, &consentv1.Give{
 		Terms: terms(func(t *consentv1.Terms) { t.Controller = lakeside }, to(mercy)),
 	})).Id
 	q, ctx := n.queries(), context.Background()

@@ -123,10 +123,7 @@ func TestLineageIsAcyclic(t *testing.T) {
 				rt.Fatalf("relation %d closes a cycle: %d %s", i, r.Code, r.Log)
 			}
 		}
-		var edges []*pb.Edge
-		for _, e := range must[proto.Message](t)(n.m.ExportGenesis(n.View())).(*pb.Genesis).Edges {
-			edges = append(edges, e)
-		}
+		edges := must[proto.Message](t)(n.m.ExportGenesis(n.View())).(*pb.Genesis).Edges
 		if err := checkLineage(edges); err != nil {
 			rt.Fatal(err)
 		}

@@ -133,8 +133,6 @@ func (a *app) defaultHome() string {
 	return ".chancery"
 }
 
-func (a *app) printf(format string, args ...any) { fmt.Fprintf(a.Out, format, args...) }
-
 // note writes to standard error for a person to read; not in JSON mode, whose
 // readers are programs.
 func (a *app) note(format string, args ...any) {

@@ -50,7 +50,6 @@ type fake struct {
 	streams   int
 	batches   int
 	acked     int
-	headers   []string
 }
 
 // serve starts a fake on loopback.

@@ -158,6 +158,13 @@ func (n *Chain) Submit(_ context.Context, raw []byte) (tx.ID, error) {
 	return d.ID, nil
 }
 
+// Pooled is how many transactions wait for the next block.
+func (n *Chain) Pooled() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.pool)
+}
+
 // Tx builds a transaction of the author with the author's own key.
 func (n *Chain) Tx(author string, messages ...proto.Message) []byte {
 	n.t.Helper()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -116,13 +117,13 @@ func toStatus(log *slog.Logger, method string, err error) error {
 }
 
 func refusal(e *errs.Error) error {
-	s := status.New(codeOf(e), e.Error())
+	s := status.New(codeOf(e), text(e.Error()))
 	info := &errdetails.ErrorInfo{
 		Domain: e.Module, Reason: fmt.Sprintf("%s/%d", e.Module, e.Code),
 		Metadata: map[string]string{"retryable": strconv.FormatBool(e.Retryable())},
 	}
 	if e.Detail != "" {
-		info.Metadata["detail"] = e.Detail
+		info.Metadata["detail"] = text(e.Detail)
 	}
 	details := []protoadapt.MessageV1{info}
 	if e.Retryable() {
@@ -134,6 +135,17 @@ func refusal(e *errs.Error) error {
 		return s.Err()
 	}
 	return with.Err()
+}
+
+// maxText is the longest message of a status, in bytes.
+const maxText = 4 << 10
+
+// text makes a message fit for a status, which may quote what the client sent.
+func text(s string) string {
+	if len(s) > maxText {
+		s = s[:maxText] + "…"
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
 }
 
 // incident logs a fault of the node and returns what the client is told of it.

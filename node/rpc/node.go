@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
 	"errors"
 
@@ -166,8 +167,8 @@ func (n *nodeService) State(req *nodev1.StateRequest, stream nodev1.Node_StateSe
 		return err
 	}
 	start, end := req.Prefix, state.After(req.Prefix)
-	if len(req.After) > 0 {
-		start = max2(start, append(req.After[:len(req.After):len(req.After)], 0))
+	if bytes.Compare(req.After, start) >= 0 && len(req.After) > 0 {
+		start = append(bytes.Clone(req.After), 0)
 	}
 	resp := &nodev1.StateResponse{Height: snapshot.Version()}
 	size := 0
@@ -175,6 +176,9 @@ func (n *nodeService) State(req *nodev1.StateRequest, stream nodev1.Node_StateSe
 		out := resp
 		resp, size = &nodev1.StateResponse{Height: snapshot.Version()}, 0
 		return n.s.send(stream.Context(), func() error { return stream.Send(out) })
+	}
+	if end != nil && bytes.Compare(start, end) >= 0 {
+		return flush()
 	}
 	for k, v := range snapshot.Walk(start, end, false) {
 		resp.Pairs = append(resp.Pairs, &nodev1.Pair{Key: k, Value: v})
@@ -185,11 +189,4 @@ func (n *nodeService) State(req *nodev1.StateRequest, stream nodev1.Node_StateSe
 		}
 	}
 	return flush()
-}
-
-func max2(a, b []byte) []byte {
-	if string(a) > string(b) {
-		return a
-	}
-	return b
 }

@@ -93,7 +93,7 @@ func New(o Options) (*Server, error) {
 		grpc.ConnectionTimeout(o.Limits.Handshake),
 		grpc.MaxHeaderListSize(16 << 10),
 		grpc.StaticStreamWindowSize(flowWindow), grpc.StaticConnWindowSize(flowWindow),
-		grpc.ReadBufferSize(buffer), grpc.WriteBufferSize(buffer), grpc.SharedWriteBuffer(true),
+		grpc.ReadBufferSize(buffer), grpc.WriteBufferSize(buffer),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			MaxConnectionIdle: o.Limits.Idle, Time: o.Limits.Keepalive, Timeout: keepaliveAnswer,
 		}),
