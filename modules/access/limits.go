@@ -25,6 +25,7 @@ const (
 	maxEntities           = 20_000   // of an organisation
 	maxEntitiesBytes      = 32 << 20 // of an organisation
 	maxParents            = 64
+	maxCategories         = 32 // of data in one resource; what consent can be asked about
 	maxTypeBytes          = 256
 	maxIDBytes            = 256
 

@@ -116,6 +116,9 @@ func checkEntity(e *entity) error {
 		if len(list) == 0 {
 			return ErrField.With("%s: the attribute %s must be a set of IRIs, at least one", e.cedar.UID, name)
 		}
+		if name == attrCategories && len(list) > maxCategories {
+			return ErrTooLarge.With("%s has %d categories, at most %d", e.cedar.UID, len(list), maxCategories)
+		}
 		for _, iri := range list {
 			if err := checkIRI(name, iri); err != nil {
 				return in(e.cedar.UID.String(), err)

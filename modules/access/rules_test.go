@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -292,6 +293,11 @@ func TestConsentNeeded(t *testing.T) {
 	} {
 		w.Fails(ErrField, hospital, &accessv1.PutEntities{Organisation: hospital, Entities: `[{"uid":{"type":"Record","id":"x"},"attrs":{` + attrs + `},"parents":[]}]`})
 	}
+	var many []string
+	for i := range 33 {
+		many = append(many, fmt.Sprintf("%q", fmt.Sprintf("x:%d", i)))
+	}
+	w.Fails(ErrTooLarge, hospital, &accessv1.PutEntities{Organisation: hospital, Entities: `[{"uid":{"type":"Record","id":"x"},"attrs":{"categories":[` + strings.Join(many, ",") + `]},"parents":[]}]`})
 	w.entities(`[{"uid":{"type":"Record","id":"x"},"attrs":{"subject":"` + subject("q") + `","consentRequired":false},"parents":[]}]`)
 	asked := len(w.consents.asked)
 	if d := w.allowed(read(doctor, "x"), "policy/permit"); d.Verdict.Consent.Status != "not-required" {

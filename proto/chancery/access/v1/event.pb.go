@@ -83,7 +83,8 @@ type PoliciesSet struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// DID.
 	Organisation string `protobuf:"bytes,1,opt,name=organisation,proto3" json:"organisation,omitempty"`
-	Version      uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// Version that the change made.
+	Version uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	// As PolicySet.hash.
 	Hash []byte `protobuf:"bytes,3,opt,name=hash,proto3" json:"hash,omitempty"`
 	// DID.
@@ -155,7 +156,8 @@ type SchemaSet struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// DID.
 	Organisation string `protobuf:"bytes,1,opt,name=organisation,proto3" json:"organisation,omitempty"`
-	Version      uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// Version that the change made.
+	Version uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	// As Schema.hash.
 	Hash []byte `protobuf:"bytes,3,opt,name=hash,proto3" json:"hash,omitempty"`
 	// DID.
@@ -227,7 +229,8 @@ type EntitiesPut struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// DID.
 	Organisation string `protobuf:"bytes,1,opt,name=organisation,proto3" json:"organisation,omitempty"`
-	Version      uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// Version that the change made.
+	Version uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	// Sorted by type and id.
 	Entities []*EntityUid `protobuf:"bytes,3,rep,name=entities,proto3" json:"entities,omitempty"`
 	// DID.
@@ -299,7 +302,8 @@ type EntitiesRemoved struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// DID.
 	Organisation string `protobuf:"bytes,1,opt,name=organisation,proto3" json:"organisation,omitempty"`
-	Version      uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// Version that the change made.
+	Version uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	// Sorted by type and id.
 	Entities []*EntityUid `protobuf:"bytes,3,rep,name=entities,proto3" json:"entities,omitempty"`
 	// DID.
@@ -371,7 +375,8 @@ type SettingsSet struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// DID.
 	Organisation string `protobuf:"bytes,1,opt,name=organisation,proto3" json:"organisation,omitempty"`
-	Version      uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// Version that the change made.
+	Version uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	// DID.
 	Author        string `protobuf:"bytes,3,opt,name=author,proto3" json:"author,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -431,8 +436,9 @@ func (x *SettingsSet) GetAuthor() string {
 
 // GuardRailsSet is emitted by SetGuardRails.
 type GuardRailsSet struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Version uint64                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Version that the change made.
+	Version uint64 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
 	// As PolicySet.hash.
 	Hash          []byte `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -493,14 +499,17 @@ type Decided struct {
 	// DID.
 	Principal string `protobuf:"bytes,3,opt,name=principal,proto3" json:"principal,omitempty"`
 	// DID of the resource's organisation.
-	Organisation string     `protobuf:"bytes,4,opt,name=organisation,proto3" json:"organisation,omitempty"`
-	Action       *EntityUid `protobuf:"bytes,5,opt,name=action,proto3" json:"action,omitempty"`
-	Resource     *EntityUid `protobuf:"bytes,6,opt,name=resource,proto3" json:"resource,omitempty"`
+	Organisation string `protobuf:"bytes,4,opt,name=organisation,proto3" json:"organisation,omitempty"`
+	// What was to be done.
+	Action *EntityUid `protobuf:"bytes,5,opt,name=action,proto3" json:"action,omitempty"`
+	// To what, within the organisation.
+	Resource *EntityUid `protobuf:"bytes,6,opt,name=resource,proto3" json:"resource,omitempty"`
 	// IRI.
 	Purpose string `protobuf:"bytes,7,opt,name=purpose,proto3" json:"purpose,omitempty"`
 	// IRI; empty when the purpose is not listed.
-	LegalBasis string  `protobuf:"bytes,8,opt,name=legal_basis,json=legalBasis,proto3" json:"legal_basis,omitempty"`
-	Outcome    Outcome `protobuf:"varint,9,opt,name=outcome,proto3,enum=chancery.access.v1.Outcome" json:"outcome,omitempty"`
+	LegalBasis string `protobuf:"bytes,8,opt,name=legal_basis,json=legalBasis,proto3" json:"legal_basis,omitempty"`
+	// Allowed or denied.
+	Outcome Outcome `protobuf:"varint,9,opt,name=outcome,proto3,enum=chancery.access.v1.Outcome" json:"outcome,omitempty"`
 	// As in Verdict.reason.
 	Reason string `protobuf:"bytes,10,opt,name=reason,proto3" json:"reason,omitempty"`
 	// The consent that covers it; empty: none did or none was needed.
@@ -644,7 +653,8 @@ type Revoked struct {
 	// DID.
 	Principal string `protobuf:"bytes,3,opt,name=principal,proto3" json:"principal,omitempty"`
 	// DID of who revoked.
-	By            string           `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	By string `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	// Why.
 	Reason        RevocationReason `protobuf:"varint,5,opt,name=reason,proto3,enum=chancery.access.v1.RevocationReason" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -777,9 +787,11 @@ type GlassBroken struct {
 	// 32 bytes.
 	BreakGlassId []byte `protobuf:"bytes,1,opt,name=break_glass_id,json=breakGlassId,proto3" json:"break_glass_id,omitempty"`
 	// DID.
-	Person string           `protobuf:"bytes,2,opt,name=person,proto3" json:"person,omitempty"`
+	Person string `protobuf:"bytes,2,opt,name=person,proto3" json:"person,omitempty"`
+	// Why.
 	Reason BreakGlassReason `protobuf:"varint,3,opt,name=reason,proto3,enum=chancery.access.v1.BreakGlassReason" json:"reason,omitempty"`
-	Scope  *Scope           `protobuf:"bytes,4,opt,name=scope,proto3" json:"scope,omitempty"`
+	// What it opens.
+	Scope *Scope `protobuf:"bytes,4,opt,name=scope,proto3" json:"scope,omitempty"`
 	// Unix milliseconds.
 	ExpiresAt     int64 `protobuf:"varint,5,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -854,7 +866,8 @@ func (x *GlassBroken) GetExpiresAt() int64 {
 // Alert tells the resource's organisation of something that a human must see.
 type Alert struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Kind  AlertKind              `protobuf:"varint,1,opt,name=kind,proto3,enum=chancery.access.v1.AlertKind" json:"kind,omitempty"`
+	// What it is about.
+	Kind AlertKind `protobuf:"varint,1,opt,name=kind,proto3,enum=chancery.access.v1.AlertKind" json:"kind,omitempty"`
 	// DID of the organisation that must see it.
 	Organisation string `protobuf:"bytes,2,opt,name=organisation,proto3" json:"organisation,omitempty"`
 	// DID that it is about.
@@ -1066,7 +1079,8 @@ type Reviewed struct {
 	// 32 bytes.
 	BreakGlassId []byte `protobuf:"bytes,1,opt,name=break_glass_id,json=breakGlassId,proto3" json:"break_glass_id,omitempty"`
 	// DID.
-	Reviewer      string     `protobuf:"bytes,2,opt,name=reviewer,proto3" json:"reviewer,omitempty"`
+	Reviewer string `protobuf:"bytes,2,opt,name=reviewer,proto3" json:"reviewer,omitempty"`
+	// What the reviewer found.
 	Assessment    Assessment `protobuf:"varint,3,opt,name=assessment,proto3,enum=chancery.access.v1.Assessment" json:"assessment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -420,8 +420,9 @@ func (x *GuardRailsRequest) GetVersion() uint64 {
 type HistoryRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// DID; ignored for guard rails.
-	Organisation string      `protobuf:"bytes,1,opt,name=organisation,proto3" json:"organisation,omitempty"`
-	Kind         HistoryKind `protobuf:"varint,2,opt,name=kind,proto3,enum=chancery.access.v1.HistoryKind" json:"kind,omitempty"`
+	Organisation string `protobuf:"bytes,1,opt,name=organisation,proto3" json:"organisation,omitempty"`
+	// Of what.
+	Kind HistoryKind `protobuf:"varint,2,opt,name=kind,proto3,enum=chancery.access.v1.HistoryKind" json:"kind,omitempty"`
 	// 1 to 500; 0: 50.
 	Limit uint32 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
 	// next_page_token of the page before.
@@ -490,7 +491,8 @@ func (x *HistoryRequest) GetPageToken() []byte {
 
 // HistoryResponse is a page of versions.
 type HistoryResponse struct {
-	state    protoimpl.MessageState     `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Latest first.
 	Versions []*HistoryResponse_Version `protobuf:"bytes,1,rep,name=versions,proto3" json:"versions,omitempty"`
 	// Empty: this is the last page.
 	NextPageToken []byte `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
@@ -546,8 +548,9 @@ func (x *HistoryResponse) GetNextPageToken() []byte {
 type EntityRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// DID.
-	Organisation string     `protobuf:"bytes,1,opt,name=organisation,proto3" json:"organisation,omitempty"`
-	Uid          *EntityUid `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
+	Organisation string `protobuf:"bytes,1,opt,name=organisation,proto3" json:"organisation,omitempty"`
+	// Its name within the organisation.
+	Uid *EntityUid `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
 	// A version at which it was changed; 0: the current one.
 	Version       uint64 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -680,8 +683,9 @@ func (x *EntitiesRequest) GetPageToken() []byte {
 
 // EntitiesResponse is a page of entities.
 type EntitiesResponse struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Entities []*Entity              `protobuf:"bytes,1,rep,name=entities,proto3" json:"entities,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order that the query states.
+	Entities []*Entity `protobuf:"bytes,1,rep,name=entities,proto3" json:"entities,omitempty"`
 	// Empty: this is the last page.
 	NextPageToken []byte `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -736,8 +740,9 @@ func (x *EntitiesResponse) GetNextPageToken() []byte {
 type EntityHistoryRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// DID.
-	Organisation string     `protobuf:"bytes,1,opt,name=organisation,proto3" json:"organisation,omitempty"`
-	Uid          *EntityUid `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
+	Organisation string `protobuf:"bytes,1,opt,name=organisation,proto3" json:"organisation,omitempty"`
+	// Its name within the organisation.
+	Uid *EntityUid `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
 	// 1 to 500; 0: 50.
 	Limit uint32 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
 	// next_page_token of the page before.
@@ -1008,7 +1013,8 @@ func (*DecisionsRequest_BreakGlassId) isDecisionsRequest_By() {}
 type ResourceOf struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// DID.
-	Organisation  string     `protobuf:"bytes,1,opt,name=organisation,proto3" json:"organisation,omitempty"`
+	Organisation string `protobuf:"bytes,1,opt,name=organisation,proto3" json:"organisation,omitempty"`
+	// Its name within the organisation.
 	Uid           *EntityUid `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1060,8 +1066,9 @@ func (x *ResourceOf) GetUid() *EntityUid {
 
 // DecisionsResponse is a page of decisions.
 type DecisionsResponse struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Decisions []*Decision            `protobuf:"bytes,1,rep,name=decisions,proto3" json:"decisions,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Latest first.
+	Decisions []*Decision `protobuf:"bytes,1,rep,name=decisions,proto3" json:"decisions,omitempty"`
 	// Empty: this is the last page.
 	NextPageToken []byte `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1115,13 +1122,15 @@ func (x *DecisionsResponse) GetNextPageToken() []byte {
 // GrantStatusResponse tells the state.
 type GrantStatusResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	State GrantState             `protobuf:"varint,1,opt,name=state,proto3,enum=chancery.access.v1.GrantState" json:"state,omitempty"`
+	// What the decision is worth.
+	State GrantState `protobuf:"varint,1,opt,name=state,proto3,enum=chancery.access.v1.GrantState" json:"state,omitempty"`
 	// End of the grant, Unix milliseconds; 0 when denied.
 	ValidUntil int64 `protobuf:"varint,2,opt,name=valid_until,json=validUntil,proto3" json:"valid_until,omitempty"`
 	// The purpose that the grant is for.
 	Purpose string `protobuf:"bytes,3,opt,name=purpose,proto3" json:"purpose,omitempty"`
 	// Height and time that the answer is about.
-	Height        int64 `protobuf:"varint,4,opt,name=height,proto3" json:"height,omitempty"`
+	Height int64 `protobuf:"varint,4,opt,name=height,proto3" json:"height,omitempty"`
+	// Unix milliseconds.
 	Time          int64 `protobuf:"varint,5,opt,name=time,proto3" json:"time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1194,8 +1203,9 @@ func (x *GrantStatusResponse) GetTime() int64 {
 
 // EvaluateRequest asks without recording.
 type EvaluateRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Request       *Request               `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is asked.
+	Request       *Request `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1239,12 +1249,14 @@ func (x *EvaluateRequest) GetRequest() *Request {
 
 // EvaluateResponse is the answer.
 type EvaluateResponse struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Outcome Outcome                `protobuf:"varint,1,opt,name=outcome,proto3,enum=chancery.access.v1.Outcome" json:"outcome,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Allowed or denied.
+	Outcome Outcome `protobuf:"varint,1,opt,name=outcome,proto3,enum=chancery.access.v1.Outcome" json:"outcome,omitempty"`
 	// As in Verdict.reason.
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Height and time that the answer is about.
-	Height        int64 `protobuf:"varint,3,opt,name=height,proto3" json:"height,omitempty"`
+	Height int64 `protobuf:"varint,3,opt,name=height,proto3" json:"height,omitempty"`
+	// Unix milliseconds.
 	Time          int64 `protobuf:"varint,4,opt,name=time,proto3" json:"time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1460,11 +1472,14 @@ func (x *ConditionFinding) GetError() string {
 // PolicyFinding is what one policy made of a request.
 type PolicyFinding struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Its id in its set.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// It is one of the consortium's guard rails.
-	GuardRail bool         `protobuf:"varint,2,opt,name=guard_rail,json=guardRail,proto3" json:"guard_rail,omitempty"`
-	Effect    Effect       `protobuf:"varint,3,opt,name=effect,proto3,enum=chancery.access.v1.Effect" json:"effect,omitempty"`
-	Status    PolicyStatus `protobuf:"varint,4,opt,name=status,proto3,enum=chancery.access.v1.PolicyStatus" json:"status,omitempty"`
+	GuardRail bool `protobuf:"varint,2,opt,name=guard_rail,json=guardRail,proto3" json:"guard_rail,omitempty"`
+	// What it asks for when it is satisfied.
+	Effect Effect `protobuf:"varint,3,opt,name=effect,proto3,enum=chancery.access.v1.Effect" json:"effect,omitempty"`
+	// What it made of the request.
+	Status PolicyStatus `protobuf:"varint,4,opt,name=status,proto3,enum=chancery.access.v1.PolicyStatus" json:"status,omitempty"`
 	// It is among those that determined what policy says.
 	Determining bool `protobuf:"varint,5,opt,name=determining,proto3" json:"determining,omitempty"`
 	// In order; empty when the scope does not match.
@@ -1567,7 +1582,8 @@ func (x *PolicyFinding) GetError() string {
 // EntityFact is an entity that evaluation could see.
 type EntityFact struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Uid   *EntityUid             `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
+	// Its name within the organisation.
+	Uid *EntityUid `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
 	// 0: there is none.
 	Version uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	// Names of its attributes, sorted.
@@ -1638,15 +1654,18 @@ func (x *EntityFact) GetParents() []*EntityUid {
 
 // ExplainResponse shows how a decision came about.
 type ExplainResponse struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Request *Request               `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
-	Verdict *Verdict               `protobuf:"bytes,2,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is asked.
+	Request *Request `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
+	// As recorded; for a hypothetical request, as it would be.
+	Verdict *Verdict `protobuf:"bytes,2,opt,name=verdict,proto3" json:"verdict,omitempty"`
 	// Sorted: guard rails, then the organisation's, each by id.
 	Policies []*PolicyFinding `protobuf:"bytes,3,rep,name=policies,proto3" json:"policies,omitempty"`
 	// Sorted by type and id.
 	Entities []*EntityFact `protobuf:"bytes,4,rep,name=entities,proto3" json:"entities,omitempty"`
 	// Names of the attributes of the context, sorted.
-	Context   []string   `protobuf:"bytes,5,rep,name=context,proto3" json:"context,omitempty"`
+	Context []string `protobuf:"bytes,5,rep,name=context,proto3" json:"context,omitempty"`
+	// What identity said of the principal.
 	Principal *Principal `protobuf:"bytes,6,opt,name=principal,proto3" json:"principal,omitempty"`
 	// Risk of the principal, 0 to 10000.
 	Risk uint32 `protobuf:"varint,7,opt,name=risk,proto3" json:"risk,omitempty"`
@@ -1656,7 +1675,8 @@ type ExplainResponse struct {
 	// hypothetical request.
 	Reproduced bool `protobuf:"varint,9,opt,name=reproduced,proto3" json:"reproduced,omitempty"`
 	// Height and time that the decision is about.
-	Height        int64 `protobuf:"varint,10,opt,name=height,proto3" json:"height,omitempty"`
+	Height int64 `protobuf:"varint,10,opt,name=height,proto3" json:"height,omitempty"`
+	// Unix milliseconds.
 	Time          int64 `protobuf:"varint,11,opt,name=time,proto3" json:"time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1881,7 +1901,8 @@ type WhatIfRequest struct {
 	// Earliest time, Unix milliseconds; 0: any.
 	FromTime int64 `protobuf:"varint,4,opt,name=from_time,json=fromTime,proto3" json:"from_time,omitempty"`
 	// Latest time, Unix milliseconds; 0: any.
-	ToTime int64         `protobuf:"varint,5,opt,name=to_time,json=toTime,proto3" json:"to_time,omitempty"`
+	ToTime int64 `protobuf:"varint,5,opt,name=to_time,json=toTime,proto3" json:"to_time,omitempty"`
+	// What is changed.
 	Change *WhatIfChange `protobuf:"bytes,6,opt,name=change,proto3" json:"change,omitempty"`
 	// How many decisions to examine for this page, 1 to 500; 0: 50.
 	Limit uint32 `protobuf:"varint,7,opt,name=limit,proto3" json:"limit,omitempty"`
@@ -1981,14 +2002,17 @@ func (x *WhatIfRequest) GetPageToken() []byte {
 type Flip struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 32 bytes.
-	DecisionId []byte   `protobuf:"bytes,1,opt,name=decision_id,json=decisionId,proto3" json:"decision_id,omitempty"`
-	Request    *Request `protobuf:"bytes,2,opt,name=request,proto3" json:"request,omitempty"`
+	DecisionId []byte `protobuf:"bytes,1,opt,name=decision_id,json=decisionId,proto3" json:"decision_id,omitempty"`
+	// What is asked.
+	Request *Request `protobuf:"bytes,2,opt,name=request,proto3" json:"request,omitempty"`
 	// Block of the decision.
-	Height   int64   `protobuf:"varint,3,opt,name=height,proto3" json:"height,omitempty"`
+	Height int64 `protobuf:"varint,3,opt,name=height,proto3" json:"height,omitempty"`
+	// What was decided.
 	Recorded Outcome `protobuf:"varint,4,opt,name=recorded,proto3,enum=chancery.access.v1.Outcome" json:"recorded,omitempty"`
 	// As in Verdict.reason.
-	RecordedReason string  `protobuf:"bytes,5,opt,name=recorded_reason,json=recordedReason,proto3" json:"recorded_reason,omitempty"`
-	Changed        Outcome `protobuf:"varint,6,opt,name=changed,proto3,enum=chancery.access.v1.Outcome" json:"changed,omitempty"`
+	RecordedReason string `protobuf:"bytes,5,opt,name=recorded_reason,json=recordedReason,proto3" json:"recorded_reason,omitempty"`
+	// What would have been.
+	Changed Outcome `protobuf:"varint,6,opt,name=changed,proto3,enum=chancery.access.v1.Outcome" json:"changed,omitempty"`
 	// As in Verdict.reason.
 	ChangedReason string `protobuf:"bytes,7,opt,name=changed_reason,json=changedReason,proto3" json:"changed_reason,omitempty"`
 	// The policies that would determine it, sorted.
@@ -2317,8 +2341,9 @@ func (*BreakGlassesRequest_Person) isBreakGlassesRequest_By() {}
 
 // BreakGlassesResponse is a page of break-glasses.
 type BreakGlassesResponse struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Glasses []*Glass               `protobuf:"bytes,1,rep,name=glasses,proto3" json:"glasses,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order that the query states.
+	Glasses []*Glass `protobuf:"bytes,1,rep,name=glasses,proto3" json:"glasses,omitempty"`
 	// Empty: this is the last page.
 	NextPageToken []byte `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2444,10 +2469,12 @@ func (x *ReviewsRequest) GetPageToken() []byte {
 
 // One version.
 type HistoryResponse_Version struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Version uint64                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The version.
+	Version uint64 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
 	// Hash of the content; empty for settings.
-	Hash          []byte  `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	Hash []byte `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	// Who set it, when.
 	Change        *Change `protobuf:"bytes,3,opt,name=change,proto3" json:"change,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -485,8 +485,9 @@ func (x *Document) GetText() string {
 
 // SchemaText is a Cedar schema as given.
 type SchemaText struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Format SchemaFormat           `protobuf:"varint,1,opt,name=format,proto3,enum=chancery.access.v1.SchemaFormat" json:"format,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How text is written.
+	Format SchemaFormat `protobuf:"varint,1,opt,name=format,proto3,enum=chancery.access.v1.SchemaFormat" json:"format,omitempty"`
 	// At most 64 KiB. Empty in SetSchema: the organisation has no schema.
 	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -621,7 +622,8 @@ type PolicySet struct {
 	Documents []*Document `protobuf:"bytes,3,rep,name=documents,proto3" json:"documents,omitempty"`
 	// SHA-256 over the documents, each name and text preceded by its length as
 	// eight bytes, big endian.
-	Hash          []byte  `protobuf:"bytes,4,opt,name=hash,proto3" json:"hash,omitempty"`
+	Hash []byte `protobuf:"bytes,4,opt,name=hash,proto3" json:"hash,omitempty"`
+	// Who set it, when.
 	Change        *Change `protobuf:"bytes,5,opt,name=change,proto3" json:"change,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -698,10 +700,12 @@ type Schema struct {
 	// DID.
 	Organisation string `protobuf:"bytes,1,opt,name=organisation,proto3" json:"organisation,omitempty"`
 	// The organisation's version at which this was set.
-	Version uint64      `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
-	Schema  *SchemaText `protobuf:"bytes,3,opt,name=schema,proto3" json:"schema,omitempty"`
+	Version uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// The schema as given.
+	Schema *SchemaText `protobuf:"bytes,3,opt,name=schema,proto3" json:"schema,omitempty"`
 	// SHA-256 over one byte of format and the text.
-	Hash          []byte  `protobuf:"bytes,4,opt,name=hash,proto3" json:"hash,omitempty"`
+	Hash []byte `protobuf:"bytes,4,opt,name=hash,proto3" json:"hash,omitempty"`
+	// Who set it, when.
 	Change        *Change `protobuf:"bytes,5,opt,name=change,proto3" json:"change,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -776,15 +780,17 @@ func (x *Schema) GetChange() *Change {
 type Entity struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// DID.
-	Organisation string     `protobuf:"bytes,1,opt,name=organisation,proto3" json:"organisation,omitempty"`
-	Uid          *EntityUid `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
+	Organisation string `protobuf:"bytes,1,opt,name=organisation,proto3" json:"organisation,omitempty"`
+	// Its name within the organisation.
+	Uid *EntityUid `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
 	// The organisation's version at which this was set.
 	Version uint64 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
 	// The entity was removed at this version; json is empty.
 	Removed bool `protobuf:"varint,4,opt,name=removed,proto3" json:"removed,omitempty"`
 	// Cedar's JSON form of the entity (uid, attrs, parents, tags) with explicit
 	// escapes, so that its meaning does not depend on a schema.
-	Json          string  `protobuf:"bytes,5,opt,name=json,proto3" json:"json,omitempty"`
+	Json string `protobuf:"bytes,5,opt,name=json,proto3" json:"json,omitempty"`
+	// Who set it, when.
 	Change        *Change `protobuf:"bytes,6,opt,name=change,proto3" json:"change,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -923,7 +929,8 @@ type Settings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The only purposes for which a decision can be allowed. Sorted by iri, at
 	// most 256.
-	Purposes   []*Purpose     `protobuf:"bytes,1,rep,name=purposes,proto3" json:"purposes,omitempty"`
+	Purposes []*Purpose `protobuf:"bytes,1,rep,name=purposes,proto3" json:"purposes,omitempty"`
+	// Who may break the glass.
 	BreakGlass BreakGlassRule `protobuf:"varint,2,opt,name=break_glass,json=breakGlass,proto3,enum=chancery.access.v1.BreakGlassRule" json:"break_glass,omitempty"`
 	// How long after a break-glass opens its review is due, in milliseconds: one
 	// hour to 30 days.
@@ -1010,9 +1017,11 @@ type SettingsVersion struct {
 	// DID.
 	Organisation string `protobuf:"bytes,1,opt,name=organisation,proto3" json:"organisation,omitempty"`
 	// The organisation's version at which this was set.
-	Version       uint64    `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
-	Settings      *Settings `protobuf:"bytes,3,opt,name=settings,proto3" json:"settings,omitempty"`
-	Change        *Change   `protobuf:"bytes,4,opt,name=change,proto3" json:"change,omitempty"`
+	Version uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// The settings.
+	Settings *Settings `protobuf:"bytes,3,opt,name=settings,proto3" json:"settings,omitempty"`
+	// Who set it, when.
+	Change        *Change `protobuf:"bytes,4,opt,name=change,proto3" json:"change,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1456,7 +1465,8 @@ func (x *ConsentFinding) GetCategories() []string {
 // EntityVersion is an entity as evaluation saw it.
 type EntityVersion struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Uid   *EntityUid             `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
+	// The entity.
+	Uid *EntityUid `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
 	// 0: there was none.
 	Version       uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1509,8 +1519,9 @@ func (x *EntityVersion) GetVersion() uint64 {
 
 // Verdict is what evaluation makes of a request.
 type Verdict struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Outcome Outcome                `protobuf:"varint,1,opt,name=outcome,proto3,enum=chancery.access.v1.Outcome" json:"outcome,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Allowed or denied.
+	Outcome Outcome `protobuf:"varint,1,opt,name=outcome,proto3,enum=chancery.access.v1.Outcome" json:"outcome,omitempty"`
 	// Why: policy/permit, break-glass, policy/forbid, policy/none,
 	// guard-rail/forbid, principal/unknown, principal/inactive, purpose/unlisted,
 	// purpose/resource, resource/unknown, request/schema, entity/schema or
@@ -1525,14 +1536,18 @@ type Verdict struct {
 	Errors []string `protobuf:"bytes,5,rep,name=errors,proto3" json:"errors,omitempty"`
 	// The legal basis that the organisation states for the purpose; empty when the
 	// purpose is not listed.
-	LegalBasis string          `protobuf:"bytes,6,opt,name=legal_basis,json=legalBasis,proto3" json:"legal_basis,omitempty"`
-	Consent    *ConsentFinding `protobuf:"bytes,7,opt,name=consent,proto3" json:"consent,omitempty"`
+	LegalBasis string `protobuf:"bytes,6,opt,name=legal_basis,json=legalBasis,proto3" json:"legal_basis,omitempty"`
+	// What consent said.
+	Consent *ConsentFinding `protobuf:"bytes,7,opt,name=consent,proto3" json:"consent,omitempty"`
 	// The break-glass that turned a denial into an allowance; empty: none did.
 	BreakGlassId []byte `protobuf:"bytes,8,opt,name=break_glass_id,json=breakGlassId,proto3" json:"break_glass_id,omitempty"`
 	// The versions that were evaluated.
-	PoliciesVersion   uint64 `protobuf:"varint,9,opt,name=policies_version,json=policiesVersion,proto3" json:"policies_version,omitempty"`
-	SchemaVersion     uint64 `protobuf:"varint,10,opt,name=schema_version,json=schemaVersion,proto3" json:"schema_version,omitempty"`
-	SettingsVersion   uint64 `protobuf:"varint,11,opt,name=settings_version,json=settingsVersion,proto3" json:"settings_version,omitempty"`
+	PoliciesVersion uint64 `protobuf:"varint,9,opt,name=policies_version,json=policiesVersion,proto3" json:"policies_version,omitempty"`
+	// 0: there was no schema.
+	SchemaVersion uint64 `protobuf:"varint,10,opt,name=schema_version,json=schemaVersion,proto3" json:"schema_version,omitempty"`
+	// 0: there were no settings.
+	SettingsVersion uint64 `protobuf:"varint,11,opt,name=settings_version,json=settingsVersion,proto3" json:"settings_version,omitempty"`
+	// 0: there were no guard rails.
 	GuardRailsVersion uint64 `protobuf:"varint,12,opt,name=guard_rails_version,json=guardRailsVersion,proto3" json:"guard_rails_version,omitempty"`
 	// The entities that evaluation could see, sorted by type and id.
 	Entities []*EntityVersion `protobuf:"bytes,13,rep,name=entities,proto3" json:"entities,omitempty"`
@@ -1684,7 +1699,8 @@ func (x *Verdict) GetSteps() uint64 {
 type Revocation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// DID of who revoked.
-	By     string           `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
+	By string `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
+	// Why.
 	Reason RevocationReason `protobuf:"varint,2,opt,name=reason,proto3,enum=chancery.access.v1.RevocationReason" json:"reason,omitempty"`
 	// Unix milliseconds.
 	RevokedAt int64 `protobuf:"varint,3,opt,name=revoked_at,json=revokedAt,proto3" json:"revoked_at,omitempty"`
@@ -1763,8 +1779,10 @@ type Decision struct {
 	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// DID that asked: the principal, or a policy enforcement point of the
 	// resource's organisation.
-	Author  string   `protobuf:"bytes,3,opt,name=author,proto3" json:"author,omitempty"`
+	Author string `protobuf:"bytes,3,opt,name=author,proto3" json:"author,omitempty"`
+	// What was asked.
 	Request *Request `protobuf:"bytes,4,opt,name=request,proto3" json:"request,omitempty"`
+	// What was answered, and on what ground.
 	Verdict *Verdict `protobuf:"bytes,5,opt,name=verdict,proto3" json:"verdict,omitempty"`
 	// What identity said.
 	Principal *Principal `protobuf:"bytes,6,opt,name=principal,proto3" json:"principal,omitempty"`
@@ -1773,11 +1791,13 @@ type Decision struct {
 	// Version of the resource's organisation and of the consortium at the time:
 	// with them the evaluation can be repeated exactly.
 	OrganisationVersion uint64 `protobuf:"varint,8,opt,name=organisation_version,json=organisationVersion,proto3" json:"organisation_version,omitempty"`
-	ConsortiumVersion   uint64 `protobuf:"varint,9,opt,name=consortium_version,json=consortiumVersion,proto3" json:"consortium_version,omitempty"`
+	// Version of the consortium, which counts its guard rails.
+	ConsortiumVersion uint64 `protobuf:"varint,9,opt,name=consortium_version,json=consortiumVersion,proto3" json:"consortium_version,omitempty"`
 	// A break-glass of the principal that covered the request, whether it was
 	// needed or not; empty: none.
 	BreakGlassId []byte `protobuf:"bytes,10,opt,name=break_glass_id,json=breakGlassId,proto3" json:"break_glass_id,omitempty"`
-	Height       int64  `protobuf:"varint,11,opt,name=height,proto3" json:"height,omitempty"`
+	// Block.
+	Height int64 `protobuf:"varint,11,opt,name=height,proto3" json:"height,omitempty"`
 	// Unix milliseconds of the block.
 	Time int64 `protobuf:"varint,12,opt,name=time,proto3" json:"time,omitempty"`
 	// 32 bytes.
@@ -1932,7 +1952,8 @@ type EndedConsent struct {
 	ConsentId []byte `protobuf:"bytes,1,opt,name=consent_id,json=consentId,proto3" json:"consent_id,omitempty"`
 	// Decisions up to and including this sequence no longer grant.
 	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	Height   int64  `protobuf:"varint,3,opt,name=height,proto3" json:"height,omitempty"`
+	// Block.
+	Height int64 `protobuf:"varint,3,opt,name=height,proto3" json:"height,omitempty"`
 	// Unix milliseconds.
 	EndedAt       int64 `protobuf:"varint,4,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2088,10 +2109,12 @@ type Glass struct {
 	// Counts the module's break-glasses, from 1.
 	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// DID of the person who broke the glass, with a key of their own.
-	Person string           `protobuf:"bytes,3,opt,name=person,proto3" json:"person,omitempty"`
+	Person string `protobuf:"bytes,3,opt,name=person,proto3" json:"person,omitempty"`
+	// Why.
 	Reason BreakGlassReason `protobuf:"varint,4,opt,name=reason,proto3,enum=chancery.access.v1.BreakGlassReason" json:"reason,omitempty"`
 	// At most 500 bytes, without personal data.
-	Text  string `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`
+	Text string `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`
+	// What it opens.
 	Scope *Scope `protobuf:"bytes,6,opt,name=scope,proto3" json:"scope,omitempty"`
 	// Unix milliseconds.
 	OpenedAt int64 `protobuf:"varint,7,opt,name=opened_at,json=openedAt,proto3" json:"opened_at,omitempty"`
@@ -2254,7 +2277,8 @@ func (x *Glass) GetHeight() int64 {
 type ReviewRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// DID of the reviewer.
-	Reviewer   string     `protobuf:"bytes,1,opt,name=reviewer,proto3" json:"reviewer,omitempty"`
+	Reviewer string `protobuf:"bytes,1,opt,name=reviewer,proto3" json:"reviewer,omitempty"`
+	// What the reviewer found.
 	Assessment Assessment `protobuf:"varint,2,opt,name=assessment,proto3,enum=chancery.access.v1.Assessment" json:"assessment,omitempty"`
 	// SHA-256 of the reviewer's notes, which stay off the chain; empty: none.
 	NoteHash []byte `protobuf:"bytes,3,opt,name=note_hash,json=noteHash,proto3" json:"note_hash,omitempty"`

@@ -463,7 +463,8 @@ func (x *RemoveEntitiesResponse) GetVersion() uint64 {
 type SetSettings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// DID.
-	Organisation  string    `protobuf:"bytes,1,opt,name=organisation,proto3" json:"organisation,omitempty"`
+	Organisation string `protobuf:"bytes,1,opt,name=organisation,proto3" json:"organisation,omitempty"`
+	// The settings; every field is replaced.
 	Settings      *Settings `protobuf:"bytes,2,opt,name=settings,proto3" json:"settings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -667,8 +668,9 @@ func (x *SetGuardRailsResponse) GetPolicies() []string {
 // the principal, or the resource's organisation, or a member of it with the role
 // pep. A denial is no failure of the transaction.
 type Decide struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Request       *Request               `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is asked.
+	Request       *Request `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -714,7 +716,8 @@ func (x *Decide) GetRequest() *Request {
 type DecideResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 32 bytes.
-	Id      []byte  `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Id []byte `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Allowed or denied.
 	Outcome Outcome `protobuf:"varint,2,opt,name=outcome,proto3,enum=chancery.access.v1.Outcome" json:"outcome,omitempty"`
 	// As in Verdict.reason.
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
@@ -787,7 +790,8 @@ func (x *DecideResponse) GetValidUntil() int64 {
 type Revoke struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The decision, 32 bytes.
-	DecisionId    []byte           `protobuf:"bytes,1,opt,name=decision_id,json=decisionId,proto3" json:"decision_id,omitempty"`
+	DecisionId []byte `protobuf:"bytes,1,opt,name=decision_id,json=decisionId,proto3" json:"decision_id,omitempty"`
+	// Why.
 	Reason        RevocationReason `protobuf:"varint,2,opt,name=reason,proto3,enum=chancery.access.v1.RevocationReason" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -878,10 +882,12 @@ func (*RevokeResponse) Descriptor() ([]byte, []int) {
 // key of their own and has no other break-glass open there and none anywhere
 // whose review is overdue.
 type BreakGlass struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Reason BreakGlassReason       `protobuf:"varint,1,opt,name=reason,proto3,enum=chancery.access.v1.BreakGlassReason" json:"reason,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why.
+	Reason BreakGlassReason `protobuf:"varint,1,opt,name=reason,proto3,enum=chancery.access.v1.BreakGlassReason" json:"reason,omitempty"`
 	// What the emergency is, 1 to 500 bytes, without personal data.
-	Text  string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	// What it opens.
 	Scope *Scope `protobuf:"bytes,3,opt,name=scope,proto3" json:"scope,omitempty"`
 	// How long it stays open, in milliseconds: one minute to 24 hours.
 	DurationMs    int64 `protobuf:"varint,4,opt,name=duration_ms,json=durationMs,proto3" json:"duration_ms,omitempty"`
@@ -1101,7 +1107,8 @@ func (*EndBreakGlassResponse) Descriptor() ([]byte, []int) {
 type Review struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The break-glass, 32 bytes.
-	Id         []byte     `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Id []byte `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// What was found.
 	Assessment Assessment `protobuf:"varint,2,opt,name=assessment,proto3,enum=chancery.access.v1.Assessment" json:"assessment,omitempty"`
 	// SHA-256 of the reviewer's notes; empty: none.
 	NoteHash      []byte `protobuf:"bytes,3,opt,name=note_hash,json=noteHash,proto3" json:"note_hash,omitempty"`
