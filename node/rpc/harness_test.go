@@ -125,7 +125,7 @@ func serve(t testing.TB, c *nodetest.Chain, l rpc.Limits) *door {
 	d := &door{t: t, chain: c, engine: &engine{Chain: c}, log: new(lines), metrics: prometheus.NewRegistry()}
 	var err error
 	d.server, err = rpc.New(rpc.Options{
-		App: c.App, Records: c.Records, Engine: d.engine, Genesis: bytes.Repeat([]byte("genesis "), 20_000), Limits: l,
+		App: c.App, Records: c.Records, Engine: d.engine, Genesis: bytes.Repeat([]byte("genesis "), 500_000), Limits: l,
 		Log: slog.New(slog.NewTextHandler(d.log, nil)), Metrics: d.metrics,
 	})
 	if err != nil {

@@ -1,0 +1,218 @@
+package rpc_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"google.golang.org/grpc/codes"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/chancery/chancery/chain/tx"
+	"github.com/chancery/chancery/node/rpc"
+	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
+)
+
+// TestIdleConnections opens far more connections than may be open, of both kinds:
+// those that say nothing and those that finish the handshake and make no call.
+// CHANCERY_LONG makes them ten thousand.
+func TestIdleConnections(t *testing.T) {
+	l := limits()
+	idle := 600
+	if os.Getenv("CHANCERY_LONG") != "" {
+		idle = 10_000
+	}
+	l.Handshake = 2 * time.Second
+	d := open(t, l)
+	conn := d.dial()
+	nodes := nodev1.NewNodeClient(conn)
+	if _, err := nodes.Status(t.Context(), &nodev1.StatusRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	before := memory()
+
+	var conns []net.Conn
+	defer func() {
+		for _, c := range conns {
+			_ = c.Close()
+		}
+	}()
+	silent, refusals := 0, 0
+	for i := range idle {
+		c, err := net.Dial("tcp", d.address)
+		if err != nil {
+			// The system's queue is full while the server refuses: as good an answer.
+			refusals++
+			continue
+		}
+		conns = append(conns, c)
+		if i%2 == 0 {
+			silent++
+			continue
+		}
+		_, _ = io.WriteString(c, http2.ClientPreface)
+		_ = http2.NewFramer(c, nil).WriteSettings()
+	}
+	// Calls on the connection that was there first are answered all the while.
+	for range 20 {
+		if _, err := nodes.Status(t.Context(), &nodev1.StatusRequest{}); err != nil {
+			t.Fatalf("a call on an open connection among %d idle ones: %v", len(conns), err)
+		}
+	}
+	until(t, "those beyond the limit are refused", func() bool {
+		return d.measured("chancery_rpc_connections_refused_total")+float64(refusals) >= float64(idle-l.Connections)
+	})
+	if open := d.measured("chancery_rpc_connections"); open > float64(l.Connections) {
+		t.Errorf("%v connections are open, at most %d may be", open, l.Connections)
+	}
+	if grown := memory() - before; grown > 64<<20 {
+		t.Errorf("%d idle connections cost %d MiB", len(conns), grown>>20)
+	}
+	// The silent ones give their places back; somebody new gets in.
+	until(t, "a new client is let in", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := nodev1.NewNodeClient(d.dial()).Status(ctx, &nodev1.StatusRequest{})
+		return err == nil
+	})
+	if _, err := nodes.Status(t.Context(), &nodev1.StatusRequest{}); err != nil {
+		t.Fatalf("the first connection: %v", err)
+	}
+}
+
+func memory() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
+}
+
+// TestStalledHandshake: a client that connects and says nothing is closed.
+func TestStalledHandshake(t *testing.T) {
+	d := open(t, limits())
+	c, err := net.Dial("tcp", d.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, c); err != nil {
+		t.Fatalf("the connection is still open after 10 s: %v", err)
+	}
+}
+
+// TestDeadClientIsClosed: a client that stops answering keepalives is closed, and
+// what it asked for is ended.
+func TestDeadClientIsClosed(t *testing.T) {
+	if os.Getenv("CHANCERY_LONG") == "" {
+		t.Skip("it takes 20 s, the shortest that the keepalive and its answer may; set CHANCERY_LONG=1 to run it")
+	}
+	l := limits()
+	l.Keepalive = time.Second
+	d := open(t, l)
+	c, err := net.Dial("tcp", d.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	_, _ = io.WriteString(c, http2.ClientPreface)
+	_ = http2.NewFramer(c, nil).WriteSettings()
+	until(t, "the connection is open", func() bool { return d.measured("chancery_rpc_connections") == 1 })
+	until(t, "the connection is closed", func() bool { return d.measured("chancery_rpc_connections") == 0 })
+}
+
+// TestBusy: calls beyond the limit are refused at once, and health is not a call.
+func TestBusy(t *testing.T) {
+	l := limits()
+	l.Calls, l.Streams = 4, 100
+	d := open(t, l)
+	conn := d.dial()
+	c := nodev1.NewTxClient(conn)
+	release := make(chan struct{})
+	var under sync.WaitGroup
+	under.Add(l.Calls)
+	d.engine.submit = func(context.Context, []byte) (tx.ID, error) {
+		under.Done()
+		<-release
+		return tx.ID{}, nil
+	}
+	var all sync.WaitGroup
+	for range l.Calls {
+		all.Go(func() {
+			if _, err := c.Submit(t.Context(), &nodev1.SubmitRequest{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	under.Wait()
+	_, err := nodev1.NewNodeClient(conn).Status(t.Context(), &nodev1.StatusRequest{})
+	refused(t, err, rpc.ErrBusy, codes.ResourceExhausted)
+	stream, err := c.SubmitStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = stream.Recv()
+	refused(t, err, rpc.ErrBusy, codes.ResourceExhausted)
+	if _, err := healthv1.NewHealthClient(conn).Check(t.Context(), &healthv1.HealthCheckRequest{}); err != nil {
+		t.Errorf("health: %v", err)
+	}
+	close(release)
+	all.Wait()
+	if _, err := nodev1.NewNodeClient(conn).Status(t.Context(), &nodev1.StatusRequest{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSubscribersAreBounded(t *testing.T) {
+	l := limits()
+	l.Subscribers = 3
+	d := open(t, l)
+	c := nodev1.NewEventsClient(d.dial())
+	ctx, cancel := context.WithCancel(t.Context())
+	for range l.Subscribers {
+		stream, err := c.Subscribe(ctx, &nodev1.SubscribeRequest{Follow: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stream.Recv(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one := func() error {
+		stream, err := c.Subscribe(t.Context(), &nodev1.SubscribeRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = stream.Recv()
+		return err
+	}
+	refused(t, one(), rpc.ErrBusy, codes.ResourceExhausted)
+	cancel()
+	until(t, "the slots are free again", func() bool { return one() == nil })
+}
+
+// TestStalledClientCostsABoundedAmount: a client that asks for much and takes
+// nothing holds one response, and its calls end with their deadline.
+func TestStalledClientCostsABoundedAmount(t *testing.T) {
+	d := open(t, limits())
+	stream, err := nodev1.NewNodeClient(d.dial()).Genesis(t.Context(), &nodev1.GenesisRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// 4 MB are more than the windows of both sides hold.
+	until(t, "the stream is ended", func() bool { return d.measured("chancery_rpc_slow_readers_total") == 1 })
+	for {
+		if _, err = stream.Recv(); err != nil {
+			break
+		}
+	}
+	refused(t, err, rpc.ErrSlowReader, codes.ResourceExhausted)
+}
