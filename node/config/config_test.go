@@ -1,0 +1,296 @@
+package config
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/BurntSushi/toml"
+)
+
+var rewrite = flag.Bool("rewrite", false, "rewrite the table in docs/operating.md")
+
+func TestWhatIsWrittenIsRead(t *testing.T) {
+	c := Default()
+	c.Node.Moniker = "alpha-1"
+	c.P2P.PersistentPeers = []string{strings.Repeat("a", 40) + "@10.1.2.3:26656", strings.Repeat("b", 40) + "@node.example:26656"}
+	c.RPC.Listen, c.RPC.TLSCert, c.RPC.TLSKey, c.RPC.ClientCA = "0.0.0.0:9090", `certs\"server".pem`, "key.pem", "ca.pem"
+	c.Consensus.DoubleSignHeights = 10
+	c.State.NoSync = true
+	home := Home(t.TempDir())
+	if err := home.Create(); err != nil {
+		t.Fatal(err)
+	}
+	if err := Write(home, c); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Load(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, c) {
+		t.Fatalf("read %+v, wrote %+v", got, c)
+	}
+	if empty, err := Parse(nil); err != nil || !reflect.DeepEqual(empty, Default()) {
+		t.Fatalf("an empty file is not the default: %+v, %v", empty, err)
+	}
+	if left, err := filepath.Glob(home.path("config/chancery.toml.*")); err != nil || len(left) > 0 {
+		t.Fatalf("files left behind: %v, %v", left, err)
+	}
+}
+
+func TestUnknownKeysAreNamed(t *testing.T) {
+	for text, want := range map[string]string{
+		"[rpc]\nlisten = \"127.0.0.1:1\"\nlimit = 3\n": "rpc.limit",
+		"[wire]\nx = 1\n":            "wire",
+		"top = 1\n":                  "top",
+		"[node]\nMoniker_ = \"x\"\n": "node.Moniker_",
+		"[consensus]\ntimeout_comit = \"1s\"\n[rpc]\na=1\n": "consensus.timeout_comit, rpc.a",
+	} {
+		_, err := Parse([]byte(text))
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "unknown keys") {
+			t.Errorf("%q: %v, want it to name %s", text, err, want)
+		}
+	}
+	for text, want := range map[string]string{
+		"[rpc]\nlisten = 3\n":           "line 2",
+		"[rpc\n":                        "line 1",
+		"[rpc]\ndeadline = \"soon\"\n":  "is no duration",
+		"[rpc]\nmax_calls = \"many\"\n": "line 2",
+		"[rpc]\nlisten='a'\nlisten='b'": "line 3",
+	} {
+		if _, err := Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want it to say %s", text, err, want)
+		}
+	}
+}
+
+func TestCheckNamesTheKey(t *testing.T) {
+	if err := Default().Check(); err != nil {
+		t.Fatal(err)
+	}
+	for key, spoil := range map[string]func(c *Config){
+		"node.moniker":                    func(c *Config) { c.Node.Moniker = "two words" },
+		"node.log_level":                  func(c *Config) { c.Node.LogLevel = "loud" },
+		"node.log_format":                 func(c *Config) { c.Node.LogFormat = "xml" },
+		"rpc.listen":                      func(c *Config) { c.RPC.Listen = "0.0.0.0:9090" },
+		"rpc.tls_cert":                    func(c *Config) { c.RPC.TLSCert = "cert.pem" },
+		"rpc.max_connections":             func(c *Config) { c.RPC.MaxConnections = 0 },
+		"rpc.max_streams":                 func(c *Config) { c.RPC.MaxStreams = 0 },
+		"rpc.max_calls":                   func(c *Config) { c.RPC.MaxCalls = 0 },
+		"rpc.max_subscribers":             func(c *Config) { c.RPC.MaxSubscribers = 0 },
+		"rpc.max_message_bytes":           func(c *Config) { c.RPC.MaxMessage = 1 << 30 },
+		"rpc.deadline":                    func(c *Config) { c.RPC.Deadline = 0 },
+		"rpc.max_deadline":                func(c *Config) { c.RPC.MaxDeadline = 1 },
+		"rpc.slow_reader":                 func(c *Config) { c.RPC.SlowReader = 0 },
+		"rpc.handshake":                   func(c *Config) { c.RPC.Handshake = 0 },
+		"rpc.idle":                        func(c *Config) { c.RPC.Idle = 0 },
+		"rpc.keepalive":                   func(c *Config) { c.RPC.Keepalive = 0 },
+		"rpc.heartbeat":                   func(c *Config) { c.RPC.Heartbeat = 0 },
+		"p2p.listen":                      func(c *Config) { c.P2P.Listen = "26656" },
+		"p2p.external_address":            func(c *Config) { c.P2P.ExternalAddress = "here" },
+		"p2p.persistent_peers":            func(c *Config) { c.P2P.PersistentPeers = []string{"node.example:26656"} },
+		"p2p.max_inbound":                 func(c *Config) { c.P2P.MaxInbound = 0 },
+		"p2p.send_rate":                   func(c *Config) { c.P2P.SendRate = 1 },
+		"p2p.recv_rate":                   func(c *Config) { c.P2P.RecvRate = 1 },
+		"consensus.timeout_propose":       func(c *Config) { c.Consensus.Propose = 0 },
+		"consensus.timeout_propose_delta": func(c *Config) { c.Consensus.ProposeDelta = 0 },
+		"consensus.timeout_vote":          func(c *Config) { c.Consensus.Vote = 0 },
+		"consensus.timeout_vote_delta":    func(c *Config) { c.Consensus.VoteDelta = 0 },
+		"consensus.timeout_commit":        func(c *Config) { c.Consensus.Commit = -1 },
+		"consensus.gossip_sleep":          func(c *Config) { c.Consensus.GossipSleep = 0 },
+		"consensus.flush_throttle":        func(c *Config) { c.Consensus.FlushThrottle = 0 },
+		"consensus.reap_interval":         func(c *Config) { c.Consensus.ReapInterval = 0 },
+		"consensus.double_sign_check":     func(c *Config) { c.Consensus.DoubleSignHeights = -1 },
+		"pool.max_bytes":                  func(c *Config) { c.Pool.MaxBytes = 0 },
+		"pool.max_organisation_bytes":     func(c *Config) { c.Pool.MaxLaneBytes = c.Pool.MaxBytes + 1 },
+		"state.backend":                   func(c *Config) { c.State.Backend = "rocksdb" },
+		"state.node_cache":                func(c *Config) { c.State.NodeCache = 0 },
+		"state.value_cache":               func(c *Config) { c.State.ValueCache = 0 },
+		"telemetry.listen":                func(c *Config) { c.Telemetry.Listen = "192.0.2.1:26660" },
+		"watchdog.stall_seconds":          func(c *Config) { c.Watchdog.StallSeconds = 0 },
+		"watchdog.exit_seconds":           func(c *Config) { c.Watchdog.ExitSeconds = 1 },
+	} {
+		c := Default()
+		spoil(&c)
+		if err := c.Check(); err == nil || !strings.HasPrefix(err.Error(), key) {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+}
+
+func TestLoopback(t *testing.T) {
+	for address, want := range map[string]bool{
+		"127.0.0.1:1": true, "127.9.9.9:1": true, "[::1]:1": true, "localhost:1": true,
+		"0.0.0.0:1": false, "[::]:1": false, ":1": false, "10.0.0.1:1": false, "node.example:1": false, "localhost": false, "": false,
+	} {
+		if got := Loopback(address); got != want {
+			t.Errorf("Loopback(%q) is %v", address, got)
+		}
+	}
+}
+
+// TestEngine holds what the design says of the engine's traps against what the
+// engine is told.
+func TestEngine(t *testing.T) {
+	c := Default()
+	c.P2P.PersistentPeers = []string{strings.Repeat("a", 40) + "@127.0.0.1:1", strings.Repeat("b", 40) + "@127.0.0.1:2"}
+	e, err := c.Engine("/home/x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, ok := range map[string]bool{
+		"the mempool is the application's":                       e.Mempool.Type == "app",
+		"it is reaped often":                                     e.Mempool.ReapInterval == 5*time.Millisecond,
+		"peers are asked for on the chain":                       e.FilterPeers,
+		"nothing is discovered":                                  !e.P2P.PexReactor && e.P2P.Seeds == "",
+		"all peers are listed":                                   strings.Count(e.P2P.PersistentPeers, ",") == 1,
+		"empty blocks are made, without a pause of the engine's": e.Consensus.CreateEmptyBlocks && e.Consensus.CreateEmptyBlocksInterval == 0,
+		"commits wait for late votes":                            e.Consensus.TimeoutCommit == 100*time.Millisecond && !e.Consensus.SkipTimeoutCommit,
+		"gossip is quick":                                        e.Consensus.PeerGossipSleepDuration == 10*time.Millisecond && e.P2P.FlushThrottleTimeout == time.Millisecond,
+		"adaptive sync is off":                                   !e.BlockSync.AdaptiveSync,
+		"the engine has no door of its own":                      e.RPC.ListenAddress == "" && e.RPC.GRPCListenAddress == "" && e.RPC.PprofListenAddress == "",
+		"the engine has no listener for metrics":                 e.Instrumentation.PrometheusListenAddr == "",
+		"the engine indexes nothing":                             e.TxIndex.Indexer == "null",
+		"the state is not in the engine's folder": e.DBDir() == filepath.FromSlash("/home/x/data/engine") &&
+			strings.HasPrefix(e.Consensus.WalFile(), filepath.FromSlash("/home/x/data/engine/")),
+		"the validator's keys are the home's": e.PrivValidatorKeyFile() == Home("/home/x").ValidatorKeyFile() &&
+			e.PrivValidatorStateFile() == Home("/home/x").ValidatorStateFile() && e.NodeKeyFile() == Home("/home/x").NodeKeyFile(),
+		"several nodes may share loopback": e.P2P.AllowDuplicateIP,
+	} {
+		if !ok {
+			t.Errorf("not so: %s", what)
+		}
+	}
+	c.P2P.Listen = "0.0.0.0:26656"
+	if e, err = c.Engine("/home/x"); err != nil || e.P2P.AllowDuplicateIP {
+		t.Errorf("peers may share an address that is not loopback: %v", err)
+	}
+}
+
+func TestKeysAreMadeOnce(t *testing.T) {
+	home := Home(t.TempDir())
+	if err := home.Create(); err != nil {
+		t.Fatal(err)
+	}
+	made, err := home.CreateKeys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(made.NodeID) != 40 || len(made.Validator) != 32 || len(made.ValidatorAddress) != 40 {
+		t.Fatalf("made %+v", made)
+	}
+	read, err := home.Keys()
+	if err != nil || !reflect.DeepEqual(read, made) {
+		t.Fatalf("read %+v, made %+v: %v", read, made, err)
+	}
+	for _, path := range []string{home.NodeKeyFile(), home.ValidatorKeyFile(), home.ValidatorStateFile()} {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s has mode %v", path, info.Mode())
+		}
+	}
+	if _, err := home.CreateKeys(); err == nil || !strings.Contains(err.Error(), "exists already") {
+		t.Errorf("keys are replaced: %v", err)
+	}
+}
+
+// TestOperatingGuideListsEveryKey holds the table in docs/operating.md against the
+// configuration; -rewrite brings it up to date.
+func TestOperatingGuideListsEveryKey(t *testing.T) {
+	const begin, end = "<!-- keys: written by go test ./node/config -rewrite -->\n", "<!-- end of keys -->\n"
+	path := filepath.FromSlash("../../docs/operating.md")
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, rest, ok := strings.Cut(string(raw), begin)
+	_, tail, closed := strings.Cut(rest, end)
+	if !ok || !closed {
+		t.Fatalf("%s lacks the marks of the table", path)
+	}
+	var table bytes.Buffer
+	table.WriteString("\n")
+	section := ""
+	for _, k := range Keys() {
+		if k.Section != section {
+			section = k.Section
+			fmt.Fprintf(&table, "### [%s]\n\n%s\n\n| Key | Default | Meaning |\n|---|---|---|\n", section, sectionDoc(t, section))
+		}
+		fmt.Fprintf(&table, "| `%s` | `%s` | %s |\n", k.Name, k.Default, strings.ReplaceAll(k.Doc, "|", `\|`))
+		if last := lastOf(section); k.Name == last {
+			table.WriteString("\n")
+		}
+	}
+	want := head + begin + table.String() + end + tail
+	if *rewrite {
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if want != string(raw) {
+		t.Fatalf("the table of keys in %s is not what the configuration says; run go test ./node/config -rewrite", path)
+	}
+}
+
+func lastOf(section string) (name string) {
+	for _, k := range Keys() {
+		if k.Section == section {
+			name = k.Name
+		}
+	}
+	return name
+}
+
+func sectionDoc(t *testing.T, section string) string {
+	t.Helper()
+	for i := range reflect.TypeFor[Config]().NumField() {
+		if tag := reflect.TypeFor[Config]().Field(i).Tag; tag.Get("toml") == section {
+			return tag.Get("doc")
+		}
+	}
+	t.Fatalf("no section %s", section)
+	return ""
+}
+
+// TestEveryKeyIsDocumented: a key without a doc tag would have no comment and no
+// row.
+func TestEveryKeyIsDocumented(t *testing.T) {
+	for _, k := range Keys() {
+		if k.Name == "" || !strings.HasSuffix(k.Doc, ".") {
+			t.Errorf("[%s] %s is documented as %q", k.Section, k.Name, k.Doc)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(Default().Bytes())
+	f.Add([]byte("[rpc]\nlisten = \"127.0.0.1:9090\"\n"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		c, err := Parse(raw)
+		if err != nil {
+			return
+		}
+		// What was accepted can be written and is then the same.
+		var again Config
+		if _, err := toml.Decode(string(c.Bytes()), &again); err != nil {
+			t.Fatal(err)
+		}
+		if len(c.P2P.PersistentPeers) == 0 {
+			c.P2P.PersistentPeers, again.P2P.PersistentPeers = nil, nil
+		}
+		if !reflect.DeepEqual(again, c) {
+			t.Fatalf("wrote %+v, read %+v", c, again)
+		}
+	})
+}
