@@ -60,6 +60,8 @@ type app struct {
 func Main(version string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// A second interrupt ends the process at once.
+	context.AfterFunc(ctx, stop)
 	return Run(ctx, os.Args[1:], Environment{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Lookup: os.LookupEnv,
 		Passphrase: keyring.Standard(), Terminal: term.IsTerminal(int(os.Stderr.Fd())), Version: version,
@@ -70,7 +72,7 @@ func Main(version string) int {
 func Run(ctx context.Context, args []string, e Environment) int {
 	a := &app{Environment: e}
 	root := a.root()
-	root.SetArgs(args)
+	root.SetArgs(append([]string{}, args...)) // nil would mean the process's own
 	root.SetIn(e.In)
 	root.SetOut(e.Out)
 	root.SetErr(e.Err)

@@ -110,8 +110,11 @@ func (a *app) fail(err error) int {
 	var e *errs.Error
 	if !errors.As(err, &e) {
 		e = &errs.Error{Module: "cli", Code: errs.Internal, Text: err.Error()}
-		if errors.Is(err, context.Canceled) {
+		switch {
+		case errors.Is(err, context.Canceled):
 			e.Text = "interrupted"
+		case errors.Is(err, context.DeadlineExceeded):
+			e = client.ErrTimeout
 		}
 	}
 	fmt.Fprintf(a.Err, "chancery: %s\n", clean(say(e)))

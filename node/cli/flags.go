@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -101,13 +102,17 @@ func usage(fd protoreflect.FieldDescriptor) string {
 	if fd.Kind() == protoreflect.EnumKind {
 		text += " (" + strings.Join(choices(fd.Enum()), ", ") + ")"
 	}
-	if text != "" {
-		text = strings.ToLower(text[:1]) + text[1:]
+	return uncapital(text)
+}
+
+// uncapital makes a sentence a phrase: its first letter small, unless the first word
+// is a name or an abbreviation.
+func uncapital(text string) string {
+	word, _, _ := strings.Cut(text, " ")
+	if len(word) < 2 || word[1] >= 'A' && word[1] <= 'Z' || strings.ContainsAny(word, "0123456789") || slices.Contains([]string{"Unix", "Cedar", "CometBFT"}, word) {
+		return text
 	}
-	if len(comment(fd)) > 1 && comment(fd)[1] >= 'A' && comment(fd)[1] <= 'Z' { // an abbreviation
-		text = comment(fd)[:1] + text[1:]
-	}
-	return text
+	return strings.ToLower(text[:1]) + text[1:]
 }
 
 // message builds the message: --json first, then the flags.

@@ -487,12 +487,18 @@ func (a *app) confirm(sure bool, question string, args ...any) error {
 	return nil
 }
 
-// require marks flags without which a command is wrong.
+// require refuses a command without certain flags.
 func require(c *cobra.Command, flags ...string) {
 	for _, f := range flags {
-		if err := c.MarkFlagRequired(f); err != nil {
-			panic("cli: " + err.Error())
+		c.Flags().Lookup(f).Usage += " (required)"
+	}
+	c.PreRunE = func(cmd *cobra.Command, _ []string) error {
+		for _, f := range flags {
+			if !cmd.Flags().Changed(f) {
+				return usagef("--%s is required; see %s --help", f, cmd.CommandPath())
+			}
 		}
+		return nil
 	}
 }
 

@@ -8,7 +8,12 @@ import (
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 )
+
+// maxShown is the most bytes of one value that text shows.
+const maxShown = 128
 
 // render is a message for people: a line for each field that is set, aligned, with
 // nested messages indented below their name.
@@ -22,6 +27,13 @@ func render(m protoreflect.Message) string {
 }
 
 func renderFields(b *strings.Builder, m protoreflect.Message, indent string) {
+	if e, ok := m.Interface().(*chainv1.Event); ok {
+		if value := decode(e.Type, e.Value); value != nil {
+			fmt.Fprintf(b, "%s%s\n", indent, shortType(e.Type))
+			renderFields(b, value.ProtoReflect(), indent+"  ")
+			return
+		}
+	}
 	fields := m.Descriptor().Fields()
 	width := 0
 	for i := range fields.Len() {
@@ -104,6 +116,9 @@ func scalar(fd protoreflect.FieldDescriptor, v protoreflect.Value, indent string
 	case protoreflect.BytesKind:
 		if text := string(v.Bytes()); len(text) > 32 && printable(text) {
 			return block(text, indent)
+		}
+		if raw := v.Bytes(); len(raw) > maxShown {
+			return fmt.Sprintf("%x… (%d bytes; --output json has them all)", raw[:maxShown/2], len(raw))
 		}
 		return hex.EncodeToString(v.Bytes())
 	case protoreflect.EnumKind:

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/chancery/chancery/chain/errs"
 	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/node/client"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
@@ -175,14 +176,13 @@ func (s *sending) send(cmd *cobra.Command, messages ...proto.Message) error {
 	if len(s.from) == 0 && !s.generate {
 		return usagef("name the key that signs with --from, or write an unsigned transaction with --generate-only")
 	}
-	until, err := s.until()
-	if err != nil {
+	if _, err := s.until(); err != nil {
 		return err
 	}
-	ctx, cancel := a.within(cmd)
-	defer cancel()
 	if s.generate {
-		return s.unsigned(ctx, until, messages)
+		ctx, cancel := a.within(cmd)
+		defer cancel()
+		return s.unsigned(ctx, messages)
 	}
 	signers, author, err := a.signers(s.from)
 	if err != nil {
@@ -191,6 +191,13 @@ func (s *sending) send(cmd *cobra.Command, messages ...proto.Message) error {
 	if s.author != "" {
 		author = s.author
 	}
+	// All clocks start once the passphrase is typed.
+	until, err := s.until()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := a.within(cmd)
+	defer cancel()
 	c, err := a.dial(ctx)
 	if err != nil {
 		return err
@@ -225,7 +232,7 @@ func (s *sending) until() (int64, error) {
 }
 
 // unsigned writes a transaction for others to sign.
-func (s *sending) unsigned(ctx context.Context, until int64, messages []proto.Message) error {
+func (s *sending) unsigned(ctx context.Context, messages []proto.Message) error {
 	a := s.app
 	author := s.author
 	if author == "" {
@@ -245,6 +252,10 @@ func (s *sending) unsigned(ctx context.Context, until int64, messages []proto.Me
 		}
 	}
 	chain, err := a.chainOf(ctx, s.chainID)
+	if err != nil {
+		return err
+	}
+	until, err := s.until()
 	if err != nil {
 		return err
 	}
@@ -304,7 +315,9 @@ func refused(err error) error {
 func (a *app) printResult(r *chainv1.TxResult, raw []byte) error {
 	failed := client.FromResult(r)
 	if a.output == outputText && failed != nil {
-		return refused(fmt.Errorf("%w [transaction %x, block %d]", failed, r.TxId, r.Height))
+		e := *errs.As(failed)
+		e.Detail = strings.TrimPrefix(fmt.Sprintf("%s; transaction %x, block %d", e.Detail, r.TxId, r.Height), "; ")
+		return refused(&e)
 	}
 	if a.output == outputText {
 		return a.write(resultText(r, responseTypes(raw)))

@@ -180,12 +180,12 @@ func join(failures []error) error {
 
 // chain is the id of the node's chain.
 func (e *endpoint) chain(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, statusPatience)
+	patience, cancel := context.WithTimeout(ctx, statusPatience)
 	defer cancel()
-	s, err := nodev1.NewNodeClient(e.conn).Status(ctx, &nodev1.StatusRequest{})
+	s, err := nodev1.NewNodeClient(e.conn).Status(patience, &nodev1.StatusRequest{})
 	if err != nil {
 		err = FromStatus(err)
-		if errors.Is(err, ErrTimeout) {
+		if errors.Is(err, ErrTimeout) && ctx.Err() == nil {
 			return "", ErrUnreachable.With("the node does not say within %v which chain it is of", statusPatience)
 		}
 		return "", err
