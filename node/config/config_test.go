@@ -60,7 +60,7 @@ func TestUnknownKeysAreNamed(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"[rpc]\nlisten = 3\n":           "line 2",
-		"[rpc\n":                        "line 1",
+		"[rpc\n":                        "line 2",
 		"[rpc]\ndeadline = \"soon\"\n":  "is no duration",
 		"[rpc]\nmax_calls = \"many\"\n": "line 2",
 		"[rpc]\nlisten='a'\nlisten='b'": "line 3",
