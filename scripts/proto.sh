@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Generates, lints and compares the protocol buffers. Needs no network.
 #
-#   scripts/proto.sh              writes the Go code beside the .proto files
+#   scripts/proto.sh              writes the Go code beside the .proto files, and the command line's help
 #   scripts/proto.sh --check      fails where the Go code in the tree is not what the .proto files generate
 #   scripts/proto.sh --lint       buf lint
 #   scripts/proto.sh --breaking   refuses a change that old bytes or old JSON would not survive; compares with
@@ -42,6 +42,8 @@ write() {
     rm "$file"
     echo "proto: removed proto/${file#./}"
   done
+  # The command line's help is the comments of the messages; scripts/protodoc's test holds the two together.
+  (cd .. && go run ./scripts/protodoc)
 }
 
 check() {
