@@ -85,10 +85,13 @@ func (x *Execution) Deliver(d *tx.Decoded) (*chainv1.TxResult, error) {
 		return nil, ErrSeen.With("%s is in this block already", d.ID)
 	}
 	start, updates := x.overlay.Mark(), len(x.updates)
-	m := &meter{costs: x.params.Costs, limit: x.params.MaxTxUnits}
-	v := &view{env: env{chainID: x.app.chainID, height: x.header.Height, time: x.header.Time, txID: d.ID}, reader: x.overlay, meter: m}
-	authority, err := x.app.door(v, x.params, d, true)
+	v := x.view(d)
+	m := v.meter
+	authority, err := x.app.door(v, x.params, d)
 	if err != nil {
+		return nil, err
+	}
+	if err := badSignature(d, x.app.verified.Verify(x.app.rand, signatures(d, authority))); err != nil {
 		return nil, err
 	}
 	ctx := &Ctx{env: v.env, overlay: x.overlay, meter: m, updates: &x.updates}
@@ -184,51 +187,74 @@ func (a *App) Commit() error {
 	return nil
 }
 
-// Admit decides whether a transaction may enter the node's pool: the door, then
-// what the modules can say of it from the latest state. Signatures that Preverify
-// found good are not verified again.
-func (a *App) Admit(d *tx.Decoded) (Authority, error) {
-	x, err := a.Next()
-	if err != nil {
-		return Authority{}, err
+// Admission is what Admit says of one transaction.
+type Admission struct {
+	Authority Authority
+	Err       error // why it may not enter; nil: it may
+}
+
+// Admit decides which transactions may enter the node's pool: for each the door,
+// then what the modules can say of it from the latest state, at the latest block's
+// time. They are judged independently of one another. Their signatures are
+// verified in one batch.
+func (a *App) Admit(ds ...*tx.Decoded) []Admission {
+	out := make([]Admission, len(ds))
+	views := make([]*view, len(ds))
+	x := a.Next()
+	var items []keys.Item
+	for i, d := range ds {
+		views[i] = x.view(d)
+		if out[i].Authority, out[i].Err = a.door(views[i], x.params, d); out[i].Err == nil {
+			items = append(items, signatures(d, out[i].Authority)...)
+		}
 	}
-	return x.admit(d)
+	good := a.verified.Verify(a.rand, items)
+	for i, d := range ds {
+		if out[i].Err != nil {
+			continue
+		}
+		n := len(d.Tx.Signatures)
+		if out[i].Err = badSignature(d, good[:n]); out[i].Err == nil {
+			out[i].Err = a.foresee(views[i], d, out[i].Authority)
+		}
+		good = good[n:]
+	}
+	return out
 }
 
 // Next starts a throwaway block after the latest, at the latest block's time.
-func (a *App) Next() (*Execution, error) {
+func (a *App) Next() *Execution {
 	h := a.Head()
-	return a.Begin(Header{Height: h.Height + 1, Time: h.Time}), nil
+	return a.Begin(Header{Height: h.Height + 1, Time: h.Time})
 }
 
-func (x *Execution) admit(d *tx.Decoded) (Authority, error) {
-	m := &meter{costs: x.params.Costs, limit: x.params.MaxTxUnits}
-	v := &view{env: env{chainID: x.app.chainID, height: x.header.Height, time: x.header.Time, txID: d.ID}, reader: x.overlay, meter: m}
-	authority, err := x.app.door(v, x.params, d, true)
-	if err != nil {
-		return Authority{}, err
+// view is what a transaction sees of the block while it is judged.
+func (x *Execution) view(d *tx.Decoded) *view {
+	return &view{
+		env:    env{chainID: x.app.chainID, height: x.header.Height, time: x.header.Time, txID: d.ID},
+		reader: x.overlay,
+		meter:  &meter{costs: x.params.Costs, limit: x.params.MaxTxUnits},
 	}
+}
+
+// foresee is what the modules' checks say of a transaction that has passed the door.
+func (a *App) foresee(v *view, d *tx.Decoded, authority Authority) error {
 	if len(d.Messages) > 1 {
 		// A later message may rest on an earlier one, so they are tried in order.
-		r, err := x.Deliver(d)
-		if err != nil {
-			return Authority{}, err
+		r, err := a.Next().Deliver(d)
+		if err == nil && r.Code != 0 {
+			err = &errs.Error{Module: r.Codespace, Code: r.Code, Text: r.Log}
 		}
-		if r.Code != 0 {
-			return Authority{}, &errs.Error{Module: r.Codespace, Code: r.Code, Text: r.Log}
-		}
-		return authority, nil
+		return err
 	}
 	v.author, v.organisation, v.signers = d.Body.Author, authority.Organisation, authority.Signers
-	err = guard(func() error { return x.app.router.route(d.Messages[0]).check(v, d.Messages[0]) })
-	return authority, err
+	return guard(func() error { return a.router.route(d.Messages[0]).check(v, d.Messages[0]) })
 }
 
 // Preverify verifies the signatures of many transactions in one batch, against
 // the keys of the latest state, and remembers the good ones. It decides nothing.
 func (a *App) Preverify(ds []*tx.Decoded) {
-	h := a.Head()
-	x := a.Begin(Header{Height: h.Height + 1, Time: h.Time})
+	x := a.Next()
 	var items []keys.Item
 	for _, d := range ds {
 		v := &view{env: env{chainID: a.chainID, height: x.header.Height, time: x.header.Time}, reader: x.overlay}
@@ -249,9 +275,18 @@ func signatures(d *tx.Decoded, authority Authority) []keys.Item {
 	return items
 }
 
-// door is SPEC chapter T: what must hold of a transaction before it may be in a
-// block. It writes nothing.
-func (a *App) door(v *view, p *chainv1.Params, d *tx.Decoded, verify bool) (authority Authority, err error) {
+// badSignature is the refusal for the first of a transaction's signatures that is
+// not good, SPEC T12.
+func badSignature(d *tx.Decoded, good []bool) error {
+	if i := slices.Index(good, false); i >= 0 {
+		return ErrBadSignature.With("signature %d, key %s", i, d.Tx.Signatures[i].Key)
+	}
+	return nil
+}
+
+// door is SPEC chapter T but for T12: what must hold of a transaction, besides
+// good signatures, before it may be in a block. It writes nothing.
+func (a *App) door(v *view, p *chainv1.Params, d *tx.Decoded) (authority Authority, err error) {
 	switch {
 	case uint64(len(d.Raw)) > p.MaxTxBytes:
 		return authority, ErrTooLarge.With("%d bytes, at most %d", len(d.Raw), p.MaxTxBytes)
@@ -284,15 +319,7 @@ func (a *App) door(v *view, p *chainv1.Params, d *tx.Decoded, verify bool) (auth
 		authority, err = a.authenticate(v, d)
 		return err
 	})
-	if err != nil || !verify {
-		return authority, err
-	}
-	for i, ok := range a.verified.Verify(a.rand, signatures(d, authority)) {
-		if !ok {
-			return authority, ErrBadSignature.With("signature %d, key %s", i, d.Tx.Signatures[i].Key)
-		}
-	}
-	return authority, nil
+	return authority, err
 }
 
 func (a *App) authenticate(r ReadCtx, d *tx.Decoded) (Authority, error) {

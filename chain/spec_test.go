@@ -116,9 +116,9 @@ func refused(t testing.TB, n *chaintest.Net, raw []byte) *errs.Error {
 	if err != nil {
 		return errs.As(err)
 	}
-	x, _ := n.App().Next()
+	x := n.App().Next()
 	_, inBlock := x.Deliver(d)
-	_, atDoor := n.App().Admit(d)
+	atDoor := n.App().Admit(d)[0].Err
 	if inBlock == nil {
 		if atDoor == nil {
 			return nil
@@ -268,7 +268,7 @@ func TestExactlyOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x, _ := n.App().Next()
+	x := n.App().Next()
 	if _, err := x.Deliver(d); err != nil {
 		t.Fatal(err)
 	}
@@ -335,7 +335,7 @@ func TestOutOfUnits(t *testing.T) {
 func TestQuota(t *testing.T) {
 	n := net(t)
 	n.Do(consortium, params(func(p *chainv1.Params) { p.MaxTxUnits, p.MaxOrganisationUnits = 60_000, 60_000 }))
-	x, _ := n.App().Next()
+	x := n.App().Next()
 	deliver := func(author string) error {
 		d, err := n.App().Decode(n.Tx(author, []proto.Message{params(same)}))
 		if err != nil {
@@ -487,7 +487,7 @@ func TestValidatorUpdates(t *testing.T) {
 		ctx.UpdateValidator(chain.ValidatorUpdate{Key: b, Power: 2})
 		ctx.UpdateValidator(chain.ValidatorUpdate{Key: a, Power: 3})
 	})
-	x, _ := n.App().Next()
+	x := n.App().Next()
 	got := x.End().Updates
 	if len(got) != 2 || bytes.Compare(got[0].Key.Bytes, got[1].Key.Bytes) >= 0 {
 		t.Fatalf("updates %v", got)

@@ -249,6 +249,44 @@ func TestTrapLatePeersAreOffered(t *testing.T) {
 	}
 }
 
+// What is offered again is bounded a second, so that a node that falls behind under
+// load does not add to it by telling everybody of the same transactions; what is new
+// is offered at once whatever waits.
+func TestOfferingAgainIsBounded(t *testing.T) {
+	h := newHost(t)
+	clock := time.Unix(0, 0)
+	h.pool.now = func() time.Time { return clock }
+	until := h.now.UnixMilli() + 60_000
+	const waiting = 100
+	for range waiting {
+		h.force(t, setParams(chaintest.Consortium, until))
+	}
+	one := len(setParams(chaintest.Consortium, until))
+	h.pool.o.AgainBytes = 10 * one
+	if got := len(h.pool.Reap(0)); got != waiting {
+		t.Fatalf("%d of %d new transactions were offered", got, waiting)
+	}
+	clock = clock.Add(h.pool.o.OfferAgain)
+	again := 0
+	for second := range 4 {
+		for range 10 { // many times a second, as the engine asks
+			got := len(h.pool.Reap(0))
+			again += got
+			clock = clock.Add(100 * time.Millisecond)
+		}
+		if want := 10 * (second + 2); again > want {
+			t.Fatalf("%d offered again within %d s, want at most %d", again, second+1, want)
+		}
+	}
+	if again < 30 {
+		t.Fatalf("only %d offered again in 4 s", again)
+	}
+	h.force(t, setParams(chaintest.Consortium, until))
+	if got := len(h.pool.Reap(0)); got < 1 {
+		t.Fatal("a new transaction waits for those that are offered again")
+	}
+}
+
 func TestSubmit(t *testing.T) {
 	h := newHost(t)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -284,9 +322,7 @@ func TestFloodStarvesNobody(t *testing.T) {
 	full := false
 	for range 500 {
 		d, _ := h.app.Decode(setParams("did:chancery:loud", until))
-		h.pool.mu.Lock()
 		full = h.pool.place(d, "did:chancery:loud", false) != nil
-		h.pool.mu.Unlock()
 	}
 	if !full {
 		t.Fatal("the loud organisation's lane has no bound")

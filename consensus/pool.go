@@ -27,6 +27,10 @@ type PoolOptions struct {
 	// OfferAgain is how long a transaction that was offered to the peers waits for
 	// a block before it is offered again, for peers that came late.
 	OfferAgain time.Duration
+	// AgainBytes is the most, in bytes a second, that this node offers of what its
+	// peers should have already: without a bound, nodes that fall behind would tell
+	// one another of everything that waits, over and over.
+	AgainBytes int
 }
 
 // DefaultPoolOptions are the bounds of a node.
@@ -35,9 +39,10 @@ func DefaultPoolOptions() PoolOptions {
 		MaxBytes:     256 << 20,
 		MaxLaneBytes: 64 << 20,
 		Queue:        20_000,
-		Batch:        1024,
+		Batch:        512,
 		RelayAfter:   2 * time.Second,
 		OfferAgain:   5 * time.Second,
+		AgainBytes:   256 << 10,
 	}
 }
 
@@ -59,6 +64,8 @@ type Pool struct {
 	next   int     // the lane with which the next block begins
 	bytes  int
 	offers [3]list.List // of *waiting, by offerQueue: to be offered to peers, soonest first
+	again  int          // bytes that may be offered again now; below 0 after a large one
+	reaped time.Time    // when again was last filled up
 }
 
 type lane struct {
@@ -155,49 +162,40 @@ func (p *Pool) Offer(raw []byte) bool {
 	}
 }
 
+// admit judges a batch together, puts what is good into the pool, and answers.
 func (p *Pool) admit(batch []admission) {
-	decoded := make([]*tx.Decoded, len(batch))
 	errs := make([]error, len(batch))
-	var verify []*tx.Decoded
+	var judged []*tx.Decoded
+	var places []int // in batch, of what is judged
 	for i, a := range batch {
-		if decoded[i], errs[i] = p.app.Decode(a.raw); errs[i] == nil {
-			verify = append(verify, decoded[i])
+		d, err := p.app.Decode(a.raw)
+		switch {
+		case err != nil:
+			errs[i] = err
+		case !p.Has(d.ID):
+			judged, places = append(judged, d), append(places, i)
 		}
 	}
-	if len(verify) > 1 {
-		p.app.Preverify(verify)
+	for j, verdict := range p.app.Admit(judged...) {
+		i := places[j]
+		if errs[i] = verdict.Err; errs[i] == nil {
+			errs[i] = p.place(judged[j], verdict.Authority.Organisation, batch[i].fromPeer)
+		}
 	}
 	for i, a := range batch {
-		if errs[i] == nil {
-			errs[i] = p.insert(decoded[i], a.fromPeer)
-		}
 		if a.done != nil {
 			a.done <- errs[i]
 		}
 	}
 }
 
-func (p *Pool) insert(d *tx.Decoded, fromPeer bool) error {
-	p.mu.Lock()
-	_, known := p.byID[d.ID]
-	p.mu.Unlock()
-	if known {
-		return nil
-	}
-	authority, err := p.app.Admit(d)
-	if err != nil {
-		return err
-	}
+// place puts an admitted transaction into its lane, once.
+func (p *Pool) place(d *tx.Decoded, organisation string, fromPeer bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if _, known := p.byID[d.ID]; known {
 		return nil
 	}
-	return p.place(d, authority.Organisation, fromPeer)
-}
-
-// place puts an admitted transaction into its lane.
-func (p *Pool) place(d *tx.Decoded, organisation string, fromPeer bool) error {
 	l := p.lanes[organisation]
 	if l == nil {
 		l = &lane{organisation: organisation}
@@ -245,6 +243,8 @@ func (p *Pool) Reap(maxBytes uint64) [][]byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
+	p.again = min(p.o.AgainBytes, p.again+int(min(now.Sub(p.reaped), time.Second).Milliseconds())*p.o.AgainBytes/1000)
+	p.reaped = now
 	var out [][]byte
 	var size uint64
 	for q := range p.offers {
@@ -254,11 +254,14 @@ func (p *Pool) Reap(maxBytes uint64) [][]byte {
 			e := p.offers[q].Front()
 			w := e.Value.(*waiting)
 			size += uint64(len(w.d.Raw))
-			if w.offerAt.After(now) {
+			if w.offerAt.After(now) || offerQueue(q) != offerNow && p.again <= 0 {
 				break
 			}
 			if maxBytes > 0 && size > maxBytes {
 				return out
+			}
+			if offerQueue(q) != offerNow {
+				p.again -= len(w.d.Raw)
 			}
 			p.offers[q].Remove(e)
 			out = append(out, w.d.Raw)

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -66,6 +67,7 @@ func Run(ctx context.Context, home config.Home, o Options) error {
 	if err != nil {
 		return err
 	}
+	setGarbageCollector(n.config.Node)
 	if err := n.Start(); err != nil {
 		return errors.Join(err, n.Stop())
 	}
@@ -76,6 +78,16 @@ func Run(ctx context.Context, home config.Home, o Options) error {
 		n.log.Error("the node failed and stops", "error", err)
 	}
 	return errors.Join(err, n.Stop())
+}
+
+// setGarbageCollector tunes the process, unless its environment does.
+func setGarbageCollector(c config.Node) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(c.GarbagePercent)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" && c.MemoryLimit > 0 {
+		debug.SetMemoryLimit(int64(c.MemoryLimit))
+	}
 }
 
 // Open reads the home, opens its databases and its listeners, and starts nothing.

@@ -271,10 +271,7 @@ func (n *Net) FailsRaw(want *errs.Error, raw []byte) {
 	n.t.Helper()
 	d, err := n.a.app.Decode(raw)
 	if err == nil {
-		var x *chain.Execution
-		if x, err = n.a.app.Next(); err == nil {
-			_, err = x.Deliver(d)
-		}
+		_, err = n.a.app.Next().Deliver(d)
 	}
 	if err != nil {
 		if e := errs.As(err); !e.Is(want) {

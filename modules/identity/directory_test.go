@@ -164,10 +164,7 @@ func (w *world) updates(t *testing.T, raw []byte) map[string]int64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x, err := w.App().Next()
-	if err != nil {
-		t.Fatal(err)
-	}
+	x := w.App().Next()
 	if r, err := x.Deliver(d); err != nil || r.Code != 0 {
 		t.Fatal(r, err)
 	}

@@ -196,10 +196,7 @@ func (w *world) act(author string, by ...tx.Signer) error {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	x, err := w.App().Next()
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	x := w.App().Next()
 	_, err = x.Deliver(d)
 	return err
 }

@@ -178,10 +178,7 @@ func refusal(n *chaintest.Net, author string, msg proto.Message) error {
 	if err != nil {
 		return err
 	}
-	x, err := n.App().Next()
-	if err != nil {
-		return err
-	}
+	x := n.App().Next()
 	r, err := x.Deliver(d)
 	if err != nil {
 		return err

@@ -33,6 +33,9 @@ type Node struct {
 	Moniker   string `toml:"moniker" doc:"The node's name for people: letters, digits, dots, dashes, at most 64."`
 	LogLevel  string `toml:"log_level" doc:"debug, info, warn or error."`
 	LogFormat string `toml:"log_format" doc:"text or json, to standard error."`
+
+	GarbagePercent int `toml:"garbage_percent" doc:"How much garbage may gather before it is collected, in per cent of the memory in use: more costs memory and saves processor time. The environment's GOGC goes before it."`
+	MemoryLimit    int `toml:"memory_limit_bytes" doc:"Near so much memory, garbage is collected more often, whatever garbage_percent says. It refuses nothing. 0: no limit. The environment's GOMEMLIMIT goes before it."`
 }
 
 // RPC is section [rpc].
@@ -133,7 +136,7 @@ func (d Duration) Std() time.Duration { return time.Duration(d) }
 // timers that were measured to be best.
 func Default() Config {
 	return Config{
-		Node: Node{Moniker: "chancery", LogLevel: "info", LogFormat: "text"},
+		Node: Node{Moniker: "chancery", LogLevel: "info", LogFormat: "text", GarbagePercent: 400, MemoryLimit: 2 << 30},
 		RPC: RPC{
 			Listen:         "127.0.0.1:9090",
 			MaxConnections: 1024,
@@ -243,6 +246,9 @@ func (c Config) Check() error {
 	_, levelErr := Level(c.Node.LogLevel)
 	want(levelErr == nil, "node.log_level", "%q must be debug, info, warn or error", c.Node.LogLevel)
 	want(c.Node.LogFormat == "text" || c.Node.LogFormat == "json", "node.log_format", "%q must be text or json", c.Node.LogFormat)
+
+	want(c.Node.GarbagePercent >= 20 && c.Node.GarbagePercent <= 10_000, "node.garbage_percent", "%d, want 20 to 10000", c.Node.GarbagePercent)
+	want(c.Node.MemoryLimit == 0 || c.Node.MemoryLimit >= 64<<20, "node.memory_limit_bytes", "%d, want 0 or at least 67108864", c.Node.MemoryLimit)
 
 	r := c.RPC
 	if r.Listen != "" {

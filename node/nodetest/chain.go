@@ -150,7 +150,7 @@ func (n *Chain) Submit(_ context.Context, raw []byte) (tx.ID, error) {
 	if n.inPool[d.ID] {
 		return d.ID, nil
 	}
-	if _, err := n.App.Admit(d); err != nil {
+	if err := n.App.Admit(d)[0].Err; err != nil {
 		return d.ID, err
 	}
 	n.inPool[d.ID] = true

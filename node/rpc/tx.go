@@ -117,10 +117,7 @@ func (t *txService) Simulate(_ context.Context, req *nodev1.SimulateRequest) (*n
 	if err != nil {
 		return nil, err
 	}
-	x, err := t.s.app.Next()
-	if err != nil {
-		return nil, err
-	}
+	x := t.s.app.Next()
 	result, err := x.Deliver(d)
 	if err != nil {
 		return nil, err

@@ -235,4 +235,6 @@ func (c *consents) profile(ctx context.Context, seconds int, path string) error 
 	return errors.Join(err, f.Close())
 }
 
+func (c *consents) cpu() (time.Duration, error) { return c.net.cpu() }
+
 func (c *consents) stop() { c.net.stop() }

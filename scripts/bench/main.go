@@ -49,6 +49,8 @@ type target interface {
 	// watch calls fn with the ids of each committed block, as the first validator
 	// tells them, until ctx ends.
 	watch(ctx context.Context, fn func(ids [][32]byte)) error
+	// cpu is the processor time that the validators have used so far, together.
+	cpu() (time.Duration, error)
 	// profile fetches a CPU profile of the first validator, where it has one.
 	profile(ctx context.Context, seconds int, path string) error
 	stop()
@@ -83,6 +85,7 @@ func main() {
 // figures are one round of one application.
 type figures struct {
 	perSecond float64
+	cpu       time.Duration // of all validators, for a committed transaction of the closed loop
 	p50, p99  time.Duration // at the fixed rate
 	busy50    time.Duration // in the closed loop
 	size      int           // of a transaction, bytes
@@ -109,8 +112,8 @@ func run(ctx context.Context, o options) error {
 			if err != nil {
 				return fmt.Errorf("%s, round %d: %w", t.name(), round+1, err)
 			}
-			fmt.Printf("round %d  %-8s  %6.0f tx/s   closed loop p50 %4d ms   at %d tx/s p50 %4d ms  p99 %4d ms   %d bytes\n",
-				round+1, t.name(), f.perSecond, f.busy50.Milliseconds(), o.rate, f.p50.Milliseconds(), f.p99.Milliseconds(), f.size)
+			fmt.Printf("round %d  %-8s  %6.0f tx/s  %4d µs of CPU each   closed loop p50 %4d ms   at %d tx/s p50 %4d ms  p99 %4d ms   %d bytes\n",
+				round+1, t.name(), f.perSecond, f.cpu.Microseconds(), f.busy50.Milliseconds(), o.rate, f.p50.Milliseconds(), f.p99.Milliseconds(), f.size)
 			results[t.name()] = append(results[t.name()], f)
 		}
 	}
@@ -145,7 +148,7 @@ func measure(ctx context.Context, t target, dir string, o options) (figures, err
 			}
 		}()
 	}
-	perSecond, busy, size, err := closedLoop(ctx, t, l, senders, o)
+	busy, err := closedLoop(ctx, t, l, senders, o)
 	if err != nil {
 		return f, err
 	}
@@ -158,7 +161,8 @@ func measure(ctx context.Context, t target, dir string, o options) (figures, err
 		return f, fmt.Errorf("the first validator stopped telling of commits: %w", err)
 	default:
 	}
-	return figures{perSecond, quantile(latencies, 50), quantile(latencies, 99), quantile(busy, 50), size}, nil
+	busy.p50, busy.p99 = quantile(latencies, 50), quantile(latencies, 99)
+	return busy, nil
 }
 
 // ledger is what was sent and when it was seen committed.
@@ -212,16 +216,21 @@ const batch = 50
 
 // closedLoop keeps o.window transactions under way and counts commits after a
 // warm-up of a quarter of the time.
-func closedLoop(ctx context.Context, t target, l *ledger, senders []func([][]byte) error, o options) (float64, []time.Duration, int, error) {
+func closedLoop(ctx context.Context, t target, l *ledger, senders []func([][]byte) error, o options) (figures, error) {
+	var f figures
 	total := time.Duration(o.seconds) * time.Second
 	txs, ids, err := t.payloads(o.seconds * 9000)
 	if err != nil {
-		return 0, nil, 0, err
+		return f, err
 	}
 	began := time.Now()
 	var from time.Time
+	var used time.Duration
 	for next := 0; time.Since(began) < total; {
 		if from.IsZero() && time.Since(began) > total/4 {
+			if used, err = t.cpu(); err != nil {
+				return f, err
+			}
 			l.take()
 			from = time.Now()
 		}
@@ -230,22 +239,28 @@ func closedLoop(ctx context.Context, t target, l *ledger, senders []func([][]byt
 			case <-l.changed:
 			case <-time.After(5 * time.Millisecond):
 			case <-ctx.Done():
-				return 0, nil, 0, ctx.Err()
+				return f, ctx.Err()
 			}
 			continue
 		}
 		if next+batch > len(txs) {
-			return 0, nil, 0, fmt.Errorf("%d prepared transactions were not enough", len(txs))
+			return f, fmt.Errorf("%d prepared transactions were not enough", len(txs))
 		}
 		l.send(ids[next : next+batch])
 		if err := senders[(next/batch)%len(senders)](txs[next : next+batch]); err != nil {
-			return 0, nil, 0, err
+			return f, err
 		}
 		next += batch
 	}
 	latencies := l.take()
-	rate := float64(len(latencies)) / time.Since(from).Seconds()
-	return rate, latencies, len(txs[0]), drain(ctx, l)
+	until, err := t.cpu()
+	if err != nil {
+		return f, err
+	}
+	f.perSecond = float64(len(latencies)) / time.Since(from).Seconds()
+	f.cpu = (until - used) / time.Duration(max(1, len(latencies)))
+	f.busy50, f.size = quantile(latencies, 50), len(txs[0])
+	return f, drain(ctx, l)
 }
 
 // fixedRate submits o.rate transactions a second, spread evenly.
@@ -321,15 +336,18 @@ func report(results map[string][]figures, o options) {
 			continue
 		}
 		fmt.Printf("%-8s  committed tx/s          %s\n", name, spread(of(name, func(f figures) float64 { return f.perSecond })))
+		fmt.Printf("%-8s  CPU µs a transaction    %s\n", name, spread(of(name, func(f figures) float64 { return float64(f.cpu.Nanoseconds()) / 1000 })))
 		fmt.Printf("%-8s  p50 ms at %4d tx/s      %s\n", name, o.rate, spread(of(name, func(f figures) float64 { return ms(f.p50) })))
 		fmt.Printf("%-8s  p99 ms at %4d tx/s      %s\n", name, o.rate, spread(of(name, func(f figures) float64 { return ms(f.p99) })))
 	}
 	a, b := results["chancery"], results["kvstore"]
-	var ratios []float64
+	var ratios, work []float64
 	for i := range min(len(a), len(b)) {
 		ratios = append(ratios, a[i].perSecond/b[i].perSecond)
+		work = append(work, float64(a[i].cpu)/float64(b[i].cpu))
 	}
 	if len(ratios) > 0 {
-		fmt.Printf("ratio     chancery / kvstore      %s\n", spread(ratios))
+		fmt.Printf("chancery / kvstore  committed tx/s  %s\n", spread(ratios))
+		fmt.Printf("chancery / kvstore  CPU each        %s\n", spread(work))
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -8,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -99,6 +102,33 @@ func (n *network) run(command func(m *member) []string) error {
 		}
 	}
 	return nil
+}
+
+// ticks are the units of /proc/PID/stat, of which every Linux has a hundred a second.
+const ticks = time.Second / 100
+
+// cpu is the processor time that the processes have used so far.
+func (n *network) cpu() (time.Duration, error) {
+	var sum time.Duration
+	for _, m := range n.members {
+		raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", m.process.Process.Pid))
+		if err != nil {
+			return 0, err
+		}
+		// Field 2 is the name in parentheses; utime and stime are fields 14 and 15.
+		fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
+		if len(fields) < 13 {
+			return 0, fmt.Errorf("/proc/%d/stat: %q", m.process.Process.Pid, raw)
+		}
+		for _, f := range fields[11:13] {
+			n, err := strconv.ParseInt(f, 10, 64)
+			if err != nil {
+				return 0, err
+			}
+			sum += time.Duration(n) * ticks
+		}
+	}
+	return sum, nil
 }
 
 func (n *network) stop() {

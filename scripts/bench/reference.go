@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -49,6 +50,9 @@ func runReference(args []string) error {
 	if err != nil {
 		return err
 	}
+	// As for Chancery, whose node does the same.
+	debug.SetGCPercent(c.Node.GarbagePercent)
+	debug.SetMemoryLimit(int64(c.Node.MemoryLimit))
 	engine, err := c.Engine(home)
 	if err != nil {
 		return err
@@ -244,5 +248,7 @@ func (k *kv) watch(ctx context.Context, fn func([][32]byte)) error {
 func (k *kv) profile(context.Context, int, string) error {
 	return errors.New("the reference has no profile")
 }
+
+func (k *kv) cpu() (time.Duration, error) { return k.net.cpu() }
 
 func (k *kv) stop() { k.net.stop() }
