@@ -38,10 +38,14 @@ func (a *app) queryCommand() *cobra.Command {
 		m := &cobra.Command{
 			Use:   p.name,
 			Short: "Queries of the module " + p.name,
-			Long:  "Queries of the module " + p.name + ".",
+			Long:  "Queries of the module " + p.name + ". Each command's help lists the request's fields.",
+			Example: examples(
+				fmt.Sprintf("chancery query %s %s --help", p.name, kebab(string(p.queries[0].Name()))),
+			),
+			Annotations: map[string]string{fromProto: "proto/" + p.queries[0].ParentFile().Path()},
 		}
 		if p.name == "node" {
-			m.Short, m.Long = "Queries of the node itself", "Queries of the node itself."
+			m.Short, m.Long = "Queries of the node itself", "Queries of the node itself. Each command's help lists the request's fields."
 		}
 		for _, method := range p.queries {
 			m.AddCommand(a.methodCommand(p.name, method))
@@ -61,7 +65,7 @@ type asking struct {
 
 func (a *app) methodCommand(module string, method protoreflect.MethodDescriptor) *cobra.Command {
 	name := kebab(string(method.Name()))
-	example := fmt.Sprintf("chancery query %s %s%s", module, name, exampleFlags(method.Input()))
+	example := fmt.Sprintf("chancery query %s %s%s", module, name, exampleFlags(method.Input(), false))
 	c := &cobra.Command{
 		Use:     name,
 		Short:   sentenceOf(comment(method)),

@@ -47,6 +47,10 @@ func (a *app) txCommand() *cobra.Command {
 			Use:   p.name,
 			Short: "Messages of the module " + p.name,
 			Long:  "Messages of the module " + p.name + ". Each command's help lists the message's fields.",
+			Example: examples(
+				fmt.Sprintf("chancery tx %s %s --help", p.name, kebab(string(p.messages[0].Message().Name()))),
+			),
+			Annotations: map[string]string{fromProto: "proto/" + p.messages[0].Message().ParentFile().Path()},
 		}
 		for _, arm := range p.messages {
 			m.AddCommand(a.messageCommand(p.name, arm))
@@ -111,7 +115,7 @@ func (a *app) messageCommand(module string, arm protoreflect.FieldDescriptor) *c
 		Long:  about(comment(d), d),
 		Args:  cobra.NoArgs,
 		Example: examples(
-			fmt.Sprintf("chancery tx %s %s --from alice%s", module, name, exampleFlags(d)),
+			fmt.Sprintf("chancery tx %s %s --from alice%s", module, name, exampleFlags(d, true)),
 			fmt.Sprintf("chancery tx %s %s --skeleton > message.json", module, name),
 			fmt.Sprintf("chancery tx %s %s --from alice --json @message.json", module, name),
 		),
@@ -136,8 +140,9 @@ func (a *app) messageCommand(module string, arm protoreflect.FieldDescriptor) *c
 	return c
 }
 
-// exampleFlags shows one or two flags of a message.
-func exampleFlags(d protoreflect.MessageDescriptor) string {
+// exampleFlags shows one or two flags of a message. A time to come makes sense of
+// what is to be done, not of what is asked.
+func exampleFlags(d protoreflect.MessageDescriptor, times bool) string {
 	var out []string
 	for i := range d.Fields().Len() {
 		fd := d.Fields().Get(i)
@@ -149,7 +154,7 @@ func exampleFlags(d protoreflect.MessageDescriptor) string {
 			v = "3f0c…"
 		case fd.Kind() == protoreflect.EnumKind:
 			v = choices(fd.Enum())[0]
-		case isTime(fd):
+		case isTime(fd) && times:
 			v = "+24h"
 		case fd.Kind() == protoreflect.StringKind && strings.Contains(strings.ToLower(comment(fd)), "did"):
 			v = "did:chancery:mercy"
@@ -222,6 +227,9 @@ func (s *sending) until() (int64, error) {
 		at, err := parseTime(s.validUntil)
 		if err != nil {
 			return 0, usagef("--tx-valid-until: %v", err)
+		}
+		if at <= now().UnixMilli() {
+			return 0, usagef("--tx-valid-until %s is over already; the transaction would be void", s.validUntil)
 		}
 		return at, nil
 	case s.generate:

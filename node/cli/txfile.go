@@ -204,9 +204,12 @@ func (a *app) txMerge() *cobra.Command {
 func (a *app) txSubmit() *cobra.Command {
 	wait := waitCommit
 	c := &cobra.Command{
-		Use:     "submit FILE",
-		Short:   "Submit a signed transaction in a file",
-		Long:    "Submits a signed transaction. Submitting it twice has no second effect: the first result is printed again.",
+		Use:   "submit FILE",
+		Short: "Submit a signed transaction in a file",
+		Long: lines(
+			"Submits a signed transaction. Submitting it twice has no second effect: the first",
+			"result is printed again.",
+		),
 		Example: examples("chancery tx submit new.both.tx"),
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
