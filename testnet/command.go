@@ -47,7 +47,7 @@ of every keyring lies beside them.`,
   chancery testnet status --dir T`,
 	}
 	root.PersistentFlags().StringVar(&c.dir, "dir", defaultDir, "folder of the network")
-	root.AddCommand(c.start(), c.stop(), c.status(), c.logs(), c.kill(), c.restart())
+	root.AddCommand(c.start(), c.stop(), c.status(), c.logs(), c.kill(), c.restart(), c.env())
 	return root
 }
 
@@ -272,9 +272,10 @@ func sharedVectors() string {
 // howTo is the commands to go on with; each works as it stands in the folder in
 // which the network was started.
 type howTo struct {
-	Look   []string `json:"look"`
-	Submit string   `json:"submit"`
-	Stop   string   `json:"stop"`
+	Look        []string `json:"look"`
+	Submit      string   `json:"submit"`
+	Environment string   `json:"environment"`
+	Stop        string   `json:"stop"`
 }
 
 func (n *Network) howTo(r *Record) howTo {
@@ -287,7 +288,8 @@ func (n *Network) howTo(r *Record) howTo {
 		},
 		Submit: fmt.Sprintf(`CHANCERY_PASSPHRASE_FILE=%s %s tx provenance register-entity --home %s --node %s --from registrar --json '{"id":"my-first-file","entity":{"media_type":"text/plain"}}'`,
 			quote(n.Dir.PassphraseFile()), binary, quote(string(n.Dir.Home(v))), v.RPC),
-		Stop: fmt.Sprintf("%s testnet stop --dir %s", binary, dir),
+		Environment: fmt.Sprintf(`eval "$(%s testnet env --dir %s)"`, binary, dir),
+		Stop:        fmt.Sprintf("%s testnet stop --dir %s", binary, dir),
 	}
 }
 
@@ -297,6 +299,7 @@ func (h howTo) tell(say func(string, ...any)) {
 		say("  %s", l)
 	}
 	say("Submit a first transaction of your own:\n  %s", h.Submit)
+	say("Name its home, node and passphrase file once for all commands, as the tour in README.md does:\n  %s", h.Environment)
 	say("Stop it:\n  %s", h.Stop)
 }
 
@@ -370,6 +373,65 @@ func (c *commands) status() *cobra.Command {
 			}
 			_, err = io.WriteString(cmd.OutOrStdout(), Table(views))
 			return err
+		},
+	}
+}
+
+// surroundings are the variables by which the command line finds a validator, its
+// keys and their passphrase.
+func (n *Network) surroundings(v Validator) ([][2]string, error) {
+	home, err := filepath.Abs(string(n.Dir.Home(v)))
+	if err != nil {
+		return nil, fmt.Errorf("name the network's folder from its root: %w", err)
+	}
+	passphrase, err := filepath.Abs(n.Dir.PassphraseFile())
+	if err != nil {
+		return nil, fmt.Errorf("name the network's folder from its root: %w", err)
+	}
+	return [][2]string{{"CHANCERY_HOME", home}, {"CHANCERY_NODE", v.RPC}, {"CHANCERY_PASSPHRASE_FILE", passphrase}}, nil
+}
+
+func (c *commands) env() *cobra.Command {
+	return &cobra.Command{
+		Use:   "env [VALIDATOR]",
+		Short: "Print the environment in which commands use one validator",
+		Long: `Print, for a shell, the variables by which the other commands use the home, the
+keyring and the node of one validator, 0 by default.`,
+		Example: `  eval "$(chancery testnet env --dir T)"
+  chancery testnet env 2 --dir T --output json`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := c.network()
+			if err != nil {
+				return err
+			}
+			r, err := Load(n.Dir)
+			if err != nil {
+				return err
+			}
+			v := &r.Validators[0]
+			if len(args) == 1 {
+				if v, err = r.numbered(args[0]); err != nil {
+					return err
+				}
+			}
+			variables, err := n.surroundings(*v)
+			if err != nil {
+				return err
+			}
+			if jsonWanted(cmd) {
+				object := make(map[string]string, len(variables))
+				for _, x := range variables {
+					object[x[0]] = x[1]
+				}
+				return writeJSON(cmd.OutOrStdout(), object)
+			}
+			for _, x := range variables {
+				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "export %s=%s\n", x[0], quote(x[1])); err != nil {
+					return err
+				}
+			}
+			return nil
 		},
 	}
 }
