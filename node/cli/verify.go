@@ -170,7 +170,7 @@ func reportText(path string, r *receipt.Report) string {
 		if !f.Present {
 			word = "absent "
 		}
-		fmt.Fprintf(&b, "%s  %s %s\n", word, f.Collection, clean(f.Key))
+		b.WriteString(strings.TrimRight(fmt.Sprintf("%s  %s %s", word, f.Collection, clean(f.Key)), " ") + "\n")
 		if f.Present {
 			var pretty bytes.Buffer
 			if json.Indent(&pretty, f.Value, "  ", "  ") == nil {
