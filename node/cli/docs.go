@@ -114,7 +114,7 @@ func referenceOf(b *strings.Builder, c *cobra.Command, level int) {
 		long = c.Short + "."
 	}
 	if c.Runnable() && !c.HasSubCommands() {
-		fmt.Fprintf(b, "`%s`\n\n", c.UseLine())
+		fmt.Fprintf(b, "`%s`\n\n", strings.TrimSuffix(c.UseLine(), " [flags]"))
 	}
 	b.WriteString(long + "\n")
 	if c.HasAvailableLocalFlags() && !c.HasSubCommands() {
