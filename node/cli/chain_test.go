@@ -248,6 +248,18 @@ func TestAFileIsTracedToWhoRegisteredIt(t *testing.T) {
 			t.Errorf("no %q in\n%s", words, out)
 		}
 	}
+	// A document is printed as it is, so that other programs can read it.
+	var prov map[string]any
+	start := `{"organisation": "` + alpha + `", "id": "data"}`
+	if err := json.Unmarshal([]byte(s.ok("query", "provenance", "export", "--start", start)), &prov); err != nil || prov["wasDerivedFrom"] == nil {
+		t.Errorf("%v, %v", err, prov)
+	}
+	if out := s.ok("query", "provenance", "export", "--start", start, "--format", "prov-n"); !strings.HasPrefix(out, "document\n") || !strings.HasSuffix(out, "endDocument\n") {
+		t.Errorf("%s", out)
+	}
+	if o := s.run("query", "provenance", "export", "--start", start, "--max-nodes", "1"); !strings.Contains(o.err, "not complete") {
+		t.Errorf("%v", o)
+	}
 	v := s.json("verify", file)
 	if v["sha256"] != hex.EncodeToString(sum[:]) || v["bytes"] != float64(len(content)) {
 		t.Errorf("%v", v)

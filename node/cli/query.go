@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
@@ -156,10 +157,16 @@ func (a *app) noteMore(answer proto.Message) error {
 	return nil
 }
 
-// printAnswer prints an answer. One that is nothing but a document in JSON is
-// printed as that document.
+// printAnswer prints an answer. One that is nothing but a document is printed as that
+// document.
 func (a *app) printAnswer(answer proto.Message) error {
 	m := answer.ProtoReflect()
+	if fd := m.Descriptor().Fields().ByName("document"); a.output == outputText && fd != nil && fd.Kind() == protoreflect.BytesKind {
+		if cut := m.Descriptor().Fields().ByName("truncated"); cut != nil && m.Get(cut).Bool() {
+			a.note("the document is not complete: a bound left something out")
+		}
+		return a.write(strings.TrimRight(clean(string(m.Get(fd).Bytes())), "\n") + "\n")
+	}
 	if fd := m.Descriptor().Fields().ByName("json"); a.output == outputText && fd != nil && fd.Kind() == protoreflect.StringKind {
 		var out bytes.Buffer
 		if json.Indent(&out, []byte(m.Get(fd).String()), "", "  ") == nil {
