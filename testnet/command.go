@@ -4,6 +4,7 @@ package testnet
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,6 +27,13 @@ type Deps struct {
 	// Binary is the program that the nodes run; nil: this one.
 	Binary func() (string, error)
 }
+
+// UsageError says that the command line is wrong.
+type UsageError struct{ text string }
+
+func (e *UsageError) Error() string { return e.text }
+
+func usagef(format string, args ...any) error { return &UsageError{fmt.Sprintf(format, args...)} }
 
 // defaultDir is the network's folder when none is named.
 const defaultDir = ".chancery-testnet"
@@ -84,10 +92,10 @@ documents that checks every step.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if once && !demo {
-				return errors.New("--once ends after the demonstration; give --demo too")
+				return usagef("--once ends after the demonstration; give --demo too")
 			}
 			if cmd.Flags().Changed("validators") && validators == 0 {
-				return fmt.Errorf("--validators 0: want 1 to %d", MaxValidators)
+				return usagef("--validators 0: want 1 to %d", MaxValidators)
 			}
 			return c.run(cmd, validators, basePort, detach, demo, once)
 		},
@@ -476,10 +484,14 @@ func (c *commands) logs() *cobra.Command {
 				chosen = []Validator{*v}
 			}
 			if follow && len(chosen) != 1 {
-				return errors.New("--follow: name one validator")
+				return usagef("--follow: name one validator")
 			}
 			for _, v := range chosen {
-				if err := showLog(cmd.Context(), cmd.OutOrStdout(), n.Dir.LogFile(v), lines, len(chosen) > 1, follow); err != nil {
+				out, titled := cmd.OutOrStdout(), len(chosen) > 1
+				if jsonWanted(cmd) {
+					out, titled = &logLines{out: out, validator: v.Index}, false
+				}
+				if err := showLog(cmd.Context(), out, n.Dir.LogFile(v), lines, titled, follow); err != nil {
 					return err
 				}
 			}
@@ -489,6 +501,34 @@ func (c *commands) logs() *cobra.Command {
 	cmd.Flags().BoolVar(&follow, "follow", false, "go on as the log grows, until interrupted")
 	cmd.Flags().IntVar(&lines, "lines", 20, "how many of the last lines")
 	return cmd
+}
+
+// logLines writes each line of a validator's log as a JSON object.
+type logLines struct {
+	out       io.Writer
+	validator int
+	rest      []byte // of a line that is not whole yet
+}
+
+func (l *logLines) Write(p []byte) (int, error) {
+	l.rest = append(l.rest, p...)
+	for {
+		line, rest, whole := bytes.Cut(l.rest, []byte("\n"))
+		if !whole {
+			return len(p), nil
+		}
+		l.rest = rest
+		raw, err := json.Marshal(struct {
+			Validator int    `json:"validator"`
+			Line      string `json:"line"`
+		}{l.validator, string(line)})
+		if err != nil {
+			return 0, err
+		}
+		if _, err := l.out.Write(append(raw, '\n')); err != nil {
+			return 0, err
+		}
+	}
 }
 
 // showLog writes the last lines of a log, and then what is added to it.
@@ -603,7 +643,7 @@ func (c *commands) one(arg string) (*Network, int, error) {
 func (r *Record) numbered(arg string) (*Validator, error) {
 	i, err := strconv.Atoi(arg)
 	if err != nil {
-		return nil, fmt.Errorf("%q is no number of a validator; they are 0 to %d", arg, len(r.Validators)-1)
+		return nil, usagef("%q is no number of a validator; they are 0 to %d", arg, len(r.Validators)-1)
 	}
 	return r.validator(i)
 }

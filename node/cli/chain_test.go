@@ -112,6 +112,12 @@ func TestBothSignaturesAtOnceAndOneTooFew(t *testing.T) {
 		t.Errorf("%s", out)
 	}
 	s.fails(2, "--wait", append(args, "--from", "one", "--wait", "never")...)
+	s.fails(2, "--out", append(args, "--from", "one", "--out", s.path("x"))...)
+	s.fails(2, "exclude each other", append(args, "--from", "one", "--generate-only", "--simulate")...)
+	s.fails(2, "--wait", append(args, "--from", "one", "--generate-only", "--wait", "check")...)
+	s.fails(2, "--wait", append(args, "--from", "one", "--simulate", "--wait", "commit")...)
+	s.fails(1, "client/4", append(args, "--from", "one,two", "--chain-id", "another-chain")...)
+	s.ok(append(args, "--from", "one,two", "--chain-id", "cli-test", "--simulate")...)
 	s.fails(2, "no time", append(args, "--from", "one", "--tx-valid-until", "soon")...)
 	// What the clock alone refuses is refused before a passphrase is asked for.
 	locked := *s
@@ -191,6 +197,7 @@ func TestAQueryIsProvenAndItsReceiptVerifiesOffline(t *testing.T) {
 	}
 	// A list is no record.
 	s.fails(1, "chain/14", "query", "provenance", "nodes", "--organisation", alpha, "--prove", s.path("list.receipt"))
+	s.fails(2, "--genesis", "query", "identity", "identity", "--did", alpha, "--genesis", genesis)
 	s.fails(2, "cannot be proven", "query", "provenance", "nodes", "--organisation", alpha, "--all", "--prove", s.path("list.receipt"))
 }
 
@@ -268,7 +275,7 @@ func TestAFileIsTracedToWhoRegisteredIt(t *testing.T) {
 	s.fails(5, "nobody has registered", "verify", "--kind", "file", s.file("a.receipt", "chancery receipt 1\n"))
 	s.fails(1, "receipt/2", "verify", "--kind", "receipt", file)
 	s.fails(1, "folder", "verify", t.TempDir())
-	s.fails(5, "no such file", "verify", s.path("none"))
+	s.fails(1, "no such file", "verify", s.path("none")) // 5 is that nobody registered it
 	s.fails(2, "--kind", "verify", "--kind", "odd", file)
 	s.env[nodeVariable] = "127.0.0.1:1"
 	s.fails(3, "client/2", "verify", file)
@@ -452,7 +459,7 @@ func TestTheGenesisFile(t *testing.T) {
 	}
 	s.fails(1, "genesis", "genesis", "validate", s.file("bad.json", bad))
 	s.fails(1, "genesis", "genesis", "validate", s.file("bad.json", "{"))
-	s.fails(1, "does not exist", "genesis", "hash", s.path("none"))
+	s.fails(5, "does not exist", "genesis", "hash", s.path("none"))
 	s.fails(2, "exclude", "genesis", "show", "--from-node", "x")
 }
 

@@ -93,6 +93,9 @@ func (a *app) methodCommand(module string, method protoreflect.MethodDescriptor)
 		if q.height < 0 {
 			return usagef("--at-height is %d; heights begin at 1", q.height)
 		}
+		if q.genesis != "" && q.prove == "" {
+			return usagef("--genesis is for the receipt that --prove writes")
+		}
 		ctx, cancel := a.within(cmd)
 		defer cancel()
 		c, err := a.dial(ctx)

@@ -66,6 +66,20 @@ func (a *app) stateCollections() *cobra.Command {
 	}
 }
 
+type flagOf struct {
+	name  string
+	value int64
+}
+
+func notNegative(flags ...flagOf) error {
+	for _, f := range flags {
+		if f.value < 0 {
+			return usagef("--%s is %d; it may not be negative", f.name, f.value)
+		}
+	}
+	return nil
+}
+
 // pairs streams the pairs of a state that begin with a prefix.
 type pairs struct {
 	stream interface {
@@ -181,6 +195,9 @@ func (a *app) stateGet() *cobra.Command {
 		),
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := notNegative(flagOf{"at-height", height}, flagOf{"limit", most}); err != nil {
+				return err
+			}
 			registry, err := node.Registry()
 			if err != nil {
 				return err
@@ -255,7 +272,7 @@ func keyOf(r *state.Registry, s string) ([]byte, error) {
 
 func (a *app) printRecord(r record) error {
 	if a.output == outputJSON {
-		raw, err := json.Marshal(r)
+		raw, err := jsonOf(r)
 		if err != nil {
 			return err
 		}
@@ -296,6 +313,9 @@ func (a *app) stateExport() *cobra.Command {
 		),
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := notNegative(flagOf{"at-height", height}); err != nil {
+				return err
+			}
 			ctx, cancel := a.within(cmd)
 			defer cancel()
 			c, err := a.dial(ctx)
@@ -401,6 +421,9 @@ func (a *app) stateDiff() *cobra.Command {
 		Example: examples("chancery state diff 127.0.0.1:9090 127.0.0.1:9190 --at-height 120"),
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := notNegative(flagOf{"at-height", height}); err != nil {
+				return err
+			}
 			registry, err := node.Registry()
 			if err != nil {
 				return err
@@ -529,7 +552,7 @@ func differenceOf(r record) difference {
 
 func (a *app) printDifference(d difference) error {
 	if a.output == outputJSON {
-		raw, err := json.Marshal(d)
+		raw, err := jsonOf(d)
 		if err != nil {
 			return err
 		}

@@ -84,7 +84,7 @@ func (s *sending) flags(c *cobra.Command) {
 	f.BoolVar(&s.generate, "generate-only", false, "write the unsigned transaction and submit nothing")
 	f.BoolVar(&s.simulate, "simulate", false, "execute on the latest state and keep nothing")
 	f.StringVar(&s.out, "out", "", "file for --generate-only, which must not exist; by default standard output")
-	f.StringVar(&s.chainID, "chain-id", "", "the chain, for --generate-only without a node")
+	f.StringVar(&s.chainID, "chain-id", "", "the chain: nodes of any other are refused; with --generate-only no node is asked")
 	complete(c, "wait", waitCommit, waitCheck)
 	s.completeKeys(c)
 }
@@ -178,6 +178,9 @@ func (s *sending) send(cmd *cobra.Command, messages ...proto.Message) error {
 	if s.wait != waitCommit && s.wait != waitCheck {
 		return usagef("--wait is %q; choose commit or check", s.wait)
 	}
+	if err := s.contradiction(cmd); err != nil {
+		return err
+	}
 	if len(s.from) == 0 && !s.generate {
 		return usagef("name the key that signs with --from, or write an unsigned transaction with --generate-only")
 	}
@@ -203,7 +206,11 @@ func (s *sending) send(cmd *cobra.Command, messages ...proto.Message) error {
 	}
 	ctx, cancel := a.within(cmd)
 	defer cancel()
-	c, err := a.dial(ctx)
+	var options []client.Option
+	if s.chainID != "" {
+		options = append(options, client.ChainID(s.chainID))
+	}
+	c, err := a.dial(ctx, options...)
 	if err != nil {
 		return err
 	}
@@ -218,6 +225,22 @@ func (s *sending) send(cmd *cobra.Command, messages ...proto.Message) error {
 		return a.simulated(ctx, c, raw)
 	}
 	return a.submit(ctx, c, raw, id, s.wait)
+}
+
+// contradiction refuses flags that would do nothing beside others.
+func (s *sending) contradiction(cmd *cobra.Command) error {
+	given := cmd.Flags().Changed
+	switch {
+	case s.generate && s.simulate:
+		return usagef("--generate-only and --simulate exclude each other: what nobody signed cannot be simulated")
+	case s.generate && given("wait"):
+		return usagef("--generate-only submits nothing that --wait could wait for")
+	case s.simulate && given("wait"):
+		return usagef("--simulate submits nothing that --wait could wait for")
+	case !s.generate && s.out != "":
+		return usagef("--out is for the unsigned transaction that --generate-only writes")
+	}
+	return nil
 }
 
 // until is valid_until in Unix milliseconds.

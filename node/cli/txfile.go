@@ -248,7 +248,7 @@ func (a *app) txWait() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := tx.ParseID(args[0])
 			if err != nil {
-				return usagef("%v", err)
+				return usagef("%q is no id of a transaction, which is 64 hexadecimal digits", args[0])
 			}
 			ctx, cancel := a.within(cmd)
 			defer cancel()
