@@ -140,15 +140,21 @@ func (r *refusals) or(err error) error {
 // later is one that this transaction will not outlive: by this machine's clock it
 // is further ahead than the chain allows, however far behind the chain is.
 func (c *Client) hopeless(ctx context.Context, d *tx.Decoded, err error) bool {
-	if !errors.Is(err, chain.ErrTooFarAhead) {
-		return false
-	}
+	return errors.Is(err, chain.ErrTooFarAhead) && beyond(d, c.maxValidity(ctx))
+}
+
+// beyond tells whether a transaction is further ahead than most, if that is known.
+func beyond(d *tx.Decoded, most time.Duration) bool {
+	return most > 0 && time.Until(time.UnixMilli(d.Body.ValidUntil)) > most
+}
+
+// maxValidity is how far ahead the chain lets valid_until be, 0 when no node says.
+func (c *Client) maxValidity(ctx context.Context) time.Duration {
 	p, err := c.node.Params(ctx, &nodev1.ParamsRequest{})
 	if err != nil {
-		return false
+		return 0
 	}
-	most := time.Duration(p.GetParams().GetMaxValidityMs()) * time.Millisecond
-	return most > 0 && time.Until(time.UnixMilli(d.Body.ValidUntil)) > most
+	return time.Duration(p.GetParams().GetMaxValidityMs()) * time.Millisecond
 }
 
 // Submit gives a signed transaction to a node, again and again while the refusal
