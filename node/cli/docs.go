@@ -24,8 +24,8 @@ func (a *app) docsCommand() *cobra.Command {
 // head is the page's beginning: what holds for every command.
 const head = `# The command line
 
-The reference of the program %chancery%, which %chancery docs% prints; a test holds this page against the program.
-Every command has %--help% with examples. A command that is not in your version of the program is not here.
+The reference of the program %chancery%. %chancery docs% prints it for your version of the program; this page is written
+by %go test ./node/cli -run TestTheReferenceIsInSync -rewrite%. Every command has %--help% with examples.
 
 ## Answers
 
@@ -55,7 +55,7 @@ An error is one sentence on standard error that says what to do, with the module
 | 2 | the command line is wrong |
 | 3 | no node can be reached |
 | 4 | time ran out; the outcome of a transaction is then not known, and %chancery tx wait% asks for it |
-| 5 | there is no such thing: what was asked for is absent, or a file is |
+| 5 | there is no such thing: what was asked for is absent, or a file to read is |
 
 A query that is proven (%--prove%) and finds nothing ends with 5 and writes its receipt, which proves the absence. A
 transaction that was refused ends with 1, never with 5.

@@ -118,7 +118,8 @@ func TestExitCodes(t *testing.T) {
 	s.fails(2, "--from", "tx", "consent", "withdraw", "--id", "00")
 	s.fails(2, "not hexadecimal", "tx", "consent", "withdraw", "--from", "x", "--id", "xyz")
 	s.fails(2, "invalid argument", "status", "--timeout", "soon")
-	s.fails(5, "no such file", "tx", "show", s.path("none"))
+	s.fails(5, "neither a file nor the id", "tx", "show", s.path("none"))
+	s.fails(5, "no such file", "tx", "submit", s.path("none"))
 	o = s.fails(2, "unknown flag", "status", "--colour", "--output", "json")
 	if !strings.Contains(o.out, `"exit": 2`) {
 		t.Errorf("who asks for JSON gets none: %s", o.out)

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
@@ -286,6 +288,9 @@ func (a *app) txShow() *cobra.Command {
 				return a.printResult(r, nil)
 			}
 			t, err := a.readTx(args[0])
+			if errors.Is(err, fs.ErrNotExist) {
+				return sentence(errNothing, "%s is neither a file nor the id of a transaction, which is 64 hexadecimal digits", args[0])
+			}
 			if err != nil {
 				return err
 			}
