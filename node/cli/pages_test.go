@@ -175,6 +175,68 @@ func TestEveryCommandLineInThePagesParses(t *testing.T) {
 	}
 }
 
+var links = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+
+// Links within the repository lead to a file, and to a heading where they name one.
+func TestEveryLinkInThePagesLeadsSomewhere(t *testing.T) {
+	counted := 0
+	for _, page := range pages(t) {
+		raw, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range links.FindAllStringSubmatch(string(raw), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			counted++
+			path, heading, _ := strings.Cut(m[1], "#")
+			target := page
+			if path != "" {
+				target = filepath.Join(filepath.Dir(page), path)
+			}
+			if info, err := os.Stat(target); err != nil || info.IsDir() && heading != "" {
+				t.Errorf("%s: the link %s leads nowhere", page, m[1])
+				continue
+			}
+			if heading == "" {
+				continue
+			}
+			text, err := os.ReadFile(target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Contains(anchors(string(text)), heading) {
+				t.Errorf("%s: %s has no heading %s", page, path, heading)
+			}
+		}
+	}
+	if counted < 40 {
+		t.Errorf("only %d links were found", counted)
+	}
+}
+
+// anchors are the headings of a page as links name them.
+func anchors(page string) (out []string) {
+	for _, line := range strings.Split(page, "\n") {
+		text, ok := strings.CutPrefix(strings.TrimLeft(line, "#"), " ")
+		if !ok || !strings.HasPrefix(line, "#") {
+			continue
+		}
+		out = append(out, strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' || r == '_':
+				return r
+			default:
+				return -1
+			}
+		}, strings.ToLower(text)))
+	}
+	return out
+}
+
 func TestEveryExampleInTheHelpParses(t *testing.T) {
 	var visit func(*cobra.Command)
 	visit = func(c *cobra.Command) {
