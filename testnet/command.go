@@ -4,6 +4,7 @@ package testnet
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,6 +28,13 @@ type Deps struct {
 	Binary func() (string, error)
 }
 
+// UsageError says that the command line is wrong.
+type UsageError struct{ text string }
+
+func (e *UsageError) Error() string { return e.text }
+
+func usagef(format string, args ...any) error { return &UsageError{fmt.Sprintf(format, args...)} }
+
 // defaultDir is the network's folder when none is named.
 const defaultDir = ".chancery-testnet"
 
@@ -47,7 +55,7 @@ of every keyring lies beside them.`,
   chancery testnet status --dir T`,
 	}
 	root.PersistentFlags().StringVar(&c.dir, "dir", defaultDir, "folder of the network")
-	root.AddCommand(c.start(), c.stop(), c.status(), c.logs(), c.kill(), c.restart())
+	root.AddCommand(c.start(), c.stop(), c.status(), c.logs(), c.kill(), c.restart(), c.env())
 	return root
 }
 
@@ -84,10 +92,10 @@ documents that checks every step.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if once && !demo {
-				return errors.New("--once ends after the demonstration; give --demo too")
+				return usagef("--once ends after the demonstration; give --demo too")
 			}
 			if cmd.Flags().Changed("validators") && validators == 0 {
-				return fmt.Errorf("--validators 0: want 1 to %d", MaxValidators)
+				return usagef("--validators 0: want 1 to %d", MaxValidators)
 			}
 			return c.run(cmd, validators, basePort, detach, demo, once)
 		},
@@ -272,9 +280,10 @@ func sharedVectors() string {
 // howTo is the commands to go on with; each works as it stands in the folder in
 // which the network was started.
 type howTo struct {
-	Look   []string `json:"look"`
-	Submit string   `json:"submit"`
-	Stop   string   `json:"stop"`
+	Look        []string `json:"look"`
+	Submit      string   `json:"submit"`
+	Environment string   `json:"environment"`
+	Stop        string   `json:"stop"`
 }
 
 func (n *Network) howTo(r *Record) howTo {
@@ -287,7 +296,8 @@ func (n *Network) howTo(r *Record) howTo {
 		},
 		Submit: fmt.Sprintf(`CHANCERY_PASSPHRASE_FILE=%s %s tx provenance register-entity --home %s --node %s --from registrar --json '{"id":"my-first-file","entity":{"media_type":"text/plain"}}'`,
 			quote(n.Dir.PassphraseFile()), binary, quote(string(n.Dir.Home(v))), v.RPC),
-		Stop: fmt.Sprintf("%s testnet stop --dir %s", binary, dir),
+		Environment: fmt.Sprintf(`eval "$(%s testnet env --dir %s)"`, binary, dir),
+		Stop:        fmt.Sprintf("%s testnet stop --dir %s", binary, dir),
 	}
 }
 
@@ -297,6 +307,7 @@ func (h howTo) tell(say func(string, ...any)) {
 		say("  %s", l)
 	}
 	say("Submit a first transaction of your own:\n  %s", h.Submit)
+	say("Name its home, node and passphrase file once for all commands, as the tour in README.md does:\n  %s", h.Environment)
 	say("Stop it:\n  %s", h.Stop)
 }
 
@@ -374,6 +385,65 @@ func (c *commands) status() *cobra.Command {
 	}
 }
 
+// surroundings are the variables by which the command line finds a validator, its
+// keys and their passphrase.
+func (n *Network) surroundings(v Validator) ([][2]string, error) {
+	home, err := filepath.Abs(string(n.Dir.Home(v)))
+	if err != nil {
+		return nil, fmt.Errorf("name the network's folder from its root: %w", err)
+	}
+	passphrase, err := filepath.Abs(n.Dir.PassphraseFile())
+	if err != nil {
+		return nil, fmt.Errorf("name the network's folder from its root: %w", err)
+	}
+	return [][2]string{{"CHANCERY_HOME", home}, {"CHANCERY_NODE", v.RPC}, {"CHANCERY_PASSPHRASE_FILE", passphrase}}, nil
+}
+
+func (c *commands) env() *cobra.Command {
+	return &cobra.Command{
+		Use:   "env [VALIDATOR]",
+		Short: "Print the environment in which commands use one validator",
+		Long: `Print, for a shell, the variables by which the other commands use the home, the
+keyring and the node of one validator, 0 by default.`,
+		Example: `  eval "$(chancery testnet env --dir T)"
+  chancery testnet env 2 --dir T --output json`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := c.network()
+			if err != nil {
+				return err
+			}
+			r, err := Load(n.Dir)
+			if err != nil {
+				return err
+			}
+			v := &r.Validators[0]
+			if len(args) == 1 {
+				if v, err = r.numbered(args[0]); err != nil {
+					return err
+				}
+			}
+			variables, err := n.surroundings(*v)
+			if err != nil {
+				return err
+			}
+			if jsonWanted(cmd) {
+				object := make(map[string]string, len(variables))
+				for _, x := range variables {
+					object[x[0]] = x[1]
+				}
+				return writeJSON(cmd.OutOrStdout(), object)
+			}
+			for _, x := range variables {
+				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "export %s=%s\n", x[0], quote(x[1])); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
 // Status looks at every node.
 func (n *Network) Status(ctx context.Context) ([]View, error) {
 	r, err := Load(n.Dir)
@@ -414,10 +484,14 @@ func (c *commands) logs() *cobra.Command {
 				chosen = []Validator{*v}
 			}
 			if follow && len(chosen) != 1 {
-				return errors.New("--follow: name one validator")
+				return usagef("--follow: name one validator")
 			}
 			for _, v := range chosen {
-				if err := showLog(cmd.Context(), cmd.OutOrStdout(), n.Dir.LogFile(v), lines, len(chosen) > 1, follow); err != nil {
+				out, titled := cmd.OutOrStdout(), len(chosen) > 1
+				if jsonWanted(cmd) {
+					out, titled = &logLines{out: out, validator: v.Index}, false
+				}
+				if err := showLog(cmd.Context(), out, n.Dir.LogFile(v), lines, titled, follow); err != nil {
 					return err
 				}
 			}
@@ -427,6 +501,34 @@ func (c *commands) logs() *cobra.Command {
 	cmd.Flags().BoolVar(&follow, "follow", false, "go on as the log grows, until interrupted")
 	cmd.Flags().IntVar(&lines, "lines", 20, "how many of the last lines")
 	return cmd
+}
+
+// logLines writes each line of a validator's log as a JSON object.
+type logLines struct {
+	out       io.Writer
+	validator int
+	rest      []byte // of a line that is not whole yet
+}
+
+func (l *logLines) Write(p []byte) (int, error) {
+	l.rest = append(l.rest, p...)
+	for {
+		line, rest, whole := bytes.Cut(l.rest, []byte("\n"))
+		if !whole {
+			return len(p), nil
+		}
+		l.rest = rest
+		raw, err := json.Marshal(struct {
+			Validator int    `json:"validator"`
+			Line      string `json:"line"`
+		}{l.validator, string(line)})
+		if err != nil {
+			return 0, err
+		}
+		if _, err := l.out.Write(append(raw, '\n')); err != nil {
+			return 0, err
+		}
+	}
 }
 
 // showLog writes the last lines of a log, and then what is added to it.
@@ -541,7 +643,7 @@ func (c *commands) one(arg string) (*Network, int, error) {
 func (r *Record) numbered(arg string) (*Validator, error) {
 	i, err := strconv.Atoi(arg)
 	if err != nil {
-		return nil, fmt.Errorf("%q is no number of a validator; they are 0 to %d", arg, len(r.Validators)-1)
+		return nil, usagef("%q is no number of a validator; they are 0 to %d", arg, len(r.Validators)-1)
 	}
 	return r.validator(i)
 }

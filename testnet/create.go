@@ -41,7 +41,7 @@ const (
 // call left half made is emptied and made again: no node ever ran there.
 func (d Dir) make(ctx context.Context, n, basePort int) (*Record, error) {
 	if n < 1 || n > MaxValidators {
-		return nil, fmt.Errorf("--validators %d: want 1 to %d", n, MaxValidators)
+		return nil, usagef("--validators %d: want 1 to %d", n, MaxValidators)
 	}
 	if err := d.claim(); err != nil {
 		return nil, err

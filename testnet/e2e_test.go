@@ -227,9 +227,10 @@ func TestAFirstTransactionOutlivesAStop(t *testing.T) {
 		Running    bool                `json:"running"`
 		Validators []testnet.Validator `json:"validators"`
 		HowTo      struct {
-			Look   []string `json:"look"`
-			Submit string   `json:"submit"`
-			Stop   string   `json:"stop"`
+			Look        []string `json:"look"`
+			Submit      string   `json:"submit"`
+			Environment string   `json:"environment"`
+			Stop        string   `json:"stop"`
 		} `json:"how_to"`
 	}
 	start := func() {
@@ -256,6 +257,9 @@ func TestAFirstTransactionOutlivesAStop(t *testing.T) {
 	start()
 	shell(started.HowTo.Submit)
 	shell(started.HowTo.Look[0])
+	if out := shell(started.HowTo.Environment + "\n" + e.binary + " keys show registrar"); !strings.Contains(out, started.Validators[0].Organisation) {
+		t.Errorf("in the network's environment: %s", out)
+	}
 	height := highest(e.status())
 	shell(started.HowTo.Stop)
 	start()

@@ -249,7 +249,7 @@ func (n *Network) Restart(ctx context.Context, i int) error {
 
 func (r *Record) validator(i int) (*Validator, error) {
 	if i < 0 || i >= len(r.Validators) {
-		return nil, fmt.Errorf("there is no validator %d; they are 0 to %d", i, len(r.Validators)-1)
+		return nil, usagef("there is no validator %d; they are 0 to %d", i, len(r.Validators)-1)
 	}
 	return &r.Validators[i], nil
 }

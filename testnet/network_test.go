@@ -230,3 +230,16 @@ func TestQuote(t *testing.T) {
 		}
 	}
 }
+
+func TestLogsInJSONAreALineEach(t *testing.T) {
+	var out strings.Builder
+	l := &logLines{out: &out, validator: 2}
+	for _, part := range []string{"time=1 ms", "g=\"a\"\nnext", "\n", "unfinished"} {
+		if n, err := l.Write([]byte(part)); err != nil || n != len(part) {
+			t.Fatalf("%d, %v", n, err)
+		}
+	}
+	if want := `{"validator":2,"line":"time=1 msg=\"a\""}` + "\n" + `{"validator":2,"line":"next"}` + "\n"; out.String() != want {
+		t.Errorf("got %s", out.String())
+	}
+}

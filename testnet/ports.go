@@ -39,7 +39,7 @@ func pickPorts(n int) (int, error) {
 // portsFree names the first port of the range that somebody listens on.
 func portsFree(base, n int) error {
 	if base < 1024 || base+n*portsEach > 65536 {
-		return fmt.Errorf("--base-port %d: want 1024 to %d", base, 65536-n*portsEach)
+		return usagef("--base-port %d: want 1024 to %d", base, 65536-n*portsEach)
 	}
 	for p := base; p < base+n*portsEach; p++ {
 		if err := portFree(address(p)); err != nil {

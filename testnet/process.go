@@ -102,7 +102,7 @@ func signalNamed(name string) (syscall.Signal, error) {
 			return s, nil
 		}
 	}
-	return 0, fmt.Errorf("--signal %q: want a name such as KILL, TERM, STOP or CONT", name)
+	return 0, usagef("--signal %q: want a name such as KILL, TERM, STOP or CONT", name)
 }
 
 // ends tells whether a signal is meant to end a node.

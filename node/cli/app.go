@@ -82,8 +82,22 @@ func Run(ctx context.Context, args []string, e Environment) int {
 	}
 	if !a.started && !errors.Is(err, context.Canceled) {
 		err = asUsage(err)
+		if wantsJSON(args) {
+			a.output = outputJSON
+		}
 	}
 	return a.fail(err)
+}
+
+// wantsJSON tells whether a command line asks for JSON that was not read to its
+// end, such as one with an unknown flag before --output.
+func wantsJSON(args []string) bool {
+	for i, arg := range args {
+		if arg == "--output="+outputJSON || arg == "--output" && i+1 < len(args) && args[i+1] == outputJSON {
+			return true
+		}
+	}
+	return false
 }
 
 // Home is the node's folder.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -40,6 +41,13 @@ func (a *app) eventsCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
+			wanted, err := fullTypes(types)
+			if err != nil {
+				return err
+			}
+			if err := a.checkCursor(from); err != nil {
+				return err
+			}
 			dialing, cancel := a.within(cmd)
 			defer cancel()
 			c, err := a.dial(dialing)
@@ -63,7 +71,7 @@ func (a *app) eventsCommand() *cobra.Command {
 				kept = to
 				return replace(file, []byte(to.String()+"\n"))
 			}
-			err = follow(ctx, at, fullTypes(types), func(b client.Batch) error {
+			err = follow(ctx, at, wanted, func(b client.Batch) error {
 				for _, e := range b.Events {
 					if err := a.printEvent(e); err != nil {
 						return err
@@ -114,16 +122,36 @@ func (a *app) cursor(ctx context.Context, c *client.Client, from, file string) (
 	return at, nil
 }
 
-// fullTypes turns consent.Given into chancery.consent.v1.Given.
-func fullTypes(names []string) []string {
+// checkCursor refuses what --from cannot hold, before a node is asked.
+func (a *app) checkCursor(from string) error {
+	switch from {
+	case "", "now", "start":
+		return nil
+	}
+	if _, err := client.ParseCursor(from); err != nil {
+		return usagef("--from: %v", err)
+	}
+	return nil
+}
+
+// fullTypes turns consent.Given into chancery.consent.v1.Given. A short name that
+// the program does not know would silently match nothing; a full one may be of a
+// module that is newer than the program.
+func fullTypes(names []string) ([]string, error) {
+	known := eventTypes()
 	out := make([]string, len(names))
 	for i, name := range names {
-		out[i] = name
-		if module, event, ok := strings.Cut(name, "."); ok && !strings.Contains(event, ".") {
-			out[i] = "chancery." + module + ".v1." + event
+		if strings.Count(name, ".") > 1 {
+			out[i] = name
+			continue
 		}
+		if !slices.Contains(known, name) {
+			return nil, usagef("--types: there is no event %q; there are %s", name, strings.Join(known, ", "))
+		}
+		module, event, _ := strings.Cut(name, ".")
+		out[i] = "chancery." + module + ".v1." + event
 	}
-	return out
+	return out, nil
 }
 
 // eventLine is an event in JSON: one line each.
@@ -145,7 +173,7 @@ func (a *app) printEvent(e *nodev1.BlockEvent) error {
 		if err != nil {
 			return err
 		}
-		raw, err := json.Marshal(eventLine{
+		raw, err := jsonOf(eventLine{
 			after.String(), e.Height, e.Index, e.Time, hex.EncodeToString(e.TxId), e.GetEvent().GetType(), value,
 		})
 		if err != nil {

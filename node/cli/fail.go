@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"github.com/chancery/chancery/chain/errs"
 	"github.com/chancery/chancery/node/client"
 	"github.com/chancery/chancery/node/keyring"
+	"github.com/chancery/chancery/testnet"
 )
 
 // Exit codes; see doc.go.
@@ -56,7 +58,12 @@ func asUsage(err error) error {
 	if errors.As(err, &e) {
 		return err
 	}
-	return usagef("%v", err)
+	// What cobra suggests comes in lines of its own.
+	text, near, _ := strings.Cut(err.Error(), "\n\nDid you mean this?")
+	if names := strings.Fields(near); len(names) > 0 {
+		text += "; did you mean " + strings.Join(names, " or ") + "?"
+	}
+	return usagef("%s", text)
 }
 
 // absent tells whether a refusal says that what was asked for does not exist. The
@@ -64,19 +71,22 @@ func asUsage(err error) error {
 func absent(err error) bool {
 	var tx refusedTx
 	var e *errs.Error
-	return !errors.As(err, &tx) && errors.As(err, &e) &&
+	return !errors.As(err, &tx) && errors.As(err, &e) && e.Module != cliErrors.Module() &&
 		(strings.Contains(e.Text, "no such ") || strings.HasPrefix(e.Text, "no DID holds "))
 }
 
 // code is the exit code that an error stands for.
 func code(err error) int {
 	s, remote := status.FromError(err)
+	var network *testnet.UsageError
 	switch {
 	case err == nil:
 		return exitDone
-	case errors.Is(err, errUsage):
+	case errors.Is(err, errUsage), errors.Is(err, client.ErrAddress), errors.As(err, &network):
 		return exitUsage
-	case errors.Is(err, client.ErrUnreachable), errors.Is(err, client.ErrAddress), errors.Is(err, client.ErrTLS):
+	case errors.Is(err, errNotSaved), errors.Is(err, errHome), errors.Is(err, keyring.ErrNoPassphrase):
+		return exitRefused // also where it is for want of a folder or a file
+	case errors.Is(err, client.ErrUnreachable), errors.Is(err, client.ErrTLS):
 		return exitUnreachable
 	case errors.Is(err, client.ErrTimeout), errors.Is(err, context.DeadlineExceeded),
 		remote && s.Code() == codes.DeadlineExceeded:
@@ -110,6 +120,9 @@ func (a *app) fail(err error) int {
 	var e *errs.Error
 	if !errors.As(err, &e) {
 		e = &errs.Error{Module: "cli", Code: errs.Internal, Text: err.Error()}
+		if exit == exitUsage {
+			e.Code = errUsage.Code
+		}
 		switch {
 		case errors.Is(err, context.Canceled):
 			e.Text = "interrupted"
@@ -123,8 +136,10 @@ func (a *app) fail(err error) int {
 		var f failure
 		f.Error.Module, f.Error.Code, f.Error.Text, f.Error.Detail = e.Module, e.Code, e.Text, e.Detail
 		f.Error.Retryable, f.Error.Exit = e.Retryable(), exit
-		raw, _ := json.MarshalIndent(f, "", "  ") // strings and numbers always marshal
-		fmt.Fprintf(a.Out, "%s\n", raw)
+		raw, _ := jsonOf(f) // strings and numbers always marshal
+		var out bytes.Buffer
+		_ = json.Indent(&out, raw, "", "  ")
+		fmt.Fprintf(a.Out, "%s\n", out.Bytes())
 	}
 	return exit
 }

@@ -89,22 +89,40 @@ func TestExitCodes(t *testing.T) {
 	}
 	defer l.Close() // it accepts and says nothing
 	s.fails(3, "client/2", "status")
-	s.fails(3, "client/5", "status", "--node", "nowhere")
+	s.fails(2, "client/5", "status", "--node", "nowhere")
+	s.fails(2, "--timeout", "status", "--timeout", "-1s")
+	s.fails(2, `did you mean state or status?`, "statsu")
+	s.fails(2, "has no command", "completion", "fosh")
+	s.fails(2, "--from", "events", "--from", "yesterday") // before a node is looked for
+	s.fails(2, "consent.Given", "events", "--types", "consent.Givn")
+	s.fails(2, "64 hexadecimal digits", "tx", "wait", "00")
+	s.fails(2, "--limit", "state", "get", "consent/records", "--limit", "-1")
+	for _, words := range []string{"get 00", "export", "diff 127.0.0.1:1 127.0.0.1:1"} {
+		s.fails(2, "--at-height", append(append([]string{"state"}, strings.Fields(words)...), "--at-height", "-1")...)
+	}
+	// What lies in a folder that is not there cannot be written; that is no answer.
+	s.fails(1, "could not be written", "keys", "export", s.key("k"), "--out", s.path("none/x"))
+	s.fails(1, "cannot be used", "init", "--home", s.file("file", "")+"/x")
+	s.fails(2, "--demo", "testnet", "start", "--once")
+	s.fails(2, "1 to 16", "testnet", "start", "--validators", "17", "--dir", s.path("net"))
+	o := s.fails(2, "1 to 16", "testnet", "start", "--validators", "0", "--output", "json")
+	if !strings.Contains(o.out, `"code": 2`) {
+		t.Errorf("%s", o.out)
+	}
 	s.fails(3, "client/6", "status", "--tls-ca", s.path("none"))
 	s.fails(4, "client/3", "status", "--node", l.Addr().String(), "--timeout", "200ms")
 	s.fails(2, "unknown flag", "status", "--colour")
-	s.fails(2, "unknown command", "statsu")
 	s.fails(2, "did you mean withdraw", "tx", "consent", "withdra")
 	s.fails(2, "--output", "version", "--output", "xml")
 	s.fails(2, "accepts 1 arg", "tx", "wait")
-	s.fails(2, "hexadecimal", "tx", "wait", "zz")
 	s.fails(2, "--from", "tx", "consent", "withdraw", "--id", "00")
 	s.fails(2, "not hexadecimal", "tx", "consent", "withdraw", "--from", "x", "--id", "xyz")
 	s.fails(2, "invalid argument", "status", "--timeout", "soon")
-	s.fails(5, "no such file", "tx", "show", s.path("none"))
-	o := s.fails(2, "unknown flag", "status", "--colour", "--output", "json")
-	if o.out != "" && !strings.Contains(o.out, `"exit": 2`) {
-		t.Errorf("%s", o.out)
+	s.fails(5, "neither a file nor the id", "tx", "show", s.path("none"))
+	s.fails(5, "no such file", "tx", "submit", s.path("none"))
+	o = s.fails(2, "unknown flag", "status", "--colour", "--output", "json")
+	if !strings.Contains(o.out, `"exit": 2`) {
+		t.Errorf("who asks for JSON gets none: %s", o.out)
 	}
 	o = s.fails(3, "client/2", "status", "--output", "json")
 	if v := s.decode(o.out)["error"].(map[string]any); v["code"] != 2.0 || v["module"] != "client" || v["exit"] != 3.0 {

@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
+	"os"
 
 	"github.com/cometbft/cometbft/types"
 	"github.com/spf13/cobra"
@@ -39,6 +41,9 @@ func (a *app) genesisBytes(args []string) (path string, g *types.GenesisDoc, raw
 		path = args[0]
 	}
 	if g, raw, err = config.ReadGenesis(path); err != nil {
+		if _, absent := os.Stat(path); errors.Is(absent, fs.ErrNotExist) {
+			return path, nil, nil, sentence(errNothing, "%v", err)
+		}
 		err = errFile.Wrap(err)
 	}
 	return path, g, raw, err

@@ -139,6 +139,13 @@ func (s *shell) file(name, text string) string {
 	return path
 }
 
+// key makes a key and returns its name.
+func (s *shell) key(name string) string {
+	s.t.Helper()
+	s.ok("keys", "create", name)
+	return name
+}
+
 // path is a file that does not exist.
 func (s *shell) path(name string) string { return filepath.Join(s.t.TempDir(), name) }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/chancery/chancery/chain/keys"
 	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/modules/identity"
+	identitydid "github.com/chancery/chancery/modules/identity/did"
 	"github.com/chancery/chancery/node/client"
 	"github.com/chancery/chancery/node/keyring"
 	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
@@ -93,7 +94,7 @@ func keyFault(err error) error {
 	for _, own := range []error{
 		keyring.ErrName, keyring.ErrNotFound, keyring.ErrExists, keyring.ErrPassphrase, keyring.ErrWeakPassphrase,
 		keyring.ErrNoPassphrase, keyring.ErrDamaged, keyring.ErrPermissions, keyring.ErrBusy, keyring.ErrBinding,
-		keyring.ErrMismatch, keys.ErrType, keys.ErrSeed,
+		keyring.ErrMismatch, keyring.ErrSame, keys.ErrType, keys.ErrSeed,
 	} {
 		if errors.Is(err, own) {
 			e := errKey.Wrap(err)
@@ -262,6 +263,9 @@ func (a *app) keysNewKey() *cobra.Command {
 			}
 			wanted = append(wanted, identityv1.Purpose(n))
 		}
+		if _, _, err := identitydid.ParseURL(did + "#" + id); err != nil {
+			return usagef("--did and --id: %q is no DID with a key: write did:chancery:SLUG or did:chancery:SLUG:ID, and an id of a-z, 0-9 and '-'", did+"#"+id)
+		}
 		ctx, cancel := a.within(cmd)
 		defer cancel()
 		chain, err := a.chainOf(ctx, chainID)
@@ -382,9 +386,12 @@ func (a *app) keysImport() *cobra.Command {
 			"chancery keys import alice --file alice.backup",
 			"chancery keys import hsm-copy --seed-file /media/usb/seed.hex --type p256",
 		),
-	}, func(_ *cobra.Command, k *keyring.Keyring, args []string) error {
+	}, func(cmd *cobra.Command, k *keyring.Keyring, args []string) error {
 		if (file == "") == (seed == "") {
 			return usagef("name either --file or --seed-file")
+		}
+		if file != "" && cmd.Flags().Changed("type") {
+			return usagef("--type is for a seed; a backup says itself of what type its key is")
 		}
 		var e keyring.Entry
 		if file != "" {
@@ -435,7 +442,10 @@ func (a *app) keysPassphrase() *cobra.Command {
 			if err != nil {
 				return keyFault(err)
 			}
-			return keyFault(k.ChangePassphrase())
+			if err := k.ChangePassphrase(); err != nil {
+				return keyFault(err)
+			}
+			return a.print(facts{{"keyring", a.homeDir().Keyring()}, {"passphrase", "changed"}})
 		},
 	}
 }

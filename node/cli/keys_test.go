@@ -3,12 +3,15 @@ package cli
 import (
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/chancery/chancery/chain/keys"
 	"github.com/chancery/chancery/modules/identity"
+	"github.com/chancery/chancery/node/keyring"
 	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
 )
 
@@ -71,6 +74,7 @@ func TestASeedComesFromAFileAlone(t *testing.T) {
 		t.Error("the file's content is printed")
 	}
 	s.fails(2, "either --file or --seed-file", "keys", "import", "x")
+	s.fails(2, "--type is for a seed", "keys", "import", "x", "--file", file, "--type", "p256")
 	s.fails(2, "unknown key type", "keys", "create", "x", "--type", "rsa")
 	s.fails(1, "invalid key name", "keys", "create", "X")
 	s.fails(1, "exists already", "keys", "create", "hsm")
@@ -87,6 +91,25 @@ func TestWithoutAPassphraseNothingIsSigned(t *testing.T) {
 	s.passphrase = func(string, bool) ([]byte, error) { return nil, errors.New("nobody to ask") }
 	s.fails(1, "nobody to ask", "tx", "consent", "withdraw", "--from", "alice", "--id", "00")
 	s.ok("keys", "show", "alice")
+}
+
+func TestAChangedPassphraseIsSaid(t *testing.T) {
+	s := newShell(t)
+	s.ok("keys", "create", "alice")
+	s.fails(1, "the new passphrase is the old one", "keys", "passphrase")
+	s.passphrase = func(_ string, confirm bool) ([]byte, error) {
+		if confirm {
+			return []byte("another long one"), nil
+		}
+		return []byte(passphrase), nil
+	}
+	if v := s.json("keys", "passphrase"); v["passphrase"] != "changed" {
+		t.Errorf("%v", v)
+	}
+	s.passphrase = func(string, bool) ([]byte, error) {
+		return nil, fmt.Errorf("%w: open /none: %w", keyring.ErrNoPassphrase, fs.ErrNotExist)
+	}
+	s.fails(1, "no passphrase available", "keys", "create", "bob")
 }
 
 func TestAKeyMustBeBoundToSign(t *testing.T) {
@@ -117,7 +140,9 @@ func TestANewKeyProvesThatItIsHeld(t *testing.T) {
 	if out := s.ok("keys", "new-key", "alice", "--did", "did:chancery:mercy", "--id", "key-2", "--chain-id", "c-1", "--purpose", ""); strings.Contains(out, "PURPOSE") {
 		t.Errorf("%s", out)
 	}
-	s.fails(2, "--purpose", "keys", "new-key", "alice", "--did", "d", "--id", "i", "--chain-id", "c", "--purpose", "fun")
+	s.fails(2, "--purpose", "keys", "new-key", "alice", "--did", "did:chancery:mercy", "--id", "i", "--chain-id", "c", "--purpose", "fun")
+	s.fails(2, "no DID with a key", "keys", "new-key", "alice", "--did", "mercy", "--id", "key-2", "--chain-id", "c")
+	s.fails(2, "no DID with a key", "keys", "new-key", "alice", "--did", "did:chancery:mercy", "--id", "Key 2", "--chain-id", "c")
 	s.fails(2, "required", "keys", "new-key", "alice")
 }
 

@@ -34,6 +34,18 @@ type digits []byte
 
 func (d digits) MarshalJSON() ([]byte, error) { return json.Marshal(hex.EncodeToString(d)) }
 
+// jsonOf is compact JSON that leaves <, > and & as they are: it is for programs and
+// terminals, not for web pages.
+func jsonOf(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
 // MarshalJSON keeps the order.
 func (f facts) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
@@ -46,7 +58,7 @@ func (f facts) MarshalJSON() ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		value, err := json.Marshal(x.value)
+		value, err := jsonOf(x.value)
 		if err != nil {
 			return nil, err
 		}
@@ -120,7 +132,7 @@ func (a *app) print(v any) error {
 	if m, ok := v.(proto.Message); ok {
 		raw, err = protoJSON(m)
 	} else {
-		raw, err = json.Marshal(v)
+		raw, err = jsonOf(v)
 	}
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
@@ -38,10 +39,14 @@ func (a *app) queryCommand() *cobra.Command {
 		m := &cobra.Command{
 			Use:   p.name,
 			Short: "Queries of the module " + p.name,
-			Long:  "Queries of the module " + p.name + ".",
+			Long:  "Queries of the module " + p.name + ". Each command's help lists the request's fields.",
+			Example: examples(
+				fmt.Sprintf("chancery query %s %s --help", p.name, kebab(string(p.queries[0].Name()))),
+			),
+			Annotations: map[string]string{fromProto: "proto/" + p.queries[0].ParentFile().Path()},
 		}
 		if p.name == "node" {
-			m.Short, m.Long = "Queries of the node itself", "Queries of the node itself."
+			m.Short, m.Long = "Queries of the node itself", "Queries of the node itself. Each command's help lists the request's fields."
 		}
 		for _, method := range p.queries {
 			m.AddCommand(a.methodCommand(p.name, method))
@@ -61,7 +66,7 @@ type asking struct {
 
 func (a *app) methodCommand(module string, method protoreflect.MethodDescriptor) *cobra.Command {
 	name := kebab(string(method.Name()))
-	example := fmt.Sprintf("chancery query %s %s%s", module, name, exampleFlags(method.Input()))
+	example := fmt.Sprintf("chancery query %s %s%s", module, name, exampleFlags(method.Input(), false))
 	c := &cobra.Command{
 		Use:     name,
 		Short:   sentenceOf(comment(method)),
@@ -87,6 +92,9 @@ func (a *app) methodCommand(module string, method protoreflect.MethodDescriptor)
 		}
 		if q.height < 0 {
 			return usagef("--at-height is %d; heights begin at 1", q.height)
+		}
+		if q.genesis != "" && q.prove == "" {
+			return usagef("--genesis is for the receipt that --prove writes")
 		}
 		ctx, cancel := a.within(cmd)
 		defer cancel()
@@ -152,10 +160,16 @@ func (a *app) noteMore(answer proto.Message) error {
 	return nil
 }
 
-// printAnswer prints an answer. One that is nothing but a document in JSON is
-// printed as that document.
+// printAnswer prints an answer. One that is nothing but a document is printed as that
+// document.
 func (a *app) printAnswer(answer proto.Message) error {
 	m := answer.ProtoReflect()
+	if fd := m.Descriptor().Fields().ByName("document"); a.output == outputText && fd != nil && fd.Kind() == protoreflect.BytesKind {
+		if cut := m.Descriptor().Fields().ByName("truncated"); cut != nil && m.Get(cut).Bool() {
+			a.note("the document is not complete: a bound left something out")
+		}
+		return a.write(strings.TrimRight(clean(string(m.Get(fd).Bytes())), "\n") + "\n")
+	}
 	if fd := m.Descriptor().Fields().ByName("json"); a.output == outputText && fd != nil && fd.Kind() == protoreflect.StringKind {
 		var out bytes.Buffer
 		if json.Indent(&out, []byte(m.Get(fd).String()), "", "  ") == nil {

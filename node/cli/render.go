@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"unicode"
@@ -49,7 +51,11 @@ func renderFields(b *strings.Builder, m protoreflect.Message, indent string) {
 		v := m.Get(fd)
 		switch {
 		case inline(fd, v):
-			fmt.Fprintf(b, "%s%-*s  %s\n", indent, width, fd.Name(), leaf(fd, v, indent+"  "))
+			line := fmt.Sprintf("%s%-*s  %s", indent, width, fd.Name(), leaf(fd, v, indent+"  "))
+			if name, text, several := strings.Cut(line, "\n"); several {
+				line = strings.TrimRight(name, " ") + "\n" + text
+			}
+			b.WriteString(line + "\n")
 		case fd.IsList():
 			fmt.Fprintf(b, "%s%s\n", indent, fd.Name())
 			renderList(b, fd, v.List(), indent)
@@ -140,8 +146,12 @@ func scalar(fd protoreflect.FieldDescriptor, v protoreflect.Value, indent string
 	}
 }
 
-// block puts text of several lines below its name.
+// block puts text of several lines below its name, and documents in JSON in lines.
 func block(text, indent string) string {
+	var lines bytes.Buffer
+	if len(text) > maxShown/2 && strings.ContainsRune("{[", rune(text[0])) && json.Indent(&lines, []byte(text), "", "  ") == nil {
+		text = lines.String()
+	}
 	text = clean(strings.TrimRight(text, "\n"))
 	if !strings.Contains(text, "\n") {
 		return text

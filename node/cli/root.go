@@ -59,6 +59,9 @@ func (a *app) root() *cobra.Command {
 			if a.output != outputText && a.output != outputJSON {
 				return usagef("--output is %q; choose text or json", a.output)
 			}
+			if a.timeout < 0 {
+				return usagef("--timeout is %v; it may not be negative, and 0 is for ever", a.timeout)
+			}
 			a.started = true
 			return nil
 		},
@@ -81,6 +84,7 @@ func (a *app) root() *cobra.Command {
 		&cobra.Group{ID: "use", Title: "Use the chain:"},
 	)
 	root.AddCommand(a.commands()...)
+	root.InitDefaultCompletionCmd()
 	strict(root)
 	return root
 }

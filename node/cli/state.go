@@ -11,9 +11,11 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/chancery/chancery/chain/errs"
 	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/node"
 	"github.com/chancery/chancery/node/client"
@@ -64,6 +66,20 @@ func (a *app) stateCollections() *cobra.Command {
 	}
 }
 
+type flagOf struct {
+	name  string
+	value int64
+}
+
+func notNegative(flags ...flagOf) error {
+	for _, f := range flags {
+		if f.value < 0 {
+			return usagef("--%s is %d; it may not be negative", f.name, f.value)
+		}
+	}
+	return nil
+}
+
 // pairs streams the pairs of a state that begin with a prefix.
 type pairs struct {
 	stream interface {
@@ -71,19 +87,56 @@ type pairs struct {
 	}
 	height int64
 	page   []*nodev1.Pair
+	ended  bool
 }
 
+// openPairs begins to stream. A node walks its state for few at a time, so it is
+// asked again while it is busy.
 func openPairs(ctx context.Context, c *client.Client, height int64, prefix []byte) (*pairs, error) {
-	s, err := nodev1.NewNodeClient(c.Conn()).State(ctx, &nodev1.StateRequest{Height: height, Prefix: prefix})
-	if err != nil {
-		return nil, err
-	}
-	return &pairs{stream: s, height: height}, nil
+	p := &pairs{height: height}
+	err := patiently(ctx, func() error {
+		s, err := nodev1.NewNodeClient(c.Conn()).State(ctx, &nodev1.StateRequest{Height: height, Prefix: prefix})
+		if err != nil {
+			return err
+		}
+		r, err := s.Recv()
+		if err == nil {
+			p.height, p.page = r.Height, r.Pairs
+		} else if !errors.Is(err, io.EOF) {
+			return err
+		}
+		p.stream, p.ended = s, err != nil
+		return nil
+	})
+	return p, err
 }
+
+// patiently repeats a call while the node says that it may succeed later. When the
+// time is over, that refusal is the error.
+func patiently(ctx context.Context, call func() error) error {
+	for {
+		err := call()
+		var e *errs.Error
+		if !errors.As(err, &e) || !e.Retryable() {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
+	}
+}
+
+// pause is the time between two questions to a node that is busy.
+const pause = 200 * time.Millisecond
 
 // next is the next pair in order of key, nil at the end.
 func (p *pairs) next() (*nodev1.Pair, error) {
 	for len(p.page) == 0 {
+		if p.ended {
+			return nil, nil
+		}
 		r, err := p.stream.Recv()
 		if errors.Is(err, io.EOF) {
 			return nil, nil
@@ -142,6 +195,9 @@ func (a *app) stateGet() *cobra.Command {
 		),
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := notNegative(flagOf{"at-height", height}, flagOf{"limit", most}); err != nil {
+				return err
+			}
 			registry, err := node.Registry()
 			if err != nil {
 				return err
@@ -216,7 +272,7 @@ func keyOf(r *state.Registry, s string) ([]byte, error) {
 
 func (a *app) printRecord(r record) error {
 	if a.output == outputJSON {
-		raw, err := json.Marshal(r)
+		raw, err := jsonOf(r)
 		if err != nil {
 			return err
 		}
@@ -226,6 +282,14 @@ func (a *app) printRecord(r record) error {
 }
 
 func (a *app) proveKey(ctx context.Context, c *client.Client, height int64, key []byte, path string) error {
+	if height == 0 {
+		// The node's own choice is the state before the latest; see client.Prove.
+		s, err := c.Status(ctx)
+		if err != nil {
+			return err
+		}
+		height = s.Height
+	}
 	r, err := nodev1.NewReceiptsClient(c.Conn()).Build(ctx, &nodev1.BuildRequest{Height: height, Keys: []*nodev1.Key{{Key: key}}})
 	if err != nil {
 		return err
@@ -249,6 +313,9 @@ func (a *app) stateExport() *cobra.Command {
 		),
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := notNegative(flagOf{"at-height", height}); err != nil {
+				return err
+			}
 			ctx, cancel := a.within(cmd)
 			defer cancel()
 			c, err := a.dial(ctx)
@@ -256,8 +323,8 @@ func (a *app) stateExport() *cobra.Command {
 				return err
 			}
 			defer c.Close()
-			s, err := nodev1.NewNodeClient(c.Conn()).Export(ctx, &nodev1.ExportRequest{Height: height})
-			if err != nil {
+			s := &exporting{ctx: ctx, node: nodev1.NewNodeClient(c.Conn()), height: height}
+			if err := patiently(ctx, s.begin); err != nil {
 				return err
 			}
 			return a.export(s, out)
@@ -268,9 +335,39 @@ func (a *app) stateExport() *cobra.Command {
 	return c
 }
 
-func (a *app) export(s interface {
-	Recv() (*nodev1.ExportResponse, error)
-}, path string) (err error) {
+// exporting streams an export. Its first part is fetched by begin, which may be
+// repeated.
+type exporting struct {
+	ctx    context.Context
+	node   nodev1.NodeClient
+	height int64
+
+	stream nodev1.Node_ExportClient
+	first  *nodev1.ExportResponse
+	err    error
+}
+
+func (e *exporting) begin() error {
+	s, err := e.node.Export(e.ctx, &nodev1.ExportRequest{Height: e.height})
+	if err != nil {
+		return err
+	}
+	e.stream = s
+	if e.first, e.err = s.Recv(); e.err != nil && !errors.Is(e.err, io.EOF) {
+		return e.err
+	}
+	return nil
+}
+
+func (e *exporting) Recv() (*nodev1.ExportResponse, error) {
+	if first := e.first; first != nil || e.err != nil {
+		e.first = nil
+		return first, e.err
+	}
+	return e.stream.Recv()
+}
+
+func (a *app) export(s *exporting, path string) (err error) {
 	var to io.Writer = a.Out
 	if path != "" {
 		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -324,6 +421,9 @@ func (a *app) stateDiff() *cobra.Command {
 		Example: examples("chancery state diff 127.0.0.1:9090 127.0.0.1:9190 --at-height 120"),
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := notNegative(flagOf{"at-height", height}); err != nil {
+				return err
+			}
 			registry, err := node.Registry()
 			if err != nil {
 				return err
@@ -452,7 +552,7 @@ func differenceOf(r record) difference {
 
 func (a *app) printDifference(d difference) error {
 	if a.output == outputJSON {
-		raw, err := json.Marshal(d)
+		raw, err := jsonOf(d)
 		if err != nil {
 			return err
 		}

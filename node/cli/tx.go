@@ -47,6 +47,10 @@ func (a *app) txCommand() *cobra.Command {
 			Use:   p.name,
 			Short: "Messages of the module " + p.name,
 			Long:  "Messages of the module " + p.name + ". Each command's help lists the message's fields.",
+			Example: examples(
+				fmt.Sprintf("chancery tx %s %s --help", p.name, kebab(string(p.messages[0].Message().Name()))),
+			),
+			Annotations: map[string]string{fromProto: "proto/" + p.messages[0].Message().ParentFile().Path()},
 		}
 		for _, arm := range p.messages {
 			m.AddCommand(a.messageCommand(p.name, arm))
@@ -80,7 +84,7 @@ func (s *sending) flags(c *cobra.Command) {
 	f.BoolVar(&s.generate, "generate-only", false, "write the unsigned transaction and submit nothing")
 	f.BoolVar(&s.simulate, "simulate", false, "execute on the latest state and keep nothing")
 	f.StringVar(&s.out, "out", "", "file for --generate-only, which must not exist; by default standard output")
-	f.StringVar(&s.chainID, "chain-id", "", "the chain, for --generate-only without a node")
+	f.StringVar(&s.chainID, "chain-id", "", "the chain: nodes of any other are refused; with --generate-only no node is asked")
 	complete(c, "wait", waitCommit, waitCheck)
 	s.completeKeys(c)
 }
@@ -111,7 +115,7 @@ func (a *app) messageCommand(module string, arm protoreflect.FieldDescriptor) *c
 		Long:  about(comment(d), d),
 		Args:  cobra.NoArgs,
 		Example: examples(
-			fmt.Sprintf("chancery tx %s %s --from alice%s", module, name, exampleFlags(d)),
+			fmt.Sprintf("chancery tx %s %s --from alice%s", module, name, exampleFlags(d, true)),
 			fmt.Sprintf("chancery tx %s %s --skeleton > message.json", module, name),
 			fmt.Sprintf("chancery tx %s %s --from alice --json @message.json", module, name),
 		),
@@ -136,8 +140,9 @@ func (a *app) messageCommand(module string, arm protoreflect.FieldDescriptor) *c
 	return c
 }
 
-// exampleFlags shows one or two flags of a message.
-func exampleFlags(d protoreflect.MessageDescriptor) string {
+// exampleFlags shows one or two flags of a message. A time to come makes sense of
+// what is to be done, not of what is asked.
+func exampleFlags(d protoreflect.MessageDescriptor, times bool) string {
 	var out []string
 	for i := range d.Fields().Len() {
 		fd := d.Fields().Get(i)
@@ -149,7 +154,7 @@ func exampleFlags(d protoreflect.MessageDescriptor) string {
 			v = "3f0c…"
 		case fd.Kind() == protoreflect.EnumKind:
 			v = choices(fd.Enum())[0]
-		case isTime(fd):
+		case isTime(fd) && times:
 			v = "+24h"
 		case fd.Kind() == protoreflect.StringKind && strings.Contains(strings.ToLower(comment(fd)), "did"):
 			v = "did:chancery:mercy"
@@ -172,6 +177,9 @@ func (s *sending) send(cmd *cobra.Command, messages ...proto.Message) error {
 	a := s.app
 	if s.wait != waitCommit && s.wait != waitCheck {
 		return usagef("--wait is %q; choose commit or check", s.wait)
+	}
+	if err := s.contradiction(cmd); err != nil {
+		return err
 	}
 	if len(s.from) == 0 && !s.generate {
 		return usagef("name the key that signs with --from, or write an unsigned transaction with --generate-only")
@@ -198,7 +206,11 @@ func (s *sending) send(cmd *cobra.Command, messages ...proto.Message) error {
 	}
 	ctx, cancel := a.within(cmd)
 	defer cancel()
-	c, err := a.dial(ctx)
+	var options []client.Option
+	if s.chainID != "" {
+		options = append(options, client.ChainID(s.chainID))
+	}
+	c, err := a.dial(ctx, options...)
 	if err != nil {
 		return err
 	}
@@ -215,6 +227,22 @@ func (s *sending) send(cmd *cobra.Command, messages ...proto.Message) error {
 	return a.submit(ctx, c, raw, id, s.wait)
 }
 
+// contradiction refuses flags that would do nothing beside others.
+func (s *sending) contradiction(cmd *cobra.Command) error {
+	given := cmd.Flags().Changed
+	switch {
+	case s.generate && s.simulate:
+		return usagef("--generate-only and --simulate exclude each other: what nobody signed cannot be simulated")
+	case s.generate && given("wait"):
+		return usagef("--generate-only submits nothing that --wait could wait for")
+	case s.simulate && given("wait"):
+		return usagef("--simulate submits nothing that --wait could wait for")
+	case !s.generate && s.out != "":
+		return usagef("--out is for the unsigned transaction that --generate-only writes")
+	}
+	return nil
+}
+
 // until is valid_until in Unix milliseconds.
 func (s *sending) until() (int64, error) {
 	switch {
@@ -222,6 +250,9 @@ func (s *sending) until() (int64, error) {
 		at, err := parseTime(s.validUntil)
 		if err != nil {
 			return 0, usagef("--tx-valid-until: %v", err)
+		}
+		if at <= now().UnixMilli() {
+			return 0, usagef("--tx-valid-until %s is over already; the transaction would be void", s.validUntil)
 		}
 		return at, nil
 	case s.generate:

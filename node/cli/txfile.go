@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
@@ -204,9 +206,12 @@ func (a *app) txMerge() *cobra.Command {
 func (a *app) txSubmit() *cobra.Command {
 	wait := waitCommit
 	c := &cobra.Command{
-		Use:     "submit FILE",
-		Short:   "Submit a signed transaction in a file",
-		Long:    "Submits a signed transaction. Submitting it twice has no second effect: the first result is printed again.",
+		Use:   "submit FILE",
+		Short: "Submit a signed transaction in a file",
+		Long: lines(
+			"Submits a signed transaction. Submitting it twice has no second effect: the first",
+			"result is printed again.",
+		),
 		Example: examples("chancery tx submit new.both.tx"),
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -245,7 +250,7 @@ func (a *app) txWait() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := tx.ParseID(args[0])
 			if err != nil {
-				return usagef("%v", err)
+				return usagef("%q is no id of a transaction, which is 64 hexadecimal digits", args[0])
 			}
 			ctx, cancel := a.within(cmd)
 			defer cancel()
@@ -283,6 +288,9 @@ func (a *app) txShow() *cobra.Command {
 				return a.printResult(r, nil)
 			}
 			t, err := a.readTx(args[0])
+			if errors.Is(err, fs.ErrNotExist) {
+				return sentence(errNothing, "%s is neither a file nor the id of a transaction, which is 64 hexadecimal digits", args[0])
+			}
 			if err != nil {
 				return err
 			}

@@ -41,8 +41,8 @@ func (a *app) verifyCommand() *cobra.Command {
 			"Any other file is hashed, whatever its size, and a node is asked who registered that",
 			"content, when, and what it came from.",
 			"",
-			"Exit codes: 0 verified or registered, 1 the receipt does not verify, 5 nobody has",
-			"registered the file.",
+			"Exit codes: 0 verified or registered, 1 the receipt does not verify or a file cannot be",
+			"read, 5 nobody has registered the file.",
 		),
 		Example: examples(
 			"chancery verify decision.receipt --genesis genesis.json",
@@ -108,7 +108,8 @@ func (v *verifier) close() {
 func (v *verifier) verify(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return errFile.Wrap(err)
+		// Not as "there is no such thing", which is the answer of a node.
+		return sentence(errFile, "%v", err)
 	}
 	defer f.Close()
 	info, err := f.Stat()
@@ -170,7 +171,7 @@ func reportText(path string, r *receipt.Report) string {
 		if !f.Present {
 			word = "absent "
 		}
-		fmt.Fprintf(&b, "%s  %s %s\n", word, f.Collection, clean(f.Key))
+		b.WriteString(strings.TrimRight(fmt.Sprintf("%s  %s %s", word, f.Collection, clean(f.Key)), " ") + "\n")
 		if f.Present {
 			var pretty bytes.Buffer
 			if json.Indent(&pretty, f.Value, "  ", "  ") == nil {

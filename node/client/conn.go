@@ -96,7 +96,17 @@ func (c *Client) prove(ctx context.Context, w *wanted, method string, args, repl
 	if err != nil {
 		return fmt.Errorf("client: marshal the request of %s: %w", method, err)
 	}
-	r, err := nodev1.NewReceiptsClient(c).Prove(ctx, &nodev1.ProveRequest{Method: method, Request: raw, Height: w.height}, opts...)
+	height := w.height
+	if height == 0 {
+		// A node's own choice is the state before the latest, which it can prove at
+		// once. Who has just seen a commit must not be told that its record is absent.
+		s, err := c.Status(context.WithValue(ctx, proofKey{}, (*Receipt)(nil)))
+		if err != nil {
+			return err
+		}
+		height = s.Height
+	}
+	r, err := nodev1.NewReceiptsClient(c).Prove(ctx, &nodev1.ProveRequest{Method: method, Request: raw, Height: height}, opts...)
 	if err != nil {
 		return err
 	}

@@ -116,6 +116,11 @@ func TestProveTurnsAQueryIntoOneWithAReceipt(t *testing.T) {
 	if got.Method != nodev1.Node_Status_FullMethodName || got.Height != 5 {
 		t.Errorf("asked %v", got)
 	}
+	// Without a height, the node's latest is asked for, so that what was just committed
+	// is not proven absent.
+	if _, err := nodev1.NewNodeClient(c.Conn()).Status(Prove(t.Context(), new(Receipt)), &nodev1.StatusRequest{}); err != nil || got.Height != 7 {
+		t.Errorf("%v, asked %v", err, got)
+	}
 	// The absence of a record is proven too.
 	refuseIt, r = true, Receipt{}
 	if _, err := ask(); !errors.Is(err, absent) || len(r.Bytes) == 0 {

@@ -39,17 +39,19 @@ type fake struct {
 	ack       func(n int, raw []byte) error
 	subscribe func(n int, r *nodev1.SubscribeRequest, send func(*nodev1.SubscribeResponse) error) error
 	prove     func(*nodev1.ProveRequest) (*nodev1.ProveResponse, error)
+	simulate  func(n int) (*chainv1.TxResult, error)
 	batch     func(n int) error // nil or why the stream breaks at its n-th batch
 
 	address string
 	server  *grpc.Server
 
-	mu        sync.Mutex // guards all below
-	submitted [][]byte
-	waits     int
-	streams   int
-	batches   int
-	acked     int
+	mu          sync.Mutex // guards all below
+	submitted   [][]byte
+	waits       int
+	simulations int
+	streams     int
+	batches     int
+	acked       int
 }
 
 // serve starts a fake on loopback.
@@ -79,6 +81,21 @@ func (f *fake) on(l net.Listener, options ...grpc.ServerOption) {
 
 func (f *fake) Status(context.Context, *nodev1.StatusRequest) (*nodev1.StatusResponse, error) {
 	return &nodev1.StatusResponse{ChainId: f.chain, Height: 7, Healthy: true}, nil
+}
+
+func (f *fake) Params(context.Context, *nodev1.ParamsRequest) (*nodev1.ParamsResponse, error) {
+	return &nodev1.ParamsResponse{Params: &chainv1.Params{MaxValidityMs: 600_000}}, nil
+}
+
+func (f *fake) Simulate(context.Context, *nodev1.SimulateRequest) (*nodev1.SimulateResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.simulations++
+	r, err := f.simulate(f.simulations)
+	if err != nil {
+		return nil, err
+	}
+	return &nodev1.SimulateResponse{Result: r}, nil
 }
 
 func (f *fake) Submit(_ context.Context, r *nodev1.SubmitRequest) (*nodev1.SubmitResponse, error) {

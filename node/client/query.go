@@ -40,7 +40,9 @@ func AtHeight(ctx context.Context, height int64) context.Context {
 	return metadata.NewOutgoingContext(ctx, md)
 }
 
-// Prove makes the next query, a unary one, write its receipt to r. It is written
+// Prove makes the next query, a unary one, write its receipt to r. Without AtHeight
+// it is about the node's latest state at that time, and waits for the block that
+// signs it. It is written
 // also when the query is refused because a record is absent: then it proves the
 // absence. A query that walks a range is refused with chain.ErrNotProvable.
 func Prove(ctx context.Context, r *Receipt) context.Context {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -137,12 +138,20 @@ func (c *Client) SubmitBatch(ctx context.Context, txs [][]byte) ([]error, error)
 		open = append(open, i)
 	}
 	pace := c.pace()
+	most := sync.OnceValue(func() time.Duration { return c.maxValidity(ctx) })
+	hopeless := func(i int) bool {
+		if !errors.Is(out[i], chain.ErrTooFarAhead) {
+			return false
+		}
+		d, err := tx.Decode(txs[i])
+		return err == nil && beyond(d, most())
+	}
 	for len(open) > 0 {
 		before := len(open)
 		err := c.submitOnce(ctx, txs, open, out)
 		var again []int
 		for _, i := range open {
-			if errors.Is(out[i], ErrStream) || retryable(out[i]) {
+			if errors.Is(out[i], ErrStream) || retryable(out[i]) && !hopeless(i) {
 				again = append(again, i)
 			}
 		}

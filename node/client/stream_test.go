@@ -145,3 +145,27 @@ func TestAStreamKeepsToItsWindow(t *testing.T) {
 		t.Error("a closed stream takes a batch")
 	}
 }
+
+func TestABatchDoesNotWaitForWhatIsTooFarAhead(t *testing.T) {
+	f := serve(t, &fake{ack: func(n int, _ []byte) error {
+		if n <= 2 {
+			return chain.ErrTooFarAhead.With("of %d", n)
+		}
+		return nil
+	}})
+	c := dialFake(t, f.address)
+	sign := func(validity time.Duration) []byte {
+		t.Helper()
+		d := c.Draft(author, setParams())
+		d.ValidUntil = time.Now().Add(validity).UnixMilli()
+		raw, _, err := d.Sign(signer(t, author+"#key-1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	got, err := c.SubmitBatch(t.Context(), [][]byte{sign(time.Minute), sign(time.Hour)})
+	if err != nil || got[0] != nil || !errors.Is(got[1], chain.ErrTooFarAhead) {
+		t.Errorf("%v, %v", got, err)
+	}
+}

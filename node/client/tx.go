@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/chancery/chancery/chain"
+	"github.com/chancery/chancery/chain/errs"
 	"github.com/chancery/chancery/chain/keys"
 	"github.com/chancery/chancery/chain/tx"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
@@ -54,7 +56,8 @@ func NewSalt() []byte {
 // Do builds a transaction of the messages, which are executed in order and all or
 // none, signs it, submits it and waits for its block. The error is the refusal of
 // whoever refused it, an *errs.Error; where the transaction failed in a block, the
-// result is returned with it. ErrTimeout means that the outcome is not known.
+// result is returned with it. ErrTimeout means that the outcome is not known; where
+// time runs out and every node refused all along, the error is the last refusal.
 func (c *Client) Do(ctx context.Context, author string, signers []tx.Signer, messages ...proto.Message) (*chainv1.TxResult, error) {
 	raw, _, err := c.Draft(author, messages...).Sign(signers...)
 	if err != nil {
@@ -69,24 +72,89 @@ func (c *Client) Commit(ctx context.Context, raw []byte) (*chainv1.TxResult, err
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithDeadline(ctx, time.UnixMilli(d.Body.ValidUntil).Add(grace))
+	ctx, cancel := context.WithDeadline(ctx, c.ends(d))
 	defer cancel()
 	pace := c.pace()
+	var sure refusals
 	for {
 		r, err := c.offer(ctx, d)
+		sure.note(err)
 		if err == nil && r == nil {
 			r, err = c.await(ctx, d.ID)
 		}
 		switch {
 		case err == nil && r != nil:
 			return r, FromResult(r)
-		case err != nil && !retryable(err):
-			return nil, c.unknown(ctx, d.ID, err)
+		case err != nil && (!retryable(err) || c.hopeless(ctx, d, err)):
+			return nil, sure.or(c.unknown(ctx, d.ID, err))
 		}
 		if err := pace.pause(ctx, retryDelay(err)); err != nil {
-			return nil, c.unknown(ctx, d.ID, err)
+			return nil, sure.or(c.unknown(ctx, d.ID, err))
 		}
 	}
+}
+
+// ends is when the outcome of a transaction is no longer waited for. One that is
+// void already is offered all the same: it may have been committed in time, and
+// the node says what it is otherwise.
+func (c *Client) ends(d *tx.Decoded) time.Time {
+	at := time.UnixMilli(d.Body.ValidUntil)
+	if now := time.Now(); at.Before(now) {
+		at = now
+	}
+	return at.Add(c.options.grace)
+}
+
+// refusals tells whether the outcome of a transaction is known although time ran
+// out: when every answer so far was the node's refusal.
+type refusals struct {
+	last  error // the last refusal
+	doubt bool  // some node took the transaction, or may have
+}
+
+func (r *refusals) note(err error) {
+	var e *errs.Error
+	if errors.As(err, &e) && e.Module != Errors.Module() && e.Module != "grpc" && !unavailable(err) && !timedOut(err) {
+		r.last = err
+		return
+	}
+	r.doubt = true
+}
+
+// or is the last refusal in place of ErrTimeout, where that is what is known.
+// Where it is not, ErrTimeout tells of it.
+func (r *refusals) or(err error) error {
+	var e *errs.Error
+	if r.last == nil || !errors.As(err, &e) || !errors.Is(err, ErrTimeout) {
+		return err
+	}
+	if !r.doubt {
+		return r.last
+	}
+	told := ErrTimeout.Wrap(context.DeadlineExceeded)
+	told.Detail = fmt.Sprintf("%s; an answer was %v", e.Detail, r.last)
+	return told
+}
+
+// hopeless tells whether a refusal that says that the same bytes may be taken
+// later is one that this transaction will not outlive: by this machine's clock it
+// is further ahead than the chain allows, however far behind the chain is.
+func (c *Client) hopeless(ctx context.Context, d *tx.Decoded, err error) bool {
+	return errors.Is(err, chain.ErrTooFarAhead) && beyond(d, c.maxValidity(ctx))
+}
+
+// beyond tells whether a transaction is further ahead than most, if that is known.
+func beyond(d *tx.Decoded, most time.Duration) bool {
+	return most > 0 && time.Until(time.UnixMilli(d.Body.ValidUntil)) > most
+}
+
+// maxValidity is how far ahead the chain lets valid_until be, 0 when no node says.
+func (c *Client) maxValidity(ctx context.Context) time.Duration {
+	p, err := c.node.Params(ctx, &nodev1.ParamsRequest{})
+	if err != nil {
+		return 0
+	}
+	return time.Duration(p.GetParams().GetMaxValidityMs()) * time.Millisecond
 }
 
 // Submit gives a signed transaction to a node, again and again while the refusal
@@ -97,16 +165,18 @@ func (c *Client) Submit(ctx context.Context, raw []byte) (tx.ID, *chainv1.TxResu
 	if err != nil {
 		return tx.ID{}, nil, err
 	}
-	ctx, cancel := context.WithDeadline(ctx, time.UnixMilli(d.Body.ValidUntil).Add(grace))
+	ctx, cancel := context.WithDeadline(ctx, c.ends(d))
 	defer cancel()
 	pace := c.pace()
+	var sure refusals
 	for {
 		r, err := c.offer(ctx, d)
-		if err == nil || !retryable(err) {
-			return d.ID, r, c.unknown(ctx, d.ID, err)
+		sure.note(err)
+		if err == nil || !retryable(err) || c.hopeless(ctx, d, err) {
+			return d.ID, r, sure.or(c.unknown(ctx, d.ID, err))
 		}
 		if err := pace.pause(ctx, retryDelay(err)); err != nil {
-			return d.ID, nil, c.unknown(ctx, d.ID, err)
+			return d.ID, nil, sure.or(c.unknown(ctx, d.ID, err))
 		}
 	}
 }
@@ -146,16 +216,32 @@ func (c *Client) Result(ctx context.Context, id tx.ID) (*chainv1.TxResult, error
 }
 
 // Simulate executes a signed transaction on the latest state and keeps nothing of
-// it. The error is nil also for a result of failure.
+// it. The error is nil also for a result of failure. As Submit does, it tries again
+// while the refusal says that the same bytes may be taken later, such as before a
+// chain's first block; when the context ends, the last refusal is the error.
 func (c *Client) Simulate(ctx context.Context, raw []byte) (*chainv1.TxResult, error) {
-	r, err := c.tx.Simulate(ctx, &nodev1.SimulateRequest{Tx: raw})
+	d, err := tx.Decode(raw)
 	if err != nil {
 		return nil, err
 	}
-	if r.Result == nil {
-		return nil, ErrNoAnswer.With("Tx.Simulate")
+	pace := c.pace()
+	var sure refusals
+	for {
+		r, err := c.tx.Simulate(ctx, &nodev1.SimulateRequest{Tx: raw})
+		switch {
+		case err == nil && r.Result == nil:
+			return nil, ErrNoAnswer.With("Tx.Simulate")
+		case err == nil:
+			return r.Result, nil
+		}
+		sure.note(err)
+		if !retryable(err) || c.hopeless(ctx, d, err) {
+			return nil, sure.or(err)
+		}
+		if late := pace.pause(ctx, retryDelay(err)); late != nil {
+			return nil, sure.or(c.unknown(ctx, d.ID, late))
+		}
 	}
-	return r.Result, nil
 }
 
 // offer submits once. A result means that the transaction was committed already.

@@ -174,12 +174,105 @@ func TestWhenTimeRunsOutTheTransactionIsNamed(t *testing.T) {
 }
 
 func TestWaitingEndsSomeTimeAfterATransactionIsVoid(t *testing.T) {
-	f := serve(t, &fake{submit: func(int, []byte) (*nodev1.SubmitResponse, error) {
-		return nil, refuse(chain.ErrBusy, codes.ResourceExhausted)
+	f := serve(t, &fake{wait: func(int, []byte) (*chainv1.TxResult, error) {
+		return nil, refuse(&errs.Error{Module: "node", Code: 9, Text: "the time for this call ran out"}, codes.DeadlineExceeded)
 	}})
-	c := dialFake(t, f.address, Validity(-grace+100*time.Millisecond))
+	c := dialFake(t, f.address, Validity(-time.Hour), func(o *options) { o.grace = 100 * time.Millisecond })
 	if _, err := do(t.Context(), t, c); !errors.Is(err, ErrTimeout) {
 		t.Errorf("%v", err)
+	}
+	if len(f.submitted) == 0 {
+		t.Error("it was never offered")
+	}
+}
+
+func TestWhenEveryAnswerWasARefusalTheOutcomeIsKnown(t *testing.T) {
+	taken := false
+	f := serve(t, &fake{
+		submit: func(n int, _ []byte) (*nodev1.SubmitResponse, error) {
+			if taken && n == 1 {
+				return &nodev1.SubmitResponse{}, nil
+			}
+			return nil, refuse(chain.ErrBusy, codes.ResourceExhausted)
+		},
+		wait: func(int, []byte) (*chainv1.TxResult, error) {
+			return nil, refuse(&errs.Error{Module: "node", Code: 9, Text: "the time for this call ran out"}, codes.DeadlineExceeded)
+		},
+	})
+	// The time runs out in the pause after the first answer.
+	short := func(o *options) { o.grace, o.first, o.limit = 300*time.Millisecond, time.Hour, time.Hour }
+	c := dialFake(t, f.address, Validity(time.Millisecond), short)
+	if _, err := do(t.Context(), t, c); !errors.Is(err, chain.ErrBusy) {
+		t.Errorf("it was refused all along, and the error is %v", err)
+	}
+	raw, _, err := c.Draft(author, setParams()).Sign(signer(t, author+"#key-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := c.Submit(t.Context(), raw); !errors.Is(err, chain.ErrBusy) {
+		t.Errorf("Submit: %v", err)
+	}
+	// A node that took it may have passed it on, whatever the later answers.
+	taken, f.submitted = true, nil
+	c = dialFake(t, f.address, Validity(time.Millisecond), short)
+	if _, err := do(t.Context(), t, c); !errors.Is(err, ErrTimeout) {
+		t.Errorf("it was taken once, and the error is %v", err)
+	}
+	// The node that would know is gone: what it said before is told.
+	var r refusals
+	r.note(chain.ErrBusy)
+	r.note(ErrUnreachable)
+	if err := r.or(ErrTimeout.With("transaction 00")); !errors.Is(err, ErrTimeout) || !errors.Is(err, context.DeadlineExceeded) ||
+		!strings.Contains(err.Error(), "transaction 00") || !strings.Contains(err.Error(), "chain/32001") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestATransactionTooFarAheadIsRefusedAtOnce(t *testing.T) {
+	f := serve(t, &fake{submit: func(n int, _ []byte) (*nodev1.SubmitResponse, error) {
+		if n < 3 {
+			return nil, refuse(chain.ErrTooFarAhead, codes.ResourceExhausted)
+		}
+		return &nodev1.SubmitResponse{}, nil
+	}})
+	// By the clock it is in bounds: the chain is behind and will catch up.
+	if _, err := do(t.Context(), t, dialFake(t, f.address)); err != nil || len(f.submitted) != 3 {
+		t.Errorf("%v, submitted %d times", err, len(f.submitted))
+	}
+	f.submitted = nil
+	if _, err := do(t.Context(), t, dialFake(t, f.address, Validity(time.Hour))); !errors.Is(err, chain.ErrTooFarAhead) || len(f.submitted) != 1 {
+		t.Errorf("%v, submitted %d times", err, len(f.submitted))
+	}
+}
+
+func TestASimulationWaitsForTheFirstBlock(t *testing.T) {
+	f := serve(t, &fake{simulate: func(n int) (*chainv1.TxResult, error) {
+		if n < 3 {
+			return nil, refuse(chain.ErrTooFarAhead, codes.ResourceExhausted)
+		}
+		return &chainv1.TxResult{Units: 5}, nil
+	}})
+	simulate := func(ctx context.Context, validity time.Duration) (*chainv1.TxResult, error) {
+		t.Helper()
+		c := dialFake(t, f.address, Validity(validity))
+		raw, _, err := c.Draft(author, setParams()).Sign(signer(t, author+"#key-1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Simulate(ctx, raw)
+	}
+	if r, err := simulate(t.Context(), time.Minute); err != nil || r.Units != 5 || f.simulations != 3 {
+		t.Errorf("%v, %v after %d tries", r, err, f.simulations)
+	}
+	f.simulations = 0
+	if _, err := simulate(t.Context(), time.Hour); !errors.Is(err, chain.ErrTooFarAhead) || f.simulations != 1 {
+		t.Errorf("%v after %d tries", err, f.simulations)
+	}
+	f.simulations = -1 << 20
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := simulate(ctx, time.Minute); !errors.Is(err, chain.ErrTooFarAhead) && !errors.Is(err, ErrTimeout) {
+		t.Errorf("when the time is over: %v", err)
 	}
 }
 

@@ -48,6 +48,8 @@ var (
 	ErrPassphrase = errors.New("wrong passphrase")
 	// ErrWeakPassphrase says that a new passphrase is too short.
 	ErrWeakPassphrase = errors.New("passphrase too short")
+	// ErrSame says that a passphrase was to be replaced by itself.
+	ErrSame = errors.New("the new passphrase is the old one")
 	// ErrNoPassphrase says that there is nobody and nothing to ask.
 	ErrNoPassphrase = errors.New("no passphrase available")
 	// ErrDamaged says that a file is not what this package writes.
@@ -343,8 +345,8 @@ func (k *Keyring) ChangePassphrase() error {
 		return err
 	}
 	if before == after {
-		return fmt.Errorf("keyring: the new passphrase is the old one; if the environment holds it, unset %s and %s and type both",
-			PassphraseVariable, PassphraseFileVariable)
+		return fmt.Errorf("keyring: %w; if the environment holds it, unset %s and %s and type both",
+			ErrSame, PassphraseVariable, PassphraseFileVariable)
 	}
 	err = k.locked(func() error {
 		for _, name := range names {

@@ -41,10 +41,15 @@ func Static(passphrase string) PassphraseFunc {
 // Standard asks the environment if one of the two variables is set, and otherwise
 // the person at the terminal.
 func Standard() PassphraseFunc {
-	environment, terminal := FromEnvironment(os.LookupEnv), FromTerminal(os.Stdin, os.Stderr)
+	// As with the program's other variables, an empty one is none.
+	lookup := func(name string) (string, bool) {
+		v, ok := os.LookupEnv(name)
+		return v, ok && v != ""
+	}
+	environment, terminal := FromEnvironment(lookup), FromTerminal(os.Stdin, os.Stderr)
 	return func(prompt string, confirm bool) ([]byte, error) {
-		_, value := os.LookupEnv(PassphraseVariable)
-		_, file := os.LookupEnv(PassphraseFileVariable)
+		_, value := lookup(PassphraseVariable)
+		_, file := lookup(PassphraseFileVariable)
 		if value || file {
 			return environment(prompt, confirm)
 		}

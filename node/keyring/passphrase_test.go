@@ -97,6 +97,7 @@ func TestWithoutATerminalThePersonIsToldWhatToSet(t *testing.T) {
 
 func TestStandardPrefersTheEnvironment(t *testing.T) {
 	t.Setenv(PassphraseVariable, right)
+	t.Setenv(PassphraseFileVariable, "") // an empty variable is none
 	got, err := Standard()("prompt", false)
 	if err != nil || string(got) != right {
 		t.Errorf("%q, %v", got, err)
