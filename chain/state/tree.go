@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"sync"
 
 	dbm "github.com/cosmos/cosmos-db"
@@ -78,7 +79,8 @@ func OpenIAVL(db dbm.DB, o IAVLOptions) (Tree, error) {
 	if o.ValueCache == 0 {
 		o.ValueCache = defaultValueCache
 	}
-	tree := iavl.NewMutableTree(iavldb.NewWrapper(db), o.NodeCache, true, iavl.NewNopLogger(), iavl.SyncOption(!o.NoSync))
+	tree := iavl.NewMutableTree(wholeVersions{iavldb.NewWrapper(db)}, o.NodeCache, true, iavl.NewNopLogger(),
+		iavl.SyncOption(!o.NoSync), iavl.FlushThresholdOption(math.MaxInt))
 	if _, err := tree.Load(); err != nil {
 		return nil, fmt.Errorf("load the state tree: %w", err)
 	}
@@ -92,6 +94,15 @@ func OpenIAVL(db dbm.DB, o IAVLOptions) (Tree, error) {
 	}
 	return t, nil
 }
+
+// wholeVersions is a database in which a version is written by one batch, however
+// large. The library would write a batch each 100 kB, and the root's node with the
+// last: a process killed in between would leave a version without a root, which
+// nothing can open. With a threshold without bound no batch may be allocated by it.
+type wholeVersions struct{ *iavldb.Wrapper }
+
+// NewBatchWithSize implements iavldb.DB.
+func (d wholeVersions) NewBatchWithSize(int) iavldb.Batch { return d.NewBatch() }
 
 type iavlTree struct {
 	db      dbm.DB
