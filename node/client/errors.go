@@ -99,11 +99,15 @@ func plain(message string) string {
 	const (
 		report  = "connection error: desc = "
 		dialing = "transport: Error while dialing: "
+		preface = "error reading server preface: "
 	)
 	if quoted, ok := strings.CutPrefix(message, report); ok {
 		if text, err := strconv.Unquote(quoted); err == nil {
 			message = text
 		}
+	}
+	if closed, ok := strings.CutPrefix(message, preface); ok {
+		return "the connection was closed before a word was said, as a node does that has as many as it takes, or speaks TLS to clients that do not: " + closed
 	}
 	return strings.TrimPrefix(message, dialing)
 }
