@@ -264,7 +264,7 @@ func TestAConnectionThatIsClosedAtOnceIsExplained(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	_, err = Dial(ctx, l.Addr().String(), Backoff(time.Millisecond, 10*time.Millisecond))
-	if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "as many as it takes") {
+	if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "as many connections as it takes") {
 		t.Errorf("%v", err)
 	}
 }

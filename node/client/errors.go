@@ -106,8 +106,8 @@ func plain(message string) string {
 			message = text
 		}
 	}
-	if closed, ok := strings.CutPrefix(message, preface); ok {
-		return "the connection was closed before a word was said, as a node does that has as many as it takes, or speaks TLS to clients that do not: " + closed
+	if strings.HasPrefix(message, preface) || strings.HasPrefix(message, "write tcp ") {
+		message += "; a node that has as many connections as it takes closes another one, as one that speaks TLS does to a client that does not"
 	}
 	return strings.TrimPrefix(message, dialing)
 }
