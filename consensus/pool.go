@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"bytes"
 	"container/list"
 	"context"
 	"errors"
@@ -179,11 +180,15 @@ func (p *Pool) admit(batch []admission) {
 
 func (p *Pool) insert(d *tx.Decoded, fromPeer bool) error {
 	p.mu.Lock()
-	_, known := p.byID[d.ID]
+	var have []byte
+	if e, ok := p.byID[d.ID]; ok {
+		have = e.Value.(*waiting).d.Raw
+	}
 	p.mu.Unlock()
-	if known {
+	if bytes.Equal(have, d.Raw) {
 		return nil
 	}
+	// Other bytes of one id have other signatures, which must verify all the same.
 	authority, err := p.app.Admit(d)
 	if err != nil {
 		return err

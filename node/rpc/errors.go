@@ -50,6 +50,7 @@ var grpcCodes = map[*errs.Error]codes.Code{
 	chain.ErrWrongChain:      codes.InvalidArgument,
 	chain.ErrSeen:            codes.AlreadyExists,
 	chain.ErrBadSignature:    codes.PermissionDenied,
+	chain.ErrOtherBytes:      codes.PermissionDenied,
 	chain.ErrTooManyMessages: codes.InvalidArgument,
 	chain.ErrTooManySigners:  codes.InvalidArgument,
 	chain.ErrNotConsortium:   codes.PermissionDenied,
