@@ -41,7 +41,7 @@ type RPC struct {
 	TLSCert        string   `toml:"tls_cert" doc:"PEM file of the server's certificate chain, relative to the home. Empty: no TLS, on loopback alone."`
 	TLSKey         string   `toml:"tls_key" doc:"PEM file of its private key."`
 	ClientCA       string   `toml:"client_ca" doc:"PEM file of the authorities whose certificates clients must show."`
-	MaxConnections int      `toml:"max_connections" doc:"Open connections. One more takes the place of the one that has been longest without a call, if that is more than a second, and is closed at once if there is none."`
+	MaxConnections int      `toml:"max_connections" doc:"Open connections. One more takes the place of one that never made a call or has made none for a second, and is closed at once if there is none."`
 	MaxStreams     uint32   `toml:"max_streams" doc:"Calls under way on one connection."`
 	MaxCalls       int      `toml:"max_calls" doc:"Calls under way on all connections together, subscriptions not counted; one more is refused with node/32001."`
 	MaxSubscribers int      `toml:"max_subscribers" doc:"Event subscriptions on all connections together."`

@@ -9,13 +9,17 @@ import (
 	"google.golang.org/grpc/stats"
 )
 
-// idleGrace is how long a connection may be without a call before it can lose its
-// place to a new one.
-const idleGrace = time.Second
+const (
+	// newGrace is how long a connection has for its first call before it can lose its
+	// place to a new one.
+	newGrace = 200 * time.Millisecond
+	// idleGrace is how long it may be without a call after that.
+	idleGrace = time.Second
+)
 
 // connections are those that are open. One beyond the limit takes the place of one
-// that has had no call for longer than idleGrace: first of those that never had
-// any, the one that waits the longest; then of the others. So clients that do
+// that has no call: first of those that never had any, the one that is there for
+// longest; then of the others, the one that has had none for longest. So clients that do
 // nothing cannot keep out those that do. When all are at work, it is closed at
 // once, so that the client learns that the node is full instead of waiting in a
 // queue.
@@ -70,7 +74,11 @@ func (c *connections) admit(conn net.Conn) *connection {
 // caller holds mu.
 func (c *connections) idlest(now time.Time) (found *connection) {
 	for _, x := range c.open {
-		if x.calls > 0 || now.Sub(x.idle) < idleGrace {
+		grace := newGrace
+		if x.used {
+			grace = idleGrace
+		}
+		if x.calls > 0 || now.Sub(x.idle) < grace {
 			continue
 		}
 		if found == nil || found.used && !x.used || found.used == x.used && x.idle.Before(found.idle) {
