@@ -15,7 +15,7 @@ const (
 	// bytes are those of the transactions; what they take decoded is about four times
 	// as much.
 	decodedEntries = 50_000
-	decodedBytes   = 32 << 20
+	decodedBytes   = 16 << 20
 )
 
 // decodedCache keeps decoded transactions by the hash of their bytes, so that each
