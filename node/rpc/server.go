@@ -186,7 +186,7 @@ func (r registrar) RegisterService(desc *grpc.ServiceDesc, service any) {
 	if len(desc.Streams) > 0 {
 		panic(fmt.Sprintf("rpc: %s has streaming methods; a query must be one question and one answer", desc.ServiceName))
 	}
-	guard{r.s}.RegisterService(desc, service)
+	guard(r).RegisterService(desc, service)
 	for _, m := range desc.Methods {
 		r.s.methods[fmt.Sprintf("/%s/%s", desc.ServiceName, m.MethodName)] = query{service, m.Handler}
 	}
