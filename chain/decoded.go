@@ -23,8 +23,9 @@ const (
 // so it is bounded in bytes and not in number alone. No result depends on it.
 type decodedCache struct {
 	entries *lru.Cache[[sha256.Size]byte, *tx.Decoded]
-	bytes   atomic.Int64
-	most    int64
+	//determinism:allow counts what a cache holds, whose content never changes a verdict
+	bytes atomic.Int64 // of entries
+	most  int64
 }
 
 func newDecodedCache(entries int, most int64) (*decodedCache, error) {
