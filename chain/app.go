@@ -6,8 +6,6 @@ import (
 	"io"
 	"sync"
 
-	lru "github.com/hashicorp/golang-lru/v2"
-
 	"github.com/chancery/chancery/chain/keys"
 	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/chain/tx"
@@ -17,10 +15,7 @@ import (
 // corePrefix is the state prefix of the core; modules take others.
 const corePrefix = 0x01
 
-const (
-	defaultVerified = 200_000
-	decodedEntries  = 50_000
-)
+const defaultVerified = 200_000
 
 // Options is what an App is made of.
 type Options struct {
@@ -49,7 +44,7 @@ type App struct {
 	core     coreState
 	verified *keys.Memory
 	rand     io.Reader
-	decoded  *lru.Cache[[sha256.Size]byte, *tx.Decoded]
+	decoded  *decodedCache
 	seen     *seenSet
 
 	//determinism:allow guards the genesis writes, which the engine sets once before block 1
@@ -85,7 +80,7 @@ func New(o Options) (*App, error) {
 	if _, err := io.ReadFull(o.Rand, seed[:]); err != nil {
 		return nil, fmt.Errorf("seed the signature cache: %w", err)
 	}
-	decoded, err := lru.New[[sha256.Size]byte, *tx.Decoded](decodedEntries)
+	decoded, err := newDecodedCache(decodedEntries, decodedBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -167,14 +162,14 @@ func (a *App) Decode(raw []byte) (*tx.Decoded, error) {
 		return tx.Decode(raw)
 	}
 	sum := sha256.Sum256(raw)
-	if d, ok := a.decoded.Get(sum); ok {
+	if d, ok := a.decoded.lookup(sum); ok {
 		return d, nil
 	}
 	d, err := tx.Decode(raw)
 	if err != nil {
 		return nil, err
 	}
-	a.decoded.Add(sum, d)
+	a.decoded.add(sum, d)
 	return d, nil
 }
 

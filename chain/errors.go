@@ -19,6 +19,7 @@ var (
 	ErrTooLarge        = Errors.New(12, "the transaction is larger than this chain allows; split it, or keep large data off the chain and register its hash")
 	ErrBadHeight       = Errors.New(13, "the state of that height is not here; ask for a later one, or ask an archive node")
 	ErrNotProvable     = Errors.New(14, "this query walks a range, which a key's proof cannot cover; ask for the single record")
+	ErrOtherBytes      = Errors.New(15, "the transaction was committed with other signatures than these bytes hold; submit the bytes that were committed, or ask for its result by its id")
 
 	// These mean that the same bytes may be submitted again.
 	ErrOverQuota   = Errors.New(errs.RetryFrom, "the organisation's quota for this block is used up; submit the same bytes again")

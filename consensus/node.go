@@ -56,6 +56,8 @@ type Node struct {
 	self  types.Address
 	log   *slog.Logger
 
+	committed *committed
+
 	cancel context.CancelFunc
 	group  sync.WaitGroup
 	watch  *watchdog
@@ -118,6 +120,9 @@ func Open(o Options) (*Node, error) {
 		return nil, errors.New("open the consensus engine: its consensus state is of an unknown type")
 	}
 	n.state = state
+	if n.committed, err = newCommitted(o.Records, n.node.BlockStore().LoadBlock); err != nil {
+		return nil, err
+	}
 	n.watch = newWatchdog(n, o.Watchdog)
 	return n, nil
 }
@@ -183,13 +188,25 @@ func (n *Node) Stop() error {
 	return errors.Join(err, n.o.Records.Close(), n.o.App.Close())
 }
 
-// Submit checks a transaction and puts it into the pool; see Pool.Submit.
+// Submit checks a transaction and puts it into the pool; see Pool.Submit. Bytes
+// whose signatures are others than those of the committed transaction of the same
+// id give chain.ErrOtherBytes.
 func (n *Node) Submit(ctx context.Context, raw []byte) (tx.ID, error) {
 	d, err := n.o.App.Decode(raw)
 	if err != nil {
 		return tx.ID{}, err
 	}
-	return d.ID, n.pool.Submit(ctx, raw)
+	err = n.pool.Submit(ctx, raw)
+	if errors.Is(err, chain.ErrSeen) {
+		other, failure := n.committed.other(d)
+		switch {
+		case failure != nil:
+			err = failure
+		case other:
+			err = chain.ErrOtherBytes.With("%s", d.ID)
+		}
+	}
+	return d.ID, err
 }
 
 // App is the state machine.

@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"bytes"
 	"container/list"
 	"context"
 	"errors"
@@ -172,7 +173,9 @@ func (p *Pool) admit(batch []admission) {
 		switch {
 		case err != nil:
 			errs[i] = err
-		case !p.Has(d.ID):
+		case !p.holds(d):
+			// Other bytes of a known id have other signatures, which must verify
+			// all the same.
 			judged, places = append(judged, d), append(places, i)
 		}
 	}
@@ -187,6 +190,14 @@ func (p *Pool) admit(batch []admission) {
 			a.done <- errs[i]
 		}
 	}
+}
+
+// holds tells whether these very bytes wait in the pool.
+func (p *Pool) holds(d *tx.Decoded) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e, ok := p.byID[d.ID]
+	return ok && bytes.Equal(e.Value.(*waiting).d.Raw, d.Raw)
 }
 
 // place puts an admitted transaction into its lane, once.

@@ -6,9 +6,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +19,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chancery/chancery/chain/errs"
+	"github.com/chancery/chancery/node"
+	"github.com/chancery/chancery/node/config"
 	"github.com/chancery/chancery/testnet"
 	"github.com/chancery/chancery/testnet/scenario"
 )
@@ -129,10 +135,29 @@ func highest(views []testnet.View) int64 {
 	return h
 }
 
-// The demonstration ends well in under a minute although one validator is killed
-// in its middle.
+// The demonstration ends well in under a minute although one validator, whichever
+// it is, is killed at some moment in its middle; its receipts verify.
 func TestTheDemonstrationSurvivesAKilledValidator(t *testing.T) {
-	e := newE2E(t)
+	for victim := range 4 {
+		t.Run(fmt.Sprintf("validator %d", victim), func(t *testing.T) {
+			e := newE2E(t)
+			receipts := e.demonstrate(victim)
+			genesis := filepath.Join(e.dir, "validator-0", "config", "genesis.json")
+			for _, path := range receipts {
+				e.run("verify", path, "--genesis", genesis)
+			}
+			if victim == 0 {
+				e.everyByteCounts(receipts, genesis)
+			}
+		})
+	}
+}
+
+// demonstrate runs the demonstration, kills a validator after some step, and
+// returns the receipts' paths.
+func (e *e2e) demonstrate(victim int) []string {
+	t := e.t
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	cmd := e.command("testnet", "start", "--validators", "4", "--dir", e.dir, "--demo", "--once")
@@ -147,16 +172,32 @@ func TestTheDemonstrationSurvivesAKilledValidator(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })()
+	last := rand.IntN(len(scenario.Names()) - 1) // the step after which it is killed
+	pause := time.Duration(rand.IntN(1000)) * time.Millisecond
+	t.Logf("killed %v after step %d", pause, last)
+	killed := make(chan string, 1)
+	kill := func() {
+		time.Sleep(pause)
+		out, err := e.try("testnet", "kill", fmt.Sprint(victim), "--dir", e.dir)
+		if err != nil {
+			out = fmt.Sprintf("%v: %s", err, out)
+		} else {
+			out = ""
+		}
+		killed <- out
+	}
 	var all strings.Builder
 	steps, receipts := 0, []string{}
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		line := lines.Text()
 		fmt.Fprintln(&all, line)
-		if strings.HasPrefix(line, "✓") {
-			if steps++; steps == 4 {
-				e.run("testnet", "kill", "0", "--dir", e.dir)
-			}
+		done := strings.HasPrefix(line, "✓")
+		if done {
+			steps++
+		}
+		if steps == last && (done || strings.Contains(line, "take part")) {
+			go kill()
 		}
 		if path := strings.TrimSpace(line); strings.HasSuffix(path, ".receipt") {
 			receipts = append(receipts, path)
@@ -165,6 +206,10 @@ func TestTheDemonstrationSurvivesAKilledValidator(t *testing.T) {
 	_, _ = io.Copy(io.Discard, out)
 	if err := cmd.Wait(); err != nil {
 		t.Fatalf("%v\n%s\n%s", err, all.String(), faults.String())
+	}
+	// Where the last steps were faster than the pause, there is nothing to kill.
+	if fault := <-killed; fault != "" && !strings.Contains(fault, "does not run") {
+		t.Fatal(fault)
 	}
 	if want := len(scenario.Names()); steps != want {
 		t.Errorf("%d steps done, want %d:\n%s", steps, want, all.String())
@@ -182,9 +227,79 @@ func TestTheDemonstrationSurvivesAKilledValidator(t *testing.T) {
 	if len(receipts) < 5 {
 		t.Fatalf("receipts: %v", receipts)
 	}
-	genesis := filepath.Join(e.dir, "validator-0", "config", "genesis.json")
-	for _, path := range receipts {
-		e.run("verify", path, "--genesis", genesis)
+	return receipts
+}
+
+// everyByteCounts flips every byte of real receipts, as damage would and, with the
+// checksum made right, as a forger would; and a sample by the program itself.
+func (e *e2e) everyByteCounts(paths []string, genesisFile string) {
+	t := e.t
+	t.Helper()
+	genesis, _, err := config.ReadGenesis(genesisFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := ""
+	for _, path := range paths {
+		name := filepath.Base(path)
+		names += " " + name
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reasons := make(map[string]int)
+		refused := func(what string, bad []byte) {
+			t.Helper()
+			_, err := node.VerifyReceipt(bad, genesis)
+			var refusal *errs.Error
+			if !errors.As(err, &refusal) || refusal.Module != "receipt" || refusal.Code == errs.Internal {
+				t.Fatalf("%s, %s: %v", name, what, err)
+			}
+			reasons[fmt.Sprintf("%s/%d", refusal.Module, refusal.Code)]++
+		}
+		forge := func(bad []byte) []byte {
+			sum := sha256.Sum256(bad[:len(bad)-sha256.Size])
+			return append(bad[:len(bad)-sha256.Size], sum[:]...)
+		}
+		for i := range raw {
+			bad := bytes.Clone(raw)
+			bad[i] ^= 1 << rand.IntN(8)
+			refused(fmt.Sprintf("byte %d is %#x", i, bad[i]), bad)
+			if i < len(raw)-sha256.Size {
+				refused(fmt.Sprintf("byte %d is %#x, with the checksum made right", i, bad[i]), forge(bad))
+			}
+		}
+		for range 200 {
+			i := rand.IntN(len(raw) - sha256.Size)
+			for bit := range 8 {
+				bad := bytes.Clone(raw)
+				bad[i] ^= 1 << bit
+				refused(fmt.Sprintf("byte %d is %#x, with the checksum made right", i, bad[i]), forge(bad))
+			}
+		}
+		t.Logf("%s, %d bytes: %v", name, len(raw), reasons)
+		for range 5 {
+			bad := bytes.Clone(raw)
+			i := rand.IntN(len(bad))
+			bad[i] ^= 1 << rand.IntN(8)
+			if rand.IntN(2) == 0 && i < len(bad)-sha256.Size {
+				bad = forge(bad)
+			}
+			at := filepath.Join(t.TempDir(), "bad.receipt")
+			if err := os.WriteFile(at, bad, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			out, err := e.try("verify", at, "--genesis", genesisFile)
+			var exit *exec.ExitError
+			if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(out, "receipt/") {
+				t.Errorf("%s with byte %d flipped: %v: %s", name, i, err, out)
+			}
+		}
+	}
+	for _, want := range []string{"decision", "consent.receipt", "entity", "absent"} {
+		if !strings.Contains(names, want) {
+			t.Errorf("there is no receipt %q among%s", want, names)
+		}
 	}
 }
 

@@ -42,8 +42,8 @@ type options struct {
 	first    time.Duration
 	limit    time.Duration
 	dial     []grpc.DialOption
-	waitSpan time.Duration
-	grace    time.Duration
+
+	waitSpan, offerSpan, grace time.Duration
 }
 
 // TLS secures every connection, also to loopback. Without it, addresses of this
@@ -97,7 +97,7 @@ type endpoint struct {
 // id from it. The addresses are HOST:PORT with commas between them. The error
 // wraps ErrAddress, ErrUnreachable or ErrWrongChain.
 func Dial(ctx context.Context, addresses string, opts ...Option) (*Client, error) {
-	o := options{validity: DefaultValidity, first: 100 * time.Millisecond, limit: 5 * time.Second, agent: "chancery-client", waitSpan: waitSpan, grace: grace}
+	o := options{validity: DefaultValidity, first: 100 * time.Millisecond, limit: 5 * time.Second, agent: "chancery-client", waitSpan: waitSpan, offerSpan: offerSpan, grace: grace}
 	for _, opt := range opts {
 		opt(&o)
 	}

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"google.golang.org/grpc"
@@ -58,6 +59,32 @@ func (c *Client) try(ctx context.Context, fn func(*endpoint) error) error {
 		}
 	}
 	return join(failures)
+}
+
+// pinned is the connection to one node: a call fails with it.
+type pinned struct {
+	c *Client
+	e *endpoint
+}
+
+// Invoke implements grpc.ClientConnInterface.
+func (p pinned) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	err := FromStatus(p.e.conn.Invoke(ctx, method, args, reply, opts...))
+	// A node answers in its own words that its time ran out: gRPC's own say that it
+	// does not answer at all.
+	if unavailable(err) || errors.Is(err, ErrTimeout) {
+		p.c.failed(p.e)
+	}
+	return err
+}
+
+// NewStream implements grpc.ClientConnInterface.
+func (p pinned) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	s, err := p.e.conn.NewStream(ctx, desc, method, opts...)
+	if err != nil {
+		return nil, FromStatus(err)
+	}
+	return &stream{ClientStream: s, client: p.c, endpoint: p.e}, nil
 }
 
 // failed makes the endpoint after e the one to try first, if e is that now.

@@ -248,3 +248,28 @@ func TestMutualTLS(t *testing.T) {
 		}
 	}
 }
+
+// A node that is full closes a connection at once, which gRPC reports in terms of
+// its protocol.
+func TestAConnectionThatIsClosedAtOnceIsExplained(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = c.Close()
+		}
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_, err = Dial(ctx, l.Addr().String(), Backoff(time.Millisecond, 10*time.Millisecond))
+	if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "as many connections as it takes") {
+		t.Errorf("%v", err)
+	}
+}

@@ -99,11 +99,15 @@ func plain(message string) string {
 	const (
 		report  = "connection error: desc = "
 		dialing = "transport: Error while dialing: "
+		preface = "error reading server preface: "
 	)
 	if quoted, ok := strings.CutPrefix(message, report); ok {
 		if text, err := strconv.Unquote(quoted); err == nil {
 			message = text
 		}
+	}
+	if strings.HasPrefix(message, preface) || strings.HasPrefix(message, "write tcp ") {
+		message += "; a node that has as many connections as it takes closes another one, as one that speaks TLS does to a client that does not"
 	}
 	return strings.TrimPrefix(message, dialing)
 }

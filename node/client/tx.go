@@ -21,6 +21,9 @@ const (
 	// waitSpan is how long one call waits for a commit before the transaction is
 	// submitted again, in case the node lost it.
 	waitSpan = 10 * time.Second
+	// offerSpan is how long a node has to take a transaction before another node is
+	// asked.
+	offerSpan = 10 * time.Second
 	// grace is how much longer than valid_until an outcome is waited for.
 	grace = 30 * time.Second
 )
@@ -77,10 +80,12 @@ func (c *Client) Commit(ctx context.Context, raw []byte) (*chainv1.TxResult, err
 	pace := c.pace()
 	var sure refusals
 	for {
-		r, err := c.offer(ctx, d)
+		r, taker, err := c.offer(ctx, d)
 		sure.note(err)
 		if err == nil && r == nil {
-			r, err = c.await(ctx, d.ID)
+			// A node that ends may take the transaction along, and then no other node
+			// knows of it: the wait ends with the node.
+			r, err = c.await(ctx, nodev1.NewTxClient(pinned{c, taker}), d.ID)
 		}
 		switch {
 		case err == nil && r != nil:
@@ -170,7 +175,7 @@ func (c *Client) Submit(ctx context.Context, raw []byte) (tx.ID, *chainv1.TxResu
 	pace := c.pace()
 	var sure refusals
 	for {
-		r, err := c.offer(ctx, d)
+		r, _, err := c.offer(ctx, d)
 		sure.note(err)
 		if err == nil || !retryable(err) || c.hopeless(ctx, d, err) {
 			return d.ID, r, sure.or(c.unknown(ctx, d.ID, err))
@@ -186,7 +191,7 @@ func (c *Client) Submit(ctx context.Context, raw []byte) (tx.ID, *chainv1.TxResu
 func (c *Client) Wait(ctx context.Context, id tx.ID) (*chainv1.TxResult, error) {
 	pace := c.pace()
 	for {
-		r, err := c.await(ctx, id)
+		r, err := c.await(ctx, c.tx, id)
 		switch {
 		case err == nil && r != nil:
 			return r, nil
@@ -244,32 +249,45 @@ func (c *Client) Simulate(ctx context.Context, raw []byte) (*chainv1.TxResult, e
 	}
 }
 
-// offer submits once. A result means that the transaction was committed already.
-func (c *Client) offer(ctx context.Context, d *tx.Decoded) (*chainv1.TxResult, error) {
-	r, err := c.tx.Submit(ctx, &nodev1.SubmitRequest{Tx: d.Raw})
+// offer submits once, to the first node that takes the transaction, and says which
+// that was. A result means that the transaction was committed already.
+func (c *Client) offer(ctx context.Context, d *tx.Decoded) (*chainv1.TxResult, *endpoint, error) {
+	var taker *endpoint
+	r := new(nodev1.SubmitResponse)
+	err := c.try(ctx, func(e *endpoint) error {
+		taker = e
+		call, cancel := context.WithTimeout(ctx, c.options.offerSpan)
+		defer cancel()
+		err := FromStatus(e.conn.Invoke(call, nodev1.Tx_Submit_FullMethodName, &nodev1.SubmitRequest{Tx: d.Raw}, r))
+		if errors.Is(err, ErrTimeout) && ctx.Err() == nil {
+			return ErrUnreachable.With("the node does not take the transaction within %v", c.options.offerSpan)
+		}
+		return err
+	})
 	switch {
 	case err == nil:
-		return r.Result, nil
+		return r.Result, taker, nil
 	case errors.Is(err, chain.ErrSeen):
-		return c.Result(ctx, d.ID)
+		r, err := c.Result(ctx, d.ID)
+		return r, taker, err
 	case errors.Is(err, chain.ErrVoid):
 		// It may have been committed before it became void.
 		if r, err := c.Result(ctx, d.ID); err == nil {
-			return r, nil
+			return r, taker, nil
 		}
 	}
-	return nil, err
+	return nil, taker, err
 }
 
 // await waits for a commit for a while. No result and no error: not yet.
-func (c *Client) await(ctx context.Context, id tx.ID) (*chainv1.TxResult, error) {
+func (c *Client) await(ctx context.Context, from nodev1.TxClient, id tx.ID) (*chainv1.TxResult, error) {
 	span := c.options.waitSpan
 	if at, ok := ctx.Deadline(); ok {
 		span = max(min(span, time.Until(at)), time.Millisecond)
 	}
 	call, cancel := context.WithTimeout(ctx, span+time.Second)
 	defer cancel()
-	r, err := c.tx.Wait(call, &nodev1.WaitRequest{TxId: id[:], TimeoutMs: uint32(span.Milliseconds())})
+	r, err := from.Wait(call, &nodev1.WaitRequest{TxId: id[:], TimeoutMs: uint32(span.Milliseconds())})
 	switch {
 	case err == nil && r.Result != nil:
 		return r.Result, nil

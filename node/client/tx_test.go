@@ -297,3 +297,55 @@ func TestSubmitAndWaitAreDoInTwoSteps(t *testing.T) {
 		t.Error("there is a result")
 	}
 }
+
+// A transaction that a node took along when it ended is known to no other node, so
+// it is submitted to the next one at once, long before a wait would be over.
+func TestATransactionThatDiedWithItsNodeIsSubmittedToTheNextAtOnce(t *testing.T) {
+	first, second := serve(t, new(fake)), serve(t, new(fake))
+	first.wait = func(int, []byte) (*chainv1.TxResult, error) {
+		go first.server.Stop()
+		time.Sleep(time.Second)
+		return nil, errors.New("nobody hears this")
+	}
+	second.wait = func(_ int, id []byte) (*chainv1.TxResult, error) {
+		second.mu.Lock()
+		n := len(second.submitted)
+		second.mu.Unlock()
+		if n == 0 {
+			time.Sleep(time.Minute) // a node waits for what it does not know
+		}
+		return &chainv1.TxResult{TxId: id, Height: 9}, nil
+	}
+	c := dialFake(t, first.address+","+second.address, func(o *options) { o.waitSpan = 10 * time.Second })
+	began := time.Now()
+	r, err := do(t.Context(), t, c)
+	if err != nil || r.Height != 9 {
+		t.Fatalf("%v, %v", r, err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if len(first.submitted) != 1 || len(second.submitted) != 1 || !bytes.Equal(first.submitted[0], second.submitted[0]) {
+		t.Errorf("submitted %x, then %x", first.submitted, second.submitted)
+	}
+}
+
+// A node that is halted keeps its connections and answers nothing.
+func TestAHaltedNodeIsLeftForTheNext(t *testing.T) {
+	release := make(chan struct{})
+	first := serve(t, &fake{submit: func(int, []byte) (*nodev1.SubmitResponse, error) {
+		<-release
+		return &nodev1.SubmitResponse{}, nil
+	}})
+	second := serve(t, new(fake))
+	defer close(release)
+	c := dialFake(t, first.address+","+second.address, func(o *options) { o.offerSpan = 100 * time.Millisecond })
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := do(ctx, t, c); err != nil {
+		t.Fatal(err)
+	}
+	if len(second.submitted) != 1 || c.Address() != second.address {
+		t.Errorf("submitted %d times to the second node; %s is asked next", len(second.submitted), c.Address())
+	}
+}

@@ -44,7 +44,7 @@ type RPC struct {
 	TLSCert        string   `toml:"tls_cert" doc:"PEM file of the server's certificate chain, relative to the home. Empty: no TLS, on loopback alone."`
 	TLSKey         string   `toml:"tls_key" doc:"PEM file of its private key."`
 	ClientCA       string   `toml:"client_ca" doc:"PEM file of the authorities whose certificates clients must show."`
-	MaxConnections int      `toml:"max_connections" doc:"Open connections; one more is closed at once."`
+	MaxConnections int      `toml:"max_connections" doc:"Open connections. One more takes the place of one that never made a call or has made none for a second, and is closed at once if there is none."`
 	MaxStreams     uint32   `toml:"max_streams" doc:"Calls under way on one connection."`
 	MaxCalls       int      `toml:"max_calls" doc:"Calls under way on all connections together, subscriptions not counted; one more is refused with node/32001."`
 	MaxSubscribers int      `toml:"max_subscribers" doc:"Event subscriptions on all connections together."`
@@ -53,7 +53,7 @@ type RPC struct {
 	MaxDeadline    Duration `toml:"max_deadline" doc:"How long a call may take whatever its client names; subscriptions and submission streams excepted."`
 	SlowReader     Duration `toml:"slow_reader" doc:"A stream is ended when its client takes nothing for so long; the client resumes at its cursor."`
 	Handshake      Duration `toml:"handshake" doc:"A connection is closed that has not finished its handshake after so long."`
-	Idle           Duration `toml:"idle" doc:"A connection is closed that has had no call for so long."`
+	Idle           Duration `toml:"idle" doc:"A connection is closed that has had no call for so long, and a submission stream that has had no request."`
 	Keepalive      Duration `toml:"keepalive" doc:"How long a silent connection is left before the server asks whether the client is alive; it has 10 s to answer."`
 	Heartbeat      Duration `toml:"heartbeat" doc:"How often a subscription without events tells its cursor."`
 }

@@ -38,6 +38,7 @@ var (
 	ErrSlowReader = Errors.New(errs.RetryFrom, "the client takes the events too slowly and was cut off; subscribe again at its cursor")
 	ErrBusy       = Errors.New(errs.RetryFrom+1, "the node answers as many calls as it may; ask again shortly")
 	ErrStopping   = Errors.New(errs.RetryFrom+2, "the node is shutting down; ask again when it is back, or ask another node")
+	ErrIdle       = Errors.New(errs.RetryFrom+3, "the stream was idle for longer than the node keeps one open; open another one when there is something to send")
 )
 
 // retryAfter is the pause that clients are told to make.
@@ -49,6 +50,7 @@ var grpcCodes = map[*errs.Error]codes.Code{
 	chain.ErrWrongChain:      codes.InvalidArgument,
 	chain.ErrSeen:            codes.AlreadyExists,
 	chain.ErrBadSignature:    codes.PermissionDenied,
+	chain.ErrOtherBytes:      codes.PermissionDenied,
 	chain.ErrTooManyMessages: codes.InvalidArgument,
 	chain.ErrTooManySigners:  codes.InvalidArgument,
 	chain.ErrNotConsortium:   codes.PermissionDenied,
@@ -62,6 +64,7 @@ var grpcCodes = map[*errs.Error]codes.Code{
 	ErrNoMethod:              codes.Unimplemented,
 	ErrNoBlock:               codes.NotFound,
 	ErrTimeout:               codes.DeadlineExceeded,
+	ErrIdle:                  codes.Unavailable,
 	ErrStopping:              codes.Unavailable,
 	receipt.ErrNoEntries:     codes.InvalidArgument,
 	receipt.ErrUnknownKeys:   codes.InvalidArgument,

@@ -1,7 +1,6 @@
 package rpc
 
 import (
-	"context"
 	"errors"
 	"time"
 
@@ -26,10 +25,6 @@ type eventsService struct {
 // Subscribe implements nodev1.EventsServer. Nothing is buffered for a subscriber:
 // each response is read from the records when the one before has gone out.
 func (e *eventsService) Subscribe(req *nodev1.SubscribeRequest, stream nodev1.Events_SubscribeServer) error {
-	if !e.s.subscribers.take() {
-		return ErrBusy.With("at most %d subscriptions", cap(e.s.subscribers))
-	}
-	defer e.s.subscribers.give()
 	e.s.metrics.subscribers.Inc()
 	defer e.s.metrics.subscribers.Dec()
 
@@ -45,7 +40,7 @@ func (e *eventsService) Subscribe(req *nodev1.SubscribeRequest, stream nodev1.Ev
 	tell := func(resp *nodev1.SubscribeResponse) error {
 		told = time.Now()
 		resp.Head = e.s.records.Head()
-		return e.s.send(stream.Context(), func() error { return stream.Send(resp) })
+		return stream.Send(resp)
 	}
 	if err := tell(at.response()); err != nil {
 		return err
@@ -176,24 +171,4 @@ func fill(height int64, events []*nodev1.BlockEvent, at place, wanted map[string
 	resp := at.response()
 	resp.Events = out
 	return resp, at
-}
-
-// send gives a client the time that a slow reader has to take a message. After an
-// error the stream must be ended, which also ends the sending left behind.
-func (s *Server) send(ctx context.Context, send func() error) error {
-	done := make(chan error, 1)
-	go func() { done <- send() }()
-	timer := time.NewTimer(s.limits.SlowReader)
-	defer timer.Stop()
-	select {
-	case err := <-done:
-		return err
-	case <-timer.C:
-		s.metrics.slow.Inc()
-		return ErrSlowReader.With("nothing was taken for %s", s.limits.SlowReader)
-	case <-s.life.Done():
-		return ErrStopping
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

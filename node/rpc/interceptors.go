@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"runtime/debug"
 	"strconv"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/errs"
@@ -20,21 +23,62 @@ import (
 )
 
 // free methods are answered however busy the node is.
-func free(method string) bool { return strings.HasPrefix(method, "/grpc.health.") }
+func free(method string) bool { return method == healthv1.Health_Check_FullMethodName }
 
-// unary is around every unary call: slot, deadline, state, panics, errors.
+// admitted gives a unary call its slot before its request is received, so that what
+// arrives is bounded too, and the request a time by which it must be there.
+func (s *Server) admitted(method string, handler grpc.MethodHandler) grpc.MethodHandler {
+	return func(service any, ctx context.Context, receive func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+		begun := time.Now()
+		refused := func(err error) error {
+			err = toStatus(s.log, method, err)
+			s.metrics.call(method, err, time.Since(begun))
+			return err
+		}
+		if !free(method) {
+			if !s.calls.take() {
+				return nil, refused(ErrBusy.With("at most %d calls", cap(s.calls)))
+			}
+			defer s.calls.give()
+		}
+		return handler(service, ctx, func(into any) error {
+			err := s.arrive(s.limits.Deadline, func() error { return receive(into) })
+			if errors.Is(err, errElapsed) {
+				err = ErrTimeout.With("the request did not arrive within %s", s.limits.Deadline)
+			}
+			if err != nil {
+				return refused(err)
+			}
+			return nil
+		}, interceptor)
+	}
+}
+
+// arrive gives a client a time to send a message. After an error the call must be
+// ended, which also ends the receiving left behind.
+func (s *Server) arrive(most time.Duration, receive func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- receive() }()
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return errElapsed
+	case <-s.life.Done():
+		return ErrStopping
+	}
+}
+
+// unary is around every unary call whose request has arrived: deadline, state,
+// panics, errors.
 func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
 	begun := time.Now()
 	defer func() {
 		err = toStatus(s.log, info.FullMethod, err)
 		s.metrics.call(info.FullMethod, err, time.Since(begun))
 	}()
-	if !free(info.FullMethod) {
-		if !s.calls.take() {
-			return nil, ErrBusy.With("at most %d calls", cap(s.calls))
-		}
-		defer s.calls.give()
-	}
 	md, _ := metadata.FromIncomingContext(ctx)
 	r, err := readingOf(md)
 	if err != nil {
@@ -97,7 +141,8 @@ func (s *Server) guarded(method string, fn func() (any, error)) (resp any, err e
 	return fn()
 }
 
-// stream is around every streaming call.
+// stream is around every streaming call: slot, time to receive and to send, end of
+// the node, panics, errors.
 func (s *Server) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
 	begun := time.Now()
 	defer func() {
@@ -105,12 +150,89 @@ func (s *Server) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServ
 		s.metrics.call(info.FullMethod, err, time.Since(begun))
 	}()
 	// Subscriptions have slots of their own, so that they cannot keep out all else.
-	if info.FullMethod != nodev1.Events_Subscribe_FullMethodName && !free(info.FullMethod) {
-		if !s.calls.take() {
-			return ErrBusy.With("at most %d calls", cap(s.calls))
-		}
-		defer s.calls.give()
+	slots, what := s.calls, "calls"
+	if info.FullMethod == nodev1.Events_Subscribe_FullMethodName {
+		slots, what = s.subscribers, "subscriptions"
 	}
-	_, err = s.guarded(info.FullMethod, func() (any, error) { return nil, handler(srv, stream) })
+	if !slots.take() {
+		return ErrBusy.With("at most %d %s", cap(slots), what)
+	}
+	defer slots.give()
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	defer context.AfterFunc(s.life, cancel)()
+	p := &patient{ServerStream: stream, s: s, ctx: ctx}
+	_, err = s.guarded(info.FullMethod, func() (any, error) { return nil, handler(srv, p) })
+	if err != nil && p.failure != nil {
+		// A handler that is not ours may have made something else of it.
+		err = p.failure
+	}
+	if code := status.Code(err); s.life.Err() != nil && (code == codes.Canceled || errors.Is(err, context.Canceled)) {
+		err = ErrStopping
+	}
 	return err
+}
+
+// patient is a stream whose client has a time to send and to take each message.
+// Its context ends with the node, too. It belongs to one goroutine.
+type patient struct {
+	grpc.ServerStream
+	s        *Server
+	ctx      context.Context
+	received bool  // whether there was a first message
+	failure  error // of receiving or sending
+}
+
+func (p *patient) Context() context.Context { return p.ctx }
+
+// RecvMsg implements grpc.ServerStream.
+func (p *patient) RecvMsg(into any) error {
+	most, late := p.s.limits.Deadline, ErrTimeout
+	if p.received {
+		most, late = p.s.limits.Idle, ErrIdle
+	}
+	err := p.s.arrive(most, func() error { return p.ServerStream.RecvMsg(into) })
+	switch {
+	case errors.Is(err, errElapsed):
+		err = late.With("nothing arrived within %s", most)
+	case err == nil:
+		p.received = true
+		return nil
+	}
+	if !errors.Is(err, io.EOF) {
+		p.failure = err
+	}
+	return err
+}
+
+// SendMsg implements grpc.ServerStream.
+func (p *patient) SendMsg(m any) error {
+	err := p.s.send(p.ctx, func() error { return p.ServerStream.SendMsg(m) })
+	if err != nil {
+		p.failure = err
+	}
+	return err
+}
+
+// send gives a client the time that a slow reader has to take a message. After an
+// error the stream must be ended, which also ends the sending left behind.
+func (s *Server) send(ctx context.Context, send func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- send() }()
+	timer := time.NewTimer(s.limits.SlowReader)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		s.metrics.slow.Inc()
+		return ErrSlowReader.With("nothing was taken for %s", s.limits.SlowReader)
+	case <-s.life.Done():
+		return ErrStopping
+	case <-ctx.Done():
+		if s.life.Err() != nil {
+			return ErrStopping
+		}
+		return ctx.Err()
+	}
 }

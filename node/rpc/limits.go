@@ -1,10 +1,6 @@
 package rpc
 
-import (
-	"net"
-	"sync"
-	"time"
-)
+import "time"
 
 // Limits bounds what clients can cost. The zero value is not usable; see
 // config.RPC for the meaning of each.
@@ -32,9 +28,11 @@ const (
 	maxTrailerReceipt = 64 << 10
 	// partBytes is the size of the parts in which large answers are streamed.
 	partBytes = 64 << 10
-	// flowWindow is how many bytes a client may send on a stream, and on a
-	// connection, before the server has taken them.
-	flowWindow = 1 << 20
+	// flowWindow is how many bytes a client may send on a stream before the server
+	// has taken them.
+	flowWindow = 256 << 10
+	// connectionWindow is how many bytes may be under way on a connection.
+	connectionWindow = 1 << 20
 	// buffer is the size of a connection's read and write buffers, which exist only
 	// while they are in use.
 	buffer = 16 << 10
@@ -53,36 +51,3 @@ func (s slots) take() bool {
 }
 
 func (s slots) give() { <-s }
-
-// limitListener closes at once what connects beyond its limit, so that a client
-// learns that the node is full instead of waiting in a queue.
-type limitListener struct {
-	net.Listener
-	open    slots
-	refused func()
-}
-
-func (l *limitListener) Accept() (net.Conn, error) {
-	for {
-		c, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		if l.open.take() {
-			return &limitedConn{Conn: c, give: sync.OnceFunc(l.open.give)}, nil
-		}
-		l.refused()
-		_ = c.Close() // it is being refused; there is nobody to tell
-	}
-}
-
-type limitedConn struct {
-	net.Conn
-	give func()
-}
-
-func (c *limitedConn) Close() error {
-	err := c.Conn.Close()
-	c.give()
-	return err
-}

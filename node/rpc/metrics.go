@@ -17,6 +17,7 @@ type metrics struct {
 	seconds     *prometheus.HistogramVec
 	connections prometheus.Gauge
 	refused     prometheus.Counter
+	replaced    prometheus.Counter
 	subscribers prometheus.Gauge
 	events      prometheus.Counter
 	slow        prometheus.Counter
@@ -35,7 +36,10 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Namespace: "chancery", Subsystem: "rpc", Name: "connections", Help: "Open connections that have finished their handshake.",
 		}),
 		refused: prometheus.NewCounter(prometheus.CounterOpts{
-			Namespace: "chancery", Subsystem: "rpc", Name: "connections_refused_total", Help: "Connections closed because there were too many.",
+			Namespace: "chancery", Subsystem: "rpc", Name: "connections_refused_total", Help: "Connections closed at once because all were at work.",
+		}),
+		replaced: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "chancery", Subsystem: "rpc", Name: "connections_replaced_total", Help: "Idle connections closed to make room for new ones.",
 		}),
 		subscribers: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: "chancery", Subsystem: "rpc", Name: "subscribers", Help: "Event subscriptions under way.",
@@ -50,7 +54,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.calls, m.seconds, m.connections, m.refused, m.subscribers, m.events, m.slow} {
+	for _, c := range []prometheus.Collector{m.calls, m.seconds, m.connections, m.refused, m.replaced, m.subscribers, m.events, m.slow} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("register the metrics of the door: %w", err)
 		}

@@ -31,7 +31,7 @@ func (n *nodeService) Status(context.Context, *nodev1.StatusRequest) (*nodev1.St
 // Genesis implements nodev1.NodeServer.
 func (n *nodeService) Genesis(_ *nodev1.GenesisRequest, stream nodev1.Node_GenesisServer) error {
 	for part := range parts(n.s.genesis) {
-		if err := n.s.send(stream.Context(), func() error { return stream.Send(&nodev1.GenesisResponse{Part: part}) }); err != nil {
+		if err := stream.Send(&nodev1.GenesisResponse{Part: part}); err != nil {
 			return err
 		}
 	}
@@ -146,7 +146,7 @@ func (n *nodeService) Export(req *nodev1.ExportRequest, stream nodev1.Node_Expor
 	for part := range parts(raw) {
 		resp := &nodev1.ExportResponse{Part: part, Height: height}
 		height = 0
-		if err := n.s.send(stream.Context(), func() error { return stream.Send(resp) }); err != nil {
+		if err := stream.Send(resp); err != nil {
 			return err
 		}
 	}
@@ -175,7 +175,7 @@ func (n *nodeService) State(req *nodev1.StateRequest, stream nodev1.Node_StateSe
 	flush := func() error {
 		out := resp
 		resp, size = &nodev1.StateResponse{Height: snapshot.Version()}, 0
-		return n.s.send(stream.Context(), func() error { return stream.Send(out) })
+		return stream.Send(out)
 	}
 	if end != nil && bytes.Compare(start, end) >= 0 {
 		return flush()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/cometbft/cometbft/types"
@@ -64,7 +65,7 @@ type Server struct {
 	grpc        *grpc.Server
 	health      *health.Server
 	methods     map[string]query // of the modules, by full name
-	open        slots
+	connections *connections
 	calls       slots
 	subscribers slots
 	heavy       slots // exports and walks of the whole state
@@ -83,7 +84,7 @@ func New(o Options) (*Server, error) {
 		app: o.App, records: o.Records, engine: o.Engine, genesis: o.Genesis, limits: o.Limits, log: o.Log,
 		metrics: m, builder: receipt.NewBuilder(o.App.ChainID(), o.App.Registry(), o.Engine),
 		health: health.NewServer(), methods: make(map[string]query),
-		open: make(slots, o.Limits.Connections), calls: make(slots, o.Limits.Calls),
+		connections: newConnections(o.Limits.Connections, m), calls: make(slots, o.Limits.Calls),
 		subscribers: make(slots, o.Limits.Subscribers), heavy: make(slots, 1),
 	}
 	s.life, s.die = context.WithCancel(context.Background())
@@ -92,7 +93,7 @@ func New(o Options) (*Server, error) {
 		grpc.MaxConcurrentStreams(o.Limits.Streams),
 		grpc.ConnectionTimeout(o.Limits.Handshake),
 		grpc.MaxHeaderListSize(16 << 10),
-		grpc.StaticStreamWindowSize(flowWindow), grpc.StaticConnWindowSize(flowWindow),
+		grpc.StaticStreamWindowSize(flowWindow), grpc.StaticConnWindowSize(connectionWindow),
 		grpc.ReadBufferSize(buffer), grpc.WriteBufferSize(buffer),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			MaxConnectionIdle: o.Limits.Idle, Time: o.Limits.Keepalive, Timeout: keepaliveAnswer,
@@ -103,19 +104,21 @@ func New(o Options) (*Server, error) {
 		grpc.ChainUnaryInterceptor(s.unary),
 		grpc.ChainStreamInterceptor(s.stream),
 		grpc.StatsHandler(m),
+		grpc.StatsHandler(s.connections),
 	}
 	if o.TLS != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(o.TLS)))
 	}
 	s.grpc = grpc.NewServer(options...)
-	nodev1.RegisterTxServer(s.grpc, &txService{s: s})
-	nodev1.RegisterEventsServer(s.grpc, &eventsService{s: s})
-	nodev1.RegisterReceiptsServer(s.grpc, &receiptsService{s: s})
-	nodev1.RegisterNodeServer(s.grpc, &nodeService{s: s})
+	guarded := guard{s}
+	nodev1.RegisterTxServer(guarded, &txService{s: s})
+	nodev1.RegisterEventsServer(guarded, &eventsService{s: s})
+	nodev1.RegisterReceiptsServer(guarded, &receiptsService{s: s})
+	nodev1.RegisterNodeServer(guarded, &nodeService{s: s})
 	for _, module := range o.App.Modules() {
 		module.RegisterQueries(registrar{s}, snapshots{s})
 	}
-	healthv1.RegisterHealthServer(s.grpc, s.health)
+	healthv1.RegisterHealthServer(guarded, s.health)
 	reflection.Register(s.grpc)
 	s.SetHealthy(false)
 	return s, nil
@@ -135,7 +138,7 @@ func (s *Server) SetHealthy(ok bool) {
 
 // Serve lets clients in until Shutdown. It owns the listener.
 func (s *Server) Serve(l net.Listener) error {
-	return s.grpc.Serve(&limitListener{Listener: l, open: s.open, refused: s.metrics.refused.Inc})
+	return s.grpc.Serve(&limitListener{Listener: l, connections: s.connections})
 }
 
 // Shutdown lets calls finish until ctx ends, and then cuts them off. Streams of
@@ -156,6 +159,19 @@ func (s *Server) Shutdown(ctx context.Context) {
 	}
 }
 
+// guard registers services whose unary methods are under the door's bounds from
+// the first byte of their request on. Streams are so in any case.
+type guard struct{ s *Server }
+
+func (g guard) RegisterService(desc *grpc.ServiceDesc, service any) {
+	guarded := *desc
+	guarded.Methods = slices.Clone(desc.Methods)
+	for i, m := range desc.Methods {
+		guarded.Methods[i].Handler = g.s.admitted(fmt.Sprintf("/%s/%s", desc.ServiceName, m.MethodName), m.Handler)
+	}
+	g.s.grpc.RegisterService(&guarded, service)
+}
+
 // query is a method of a module's query service.
 type query struct {
 	service any
@@ -170,7 +186,7 @@ func (r registrar) RegisterService(desc *grpc.ServiceDesc, service any) {
 	if len(desc.Streams) > 0 {
 		panic(fmt.Sprintf("rpc: %s has streaming methods; a query must be one question and one answer", desc.ServiceName))
 	}
-	r.s.grpc.RegisterService(desc, service)
+	guard(r).RegisterService(desc, service)
 	for _, m := range desc.Methods {
 		r.s.methods[fmt.Sprintf("/%s/%s", desc.ServiceName, m.MethodName)] = query{service, m.Handler}
 	}

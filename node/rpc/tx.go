@@ -38,7 +38,7 @@ func (t *txService) Submit(ctx context.Context, req *nodev1.SubmitRequest) (*nod
 // SubmitStream implements nodev1.TxServer.
 func (t *txService) SubmitStream(stream nodev1.Tx_SubmitStreamServer) error {
 	for {
-		req, err := t.receive(stream)
+		req, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -49,28 +49,9 @@ func (t *txService) SubmitStream(stream nodev1.Tx_SubmitStreamServer) error {
 			return ErrBadRequest.With("txs has %d transactions, at most %d", len(req.Txs), maxBatch)
 		}
 		resp := &nodev1.SubmitStreamResponse{Seq: req.Seq, Acks: t.submitAll(stream.Context(), req.Txs)}
-		if err := t.s.send(stream.Context(), func() error { return stream.Send(resp) }); err != nil {
+		if err := stream.Send(resp); err != nil {
 			return err
 		}
-	}
-}
-
-// receive takes the next request, or ends when the node stops.
-func (t *txService) receive(stream nodev1.Tx_SubmitStreamServer) (*nodev1.SubmitStreamRequest, error) {
-	type received struct {
-		req *nodev1.SubmitStreamRequest
-		err error
-	}
-	done := make(chan received, 1)
-	go func() {
-		req, err := stream.Recv()
-		done <- received{req, err}
-	}()
-	select {
-	case r := <-done:
-		return r.req, r.err
-	case <-t.s.life.Done():
-		return nil, ErrStopping
 	}
 }
 

@@ -231,11 +231,46 @@ func TestStreamAcksHideFaults(t *testing.T) {
 
 func TestFiveMegabyteTransaction(t *testing.T) {
 	d := open(t, limits())
-	_, err := nodev1.NewTxClient(d.dial()).Submit(t.Context(), &nodev1.SubmitRequest{Tx: make([]byte, 5<<20)})
-	if s := status.Convert(err); s.Code() != codes.ResourceExhausted || !strings.Contains(s.Message(), "larger than max") {
-		t.Fatalf("5 MB are answered with %v", err)
+	c := nodev1.NewTxClient(d.dial())
+	// gRPC answers by itself, before the door sees the message; it names both sizes.
+	tooLarge := func(err error) {
+		t.Helper()
+		if s := status.Convert(err); s.Code() != codes.ResourceExhausted || !strings.Contains(s.Message(), "larger than max") || !strings.Contains(s.Message(), "1114112") {
+			t.Fatalf("5 MB are answered with %v", err)
+		}
 	}
+	_, err := c.Submit(t.Context(), &nodev1.SubmitRequest{Tx: make([]byte, 5<<20)})
+	tooLarge(err)
+	stream, err := c.SubmitStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&nodev1.SubmitStreamRequest{Txs: [][]byte{make([]byte, 5<<20)}}); err != nil && !errors.Is(err, io.EOF) {
+		t.Fatal(err)
+	}
+	_, err = stream.Recv()
+	tooLarge(err)
 	// One that fits the message and not a transaction.
-	_, err = nodev1.NewTxClient(d.dial()).Submit(t.Context(), &nodev1.SubmitRequest{Tx: make([]byte, tx.MaxBytes+1)})
+	_, err = c.Submit(t.Context(), &nodev1.SubmitRequest{Tx: make([]byte, tx.MaxBytes+1)})
 	refused(t, err, tx.ErrTooLarge, codes.InvalidArgument)
+}
+
+// TestStreamsThatSayNothingAreEnded: a submission stream that is idle gives its
+// slot back.
+func TestStreamsThatSayNothingAreEnded(t *testing.T) {
+	l := limits()
+	l.Idle = 300 * time.Millisecond
+	d := open(t, l)
+	stream, err := nodev1.NewTxClient(d.dial()).SubmitStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&nodev1.SubmitStreamRequest{Seq: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = stream.Recv()
+	refused(t, err, rpc.ErrIdle, codes.Unavailable)
 }

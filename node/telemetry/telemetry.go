@@ -20,14 +20,22 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/chancery/chancery/node/config"
 	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
 )
 
-// maxConnections is the most collectors at once.
-const maxConnections = 16
+const (
+	// maxScrapes is the most answers to /metrics at once.
+	maxScrapes = 16
+	// maxConnections is the most connections at once; others wait.
+	maxConnections = 128
+	// patience is how long a collector may take to send its request and to take its
+	// answer; profiles take their time.
+	patience = 2 * time.Minute
+)
 
 // Server answers collectors on this machine.
 type Server struct {
@@ -48,7 +56,7 @@ func Listen(address string, withPprof bool, own prometheus.Gatherer, status func
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers{own, prometheus.DefaultGatherer}, promhttp.HandlerOpts{
-		MaxRequestsInFlight: maxConnections, Timeout: 10 * time.Second,
+		MaxRequestsInFlight: maxScrapes, Timeout: 10 * time.Second,
 	}))
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
 		s := status()
@@ -73,8 +81,8 @@ func Listen(address string, withPprof bool, own prometheus.Gatherer, status func
 		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	}
-	s := &Server{listener: l, log: log, http: &http.Server{
-		Handler: local(mux), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+	s := &Server{listener: netutil.LimitListener(l, maxConnections), log: log, http: &http.Server{
+		Handler: local(mux), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: patience, WriteTimeout: patience, IdleTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}}
 	return s, nil

@@ -1,0 +1,57 @@
+package consensus
+
+import (
+	"crypto/sha256"
+	"fmt"
+
+	"github.com/cometbft/cometbft/types"
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/chancery/chancery/chain/tx"
+	"github.com/chancery/chancery/consensus/records"
+)
+
+// committedBlocks is how many blocks' hashes are kept.
+const committedBlocks = 64
+
+// committed knows the bytes of committed transactions. A transaction's id does not
+// cover its signatures, so bytes that somebody altered there have the id of the
+// original, and must not be answered as it is.
+type committed struct {
+	records *records.Log
+	block   func(height int64) *types.Block // nil: the block is no longer here
+	hashes  *lru.Cache[int64, [][sha256.Size]byte]
+}
+
+func newCommitted(r *records.Log, block func(int64) *types.Block) (*committed, error) {
+	hashes, err := lru.New[int64, [][sha256.Size]byte](committedBlocks)
+	if err != nil {
+		return nil, fmt.Errorf("make the cache of committed blocks: %w", err)
+	}
+	return &committed{records: r, block: block, hashes: hashes}, nil
+}
+
+// other tells whether a transaction is on record as committed with other bytes
+// than these.
+func (c *committed) other(d *tx.Decoded) (bool, error) {
+	r, ok, err := c.records.Tx(d.ID)
+	if err != nil || !ok {
+		return false, err
+	}
+	hashes, ok := c.hashes.Get(r.Height)
+	if !ok {
+		b := c.block(r.Height)
+		if b == nil {
+			return false, nil
+		}
+		hashes = make([][sha256.Size]byte, len(b.Txs))
+		for i, raw := range b.Txs {
+			hashes[i] = sha256.Sum256(raw)
+		}
+		c.hashes.Add(r.Height, hashes)
+	}
+	if int(r.Index) >= len(hashes) {
+		return false, fmt.Errorf("transaction %s is on record as number %d of block %d, which has %d", d.ID, r.Index, r.Height, len(hashes))
+	}
+	return hashes[r.Index] != sha256.Sum256(d.Raw), nil
+}
