@@ -3,10 +3,10 @@ package importer
 import (
 	"bytes"
 	"context"
+	"errors"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
+	"github.com/chancery/chancery/modules/access"
+	"github.com/chancery/chancery/modules/provenance"
 	accessv1 "github.com/chancery/chancery/proto/chancery/access/v1"
 	consentv1 "github.com/chancery/chancery/proto/chancery/consent/v1"
 	provenancev1 "github.com/chancery/chancery/proto/chancery/provenance/v1"
@@ -20,7 +20,7 @@ type onChain struct {
 
 // found makes "there is none" of an answer that says so.
 func found[T any](v *T, err error) (*T, error) {
-	if status.Code(err) == codes.NotFound {
+	if errors.Is(err, provenance.ErrNotFound) || errors.Is(err, access.ErrNotFound) {
 		return nil, nil
 	}
 	return v, err

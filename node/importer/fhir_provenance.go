@@ -92,7 +92,6 @@ func (f *fhirReader) named(v *value, format string, args ...any) {
 		f.to(used.at("system"), record, format+" (salted commitment)", args...)
 	}
 	f.to(value, record, format+" (salted commitment)", args...)
-	f.off(value, keptPersonal)
 	f.off(v.at("display"), keptPersonal)
 	f.rest(v, keptPersonal)
 }

@@ -229,7 +229,7 @@ func (l *lineageReader) parent(v *value, el element, here *around) error {
 func (l *lineageReader) dependencies(v *value, el element, here *around) error {
 	for _, direction := range []string{"upstream", "downstream"} {
 		for _, d := range v.at(direction).list() {
-			other := l.event
+			var other *pb.Ref
 			var err error
 			switch {
 			case d.at("run", "runId") != nil:
