@@ -184,10 +184,8 @@ func (c *cedarReader) readSchemaJSON(i int, f File) error {
 	if err != nil {
 		return err
 	}
-	for _, ns := range root.keys {
-		if !root.fields[ns].at("entityTypes").is(object) && !root.fields[ns].at("actions").is(object) {
-			return refuseAs(ErrKind, root.fields[ns], "neither entities (an array) nor a schema (namespaces with entityTypes and actions); a request or a policy in JSON is not")
-		}
+	if v := notSchema(root); v != nil {
+		return refuseAs(ErrKind, v, "neither entities (an array) nor a schema (namespaces with entityTypes and actions)")
 	}
 	if err := c.readSchema(i, f, accessv1.SchemaFormat_SCHEMA_FORMAT_JSON); err != nil {
 		return err
@@ -195,6 +193,34 @@ func (c *cedarReader) readSchemaJSON(i int, f File) error {
 	c.results[i].Format = "cedar-schema-json"
 	c.whole(i, root, c.schemaMessage(), "schema")
 	return nil
+}
+
+// notSchema is what in an object is no namespace of a schema; nil when all is.
+func notSchema(root *value) *value {
+	for _, ns := range root.keys {
+		if !root.fields[ns].at("entityTypes").is(object) && !root.fields[ns].at("actions").is(object) {
+			return root.fields[ns]
+		}
+	}
+	return nil
+}
+
+// CedarJSON tells whether a JSON document can be Cedar's: entities, or a schema, or
+// nothing that can be read. Any other is of another kind.
+func CedarJSON(raw []byte) bool {
+	root, err := parse(raw)
+	switch {
+	case err != nil || root.is(object) && len(root.keys) > 0 && notSchema(root) == nil:
+		return true
+	case !root.is(array):
+		return false
+	}
+	for _, e := range root.items {
+		if e.at("uid") == nil {
+			return false
+		}
+	}
+	return true
 }
 
 // whole says that all of a JSON document goes onto the chain as it is.

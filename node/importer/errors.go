@@ -23,7 +23,7 @@ var (
 	ErrNoDocuments   = declared.New(14, "there is no document in what was named; name files, folders that hold some, or -")
 	ErrTooBig        = declared.New(15, "what became of the document fits into no transaction; split it")
 	ErrClash         = declared.New(16, "two documents would have one name on the chain; rename one of the files")
-	ErrNotWaited     = declared.New(17, "an import before this one in the same transaction failed; run the import again")
+	ErrTogether      = declared.New(17, "Cedar files are imported together and another one was refused; correct that one and run the import again")
 )
 
 // Reasons why an element stays off the chain, which holds a salted commitment to
@@ -59,6 +59,7 @@ var (
 	unmappedSelf       = declared.New(59, "it would relate a thing to itself")
 	unmappedIdentifier = declared.New(60, "it names nothing that can be related")
 	unmappedFacet      = declared.New(61, "no rule maps this facet, of which the chain holds a salted commitment")
+	unmappedEmpty      = declared.New(62, "it is empty, so there is nothing to map")
 )
 
 // Remarks on how an element was read.

@@ -195,6 +195,11 @@ func (l *ledger) assume(m proto.Message, field, value, reason string) {
 
 // finish closes the account.
 func (l *ledger) finish(root *value, messages []proto.Message) *Result {
+	root.leaves(func(leaf *value) {
+		if leaf.is(object) || leaf.is(array) {
+			l.rest(leaf, unmappedEmpty)
+		}
+	})
 	l.rest(root, unmappedElement)
 	l.result.Messages = messages
 	return l.result

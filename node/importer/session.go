@@ -4,12 +4,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/chancery/chancery/chain"
@@ -37,6 +39,7 @@ const (
 	Present   Status = "present"   // the chain had it already
 	Mapped    Status = "mapped"    // a dry run
 	Refused   Status = "refused"   // by the mapping or by the chain; Error says why
+	Skipped   Status = "skipped"   // found in a folder and of another kind
 )
 
 // Report is what became of a document.
@@ -77,15 +80,31 @@ type Message struct {
 	// Records are what it made: ids of consents, nodes, versions of policies.
 	Records []string `json:"records"`
 
-	// Proto is the message.
+	// Proto is the message; protobuf JSON under the name value.
 	Proto proto.Message `json:"-"`
 }
 
-// Source is a document to import. Err says that it could not be read.
+// MarshalJSON implements json.Marshaler.
+func (m Message) MarshalJSON() ([]byte, error) {
+	type plain Message
+	value, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m.Proto)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(struct {
+		plain
+		Value json.RawMessage `json:"value"`
+	}{plain(m), value})
+}
+
+// Source is a document to import.
 type Source struct {
 	Name string
 	Raw  []byte
-	Err  error
+	// Found says that nobody named it: it lay in a folder. Then it may be of another kind.
+	Found bool
+	// Err says that it could not be read.
+	Err error
 }
 
 // Mapper is FHIR or OpenLineage.
@@ -154,6 +173,9 @@ func (s *Session) Import(ctx context.Context, mapper Mapper, sources iter.Seq[So
 				return s.reports, err
 			}
 			d.report.refuse(err)
+			if source.Found && errors.Is(err, ErrKind) {
+				d.report.Status, d.report.err = Skipped, nil
+			}
 			d.messages = nil
 		}
 		if err := s.queue(ctx, mapper, d); err != nil {
@@ -169,13 +191,22 @@ func (s *Session) ImportCedar(ctx context.Context, sources iter.Seq[Source]) ([]
 	all := &document{}
 	for source := range sources {
 		report := newReport(source)
+		s.reports = append(s.reports, report)
+		if source.Err == nil && source.Found && strings.HasSuffix(source.Name, ".json") && !CedarJSON(source.Raw) {
+			report.refuse(ErrKind)
+			report.Status, report.err = Skipped, nil
+			s.done(report)
+			continue
+		}
 		if source.Err != nil {
 			report.refuse(source.Err)
 		}
 		all.reports = append(all.reports, report)
 		files = append(files, File{source.Name, source.Raw})
 	}
-	s.reports = all.reports
+	if len(files) == 0 {
+		return s.reports, nil
+	}
 	for _, r := range all.reports {
 		if r.Status == Refused {
 			return s.reports, s.together(all, &FileError{-1, r.err})
@@ -211,7 +242,7 @@ func (s *Session) together(all *document, err error) error {
 		case errors.As(err, &f) && f.File == i || f == nil:
 			r.refuse(err)
 		default:
-			r.refuse(ErrNotWaited.With("another file of the import was refused, and Cedar files are imported together"))
+			r.refuse(ErrTogether)
 		}
 		s.done(r)
 	}
@@ -282,7 +313,7 @@ func (s *Session) queue(ctx context.Context, mapper Mapper, d *document) error {
 		if err != nil {
 			return err
 		}
-		if failed && d.report.Status != Refused {
+		if failed && d.report.Status == Mapped {
 			if err := s.again(ctx, mapper, d); err != nil {
 				return err
 			}
@@ -342,7 +373,7 @@ func (s *Session) send(ctx context.Context, mapper Mapper) (failed bool, err err
 		}
 		// One of them is refused: which, shows when each goes alone.
 		for _, d := range pending {
-			if d.report.Status == Refused {
+			if d.report.Status != Mapped {
 				continue
 			}
 			if err := s.again(ctx, mapper, d); err != nil {
@@ -411,9 +442,14 @@ func (d *document) refuse(err error) {
 	}
 }
 
+// tell adds a message to the reports that it is of: entities have messages of their
+// own among Cedar files.
 func (d *document) tell(m Message) {
+	_, entities := m.Proto.(*accessv1.PutEntities)
 	for _, r := range d.all() {
-		r.Messages = append(r.Messages, m)
+		if d.reports == nil || entities == (r.Format == "cedar-entities") {
+			r.Messages = append(r.Messages, m)
+		}
 	}
 }
 
@@ -421,7 +457,7 @@ func (d *document) tell(m Message) {
 func (d *document) settle() {
 	for _, r := range d.all() {
 		switch {
-		case r.Status == Refused:
+		case r.Status != Mapped:
 		case len(r.Messages) > 0 && r.Messages[0].Tx != "":
 			r.Status = Committed
 		case len(r.Messages) == 0 && len(r.Present) > 0:

@@ -1,8 +1,12 @@
 package importer_test
 
 import (
+	"encoding/json"
+	"errors"
+	"strings"
 	"testing"
 
+	"github.com/chancery/chancery/chain/errs"
 	"github.com/chancery/chancery/node/importer"
 	consentv1 "github.com/chancery/chancery/proto/chancery/consent/v1"
 )
@@ -84,5 +88,47 @@ func TestSharedConsents(t *testing.T) {
 		if got != want {
 			t.Errorf("%s came to %q, want %q", name, got, want)
 		}
+	}
+}
+
+// Every case of the shared Cedar corpus maps when its policies are valid against
+// its schema, and is refused with a code of module access otherwise.
+func TestSharedCedar(t *testing.T) {
+	all := shared(t, "cedar/corpus")
+	mapped, refused := 0, 0
+	for _, name := range names(all) {
+		base, ok := strings.CutSuffix(name, ".cedarschema")
+		if !ok {
+			continue
+		}
+		var c struct {
+			ShouldValidate bool `json:"shouldValidate"`
+		}
+		if err := json.Unmarshal(all[base+".json"], &c); err != nil {
+			t.Fatal(err)
+		}
+		list := []importer.File{}
+		for _, ext := range []string{".cedar", ".cedarschema", ".entities.json"} {
+			list = append(list, importer.File{Name: base + ext, Raw: all[base+ext]})
+		}
+		messages, results, err := importer.Cedar(list, nil, options())
+		if err != nil {
+			var e *errs.Error
+			if !errors.As(err, &e) || e.Module != "access" || c.ShouldValidate {
+				t.Errorf("%s: should validate %v: %v", base, c.ShouldValidate, err)
+			}
+			refused++
+			continue
+		}
+		mapped++
+		if !c.ShouldValidate {
+			t.Errorf("%s is mapped and should not validate", base)
+		}
+		results[2].Messages = messages
+		accounted(t, base, list[2].Raw, results[2])
+	}
+	t.Logf("%d cases map, %d are refused", mapped, refused)
+	if mapped == 0 || refused == 0 {
+		t.Errorf("%d cases map, %d are refused; there should be some of each", mapped, refused)
 	}
 }
