@@ -185,8 +185,8 @@ func isLanguage(s string) bool {
 	return true
 }
 
-// emit makes the messages, without those whose records the chain has. Records of an
-// earlier version of the same Consent that are in force are withdrawn first.
+// emit makes the messages, without those whose records the chain has. Other records
+// of the same Consent that are in force are withdrawn.
 func (c *consentReader) emit() error {
 	evidence := c.sealed
 	if id := c.r.at("id").str(); id != "" {
@@ -202,33 +202,42 @@ func (c *consentReader) emit() error {
 			return err
 		}
 	}
-	earlier := 0
-	for _, r := range records {
-		if !bytes.Equal(r.Record.EvidenceHash, evidence) {
-			continue
-		}
-		earlier++
-		ended := c.kind == withdraw || c.r.at("status").str() == "inactive"
-		force := r.EffectiveStatus == consentv1.Status_STATUS_GIVEN || r.EffectiveStatus == consentv1.Status_STATUS_NARROWED
-		switch {
-		case force && (ended || !bytes.Equal(r.Record.Source.GetHash(), c.sealed)):
-			c.assume(withdraw, "id", hex.EncodeToString(r.Record.Id), "the record of an earlier version of this Consent")
-			c.messages = append(c.messages, &consentv1.Withdraw{Id: r.Record.Id})
-		case ended:
-			c.result.Present = append(c.result.Present, hex.EncodeToString(r.Record.Id))
-		}
-	}
-	if c.kind == withdraw && earlier == 0 {
+	records = slices.DeleteFunc(records, func(r *consentv1.ConsentResponse) bool {
+		return !bytes.Equal(r.Record.EvidenceHash, evidence)
+	})
+	if c.kind == withdraw && len(records) == 0 {
 		return refuseAs(ErrNothing, c.r.at("status"), "the consent was entered in error and the chain has no record of it")
 	}
-	if c.kind == withdraw || c.r.at("status").str() == "inactive" && earlier > 0 {
+	if c.kind == withdraw || c.r.at("status").str() == "inactive" && len(records) > 0 {
+		for _, r := range records {
+			if !c.withdraw(r) {
+				c.present(r)
+			}
+		}
 		c.rest(c.r, keptEnded)
 		return nil
 	}
 	return c.answers(evidence, records)
 }
 
-// answers makes the Refuse, Give and Request messages.
+// present says that the chain has a record, and where it stands.
+func (c *consentReader) present(r *consentv1.ConsentResponse) {
+	status := strings.ToLower(strings.TrimPrefix(r.EffectiveStatus.String(), "STATUS_"))
+	c.result.Present = append(c.result.Present, hex.EncodeToString(r.Record.Id)+" "+status)
+}
+
+// withdraw ends a record that is in force, and tells whether it was.
+func (c *consentReader) withdraw(r *consentv1.ConsentResponse) bool {
+	if r.EffectiveStatus != consentv1.Status_STATUS_GIVEN && r.EffectiveStatus != consentv1.Status_STATUS_NARROWED {
+		return false
+	}
+	c.assume(withdraw, "id", hex.EncodeToString(r.Record.Id), "the record that an earlier version or reading of this Consent became")
+	c.messages = append(c.messages, &consentv1.Withdraw{Id: r.Record.Id})
+	return true
+}
+
+// answers makes the Refuse, Give and Request messages. records are those of the same
+// Consent.
 func (c *consentReader) answers(evidence []byte, records []*consentv1.ConsentResponse) error {
 	if c.refused == nil && len(c.grants) == 0 {
 		return refuseAs(ErrNothing, first(c.r.at("provision"), c.r), "its rules exclude one another")
@@ -252,10 +261,11 @@ func (c *consentReader) answers(evidence []byte, records []*consentv1.ConsentRes
 		if i < 0 {
 			return false
 		}
-		c.result.Present = append(c.result.Present, hex.EncodeToString(records[i].Record.Id))
+		c.present(records[i])
 		records = slices.Delete(slices.Clone(records), i, i+1)
 		return true
 	}
+	var made []proto.Message
 	if c.refused != nil {
 		t, err := c.terms(refusal, *c.refused, nil)
 		if err != nil {
@@ -263,7 +273,7 @@ func (c *consentReader) answers(evidence []byte, records []*consentv1.ConsentRes
 		}
 		c.note(first(c.r.at("policyRule"), c.r.at("status")), remarkRefusal)
 		if !present(t, true, false) {
-			c.messages = append(c.messages, &consentv1.Refuse{
+			made = append(made, &consentv1.Refuse{
 				Terms: t, Method: consentv1.Method_METHOD_IMPORTED, EvidenceHash: evidence, GivenAt: given,
 				SubjectDid: subject, Source: source,
 			})
@@ -281,7 +291,7 @@ func (c *consentReader) answers(evidence []byte, records []*consentv1.ConsentRes
 			}
 			c.assume(asking, "answer_until", "30 days from now", "the document does not say until when it may be answered")
 			if !present(t, false, true) {
-				c.messages = append(c.messages, &consentv1.Request{Terms: t, SubjectDid: subject, AnswerUntil: c.o.Now + answerWithin})
+				made = append(made, &consentv1.Request{Terms: t, SubjectDid: subject, AnswerUntil: c.o.Now + answerWithin})
 			}
 			continue
 		}
@@ -290,12 +300,16 @@ func (c *consentReader) answers(evidence []byte, records []*consentv1.ConsentRes
 			return err
 		}
 		if !present(t, false, false) {
-			c.messages = append(c.messages, &consentv1.Give{
+			made = append(made, &consentv1.Give{
 				Terms: t, Method: consentv1.Method_METHOD_IMPORTED, EvidenceHash: evidence, GivenAt: given,
 				SubjectDid: subject, Source: source,
 			})
 		}
 	}
+	for _, r := range records {
+		c.withdraw(r)
+	}
+	c.messages = append(c.messages, made...)
 	return nil
 }
 

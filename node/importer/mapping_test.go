@@ -271,6 +271,15 @@ func TestConsentsAgain(t *testing.T) {
 	step("inactive", ``, "present")
 	step("entered-in-error", ``, "present")
 	step("active", `,"language":"nl"`, "Give")
+	// Another reading of the same document replaces the first.
+	o.RootRule = importer.Limit
+	const nurse = `,"provision":{"actor":[{"role":{"coding":[{"code":"PRCP"}]},"reference":{"reference":"Practitioner/2"}}]}`
+	step("active", nurse, "Withdraw Give")
+	o.RootRule = importer.Strict
+	step("active", nurse, "Withdraw Refuse")
+	// What was withdrawn is not given again by the document that gave it.
+	step("active", `,"language":"nl"`, "present")
+	step("active", `,"language":"de"`, "Give")
 	step("entered-in-error", ``, "Withdraw")
 }
 
