@@ -254,6 +254,9 @@ func (f *fhirReader) sources(r *value, activity *pb.Ref, targets []*pb.Ref) erro
 		for _, target := range targets {
 			f.graph.relate(&pb.Relation{Kind: kind, Subject: target, Object: source, Activity: activity})
 		}
+		if f.graph.err != nil {
+			return f.graph.err
+		}
 		for j, agent := range e.at("agent").list() {
 			ref, err := f.who(agent.at("who"), pb.AgentKind_AGENT_KIND_PERSON, "entity[%d].agent[%d]", i, j)
 			if err != nil {

@@ -26,6 +26,10 @@ const (
 	maxRelationTypes  = 4
 	maxNodeTypes      = 8
 	relationAttribute = 8
+
+	// maxStatements is how many relations one document may come to: each of its targets
+	// comes from each of its sources.
+	maxStatements = 1 << 16
 )
 
 const (
@@ -46,6 +50,7 @@ type graph struct {
 	// the chain, so is the whole document.
 	last    map[string]bool
 	present bool  // a document is on the chain already
+	count   int   // relations
 	err     error // of chain
 }
 
@@ -173,7 +178,11 @@ func same(r *pb.Relation) bool {
 
 // relate states a relation, once. Nothing is related to itself.
 func (g *graph) relate(r *pb.Relation) bool {
-	if same(r) {
+	if same(r) || g.err != nil {
+		return false
+	}
+	if g.count++; g.count > maxStatements {
+		g.err = ErrTooLarge.With("it comes to more than %d relations", maxStatements)
 		return false
 	}
 	p := g.phase()

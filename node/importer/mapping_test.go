@@ -287,6 +287,13 @@ func TestRefusedDocuments(t *testing.T) {
 	deep := strings.Repeat(`{"a":`, 70) + "1" + strings.Repeat("}", 70)
 	wide := "[" + strings.Repeat("1,", importer.MaxNodes) + "1]"
 	names := `{"` + strings.Repeat("n", 2000) + `":1}`
+	many := func(n int, format string) string {
+		var list []string
+		for i := range n {
+			list = append(list, fmt.Sprintf(format, i))
+		}
+		return "[" + strings.Join(list, ",") + "]"
+	}
 	noRegion := options()
 	noRegion.Jurisdiction = ""
 	for _, c := range []struct {
@@ -311,6 +318,8 @@ func TestRefusedDocuments(t *testing.T) {
 		{noRegion, importer.FHIR, fmt.Sprintf(opt, "OPTIN", ""), importer.ErrOptions, "--jurisdiction"},
 		{options(), importer.FHIR, `{"resourceType":"Consent","status":"active","patient":{"reference":"Patient/1"}}`, importer.ErrUnclear, ""},
 		{options(), importer.FHIR, `{"resourceType":"Consent","status":"active","policyRule":{"coding":[{"code":"OPTIN"}]}}`, importer.ErrInvalid, "patient"},
+		{options(), importer.FHIR, `{"resourceType":"Provenance","recorded":"2026-01-01T00:00:00Z","agent":[{"who":{"reference":"Practitioner/1"}}],"target":` +
+			many(3000, `{"reference":"Observation/%d"}`) + `,"entity":` + many(3000, `{"role":"source","what":{"reference":"Specimen/%d"}}`) + `}`, importer.ErrTooLarge, "relations"},
 		{options(), importer.OpenLineage, `1`, importer.ErrKind, ""},
 		{options(), importer.OpenLineage, `{"nothing":{}}`, importer.ErrKind, "/nothing"},
 		{options(), importer.OpenLineage, `{"eventTime":"soon","producer":"p","schemaURL":"s","job":{"namespace":"n","name":"m"}}`, importer.ErrInvalid, "/eventTime"},

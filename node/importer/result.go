@@ -126,11 +126,12 @@ type ledger struct {
 	result *Result
 	sha256 string
 	seen   map[*value]bool
+	taken  map[Assumption]bool
 }
 
 func newLedger(raw []byte, format string) *ledger {
 	sum := sha256.Sum256(raw)
-	return &ledger{result: &Result{Format: format}, sha256: hex.EncodeToString(sum[:]), seen: map[*value]bool{}}
+	return &ledger{result: &Result{Format: format}, sha256: hex.EncodeToString(sum[:]), seen: map[*value]bool{}, taken: map[Assumption]bool{}}
 }
 
 // to says that all leaves beneath v went into a field.
@@ -188,7 +189,8 @@ func (l *ledger) rest(v *value, reason *errs.Error) {
 
 func (l *ledger) assume(m proto.Message, field, value, reason string) {
 	a := Assumption{Message: string(proto.MessageName(m)), Field: field, Value: value, Reason: reason}
-	if !slices.Contains(l.result.Assumed, a) {
+	if !l.taken[a] {
+		l.taken[a] = true
 		l.result.Assumed = append(l.result.Assumed, a)
 	}
 }

@@ -37,7 +37,7 @@ type Status string
 const (
 	Committed Status = "committed" // by this import
 	Present   Status = "present"   // the chain had it already
-	Mapped    Status = "mapped"    // a dry run
+	Mapped    Status = "mapped"    // and not submitted: a dry run, or an import that ended before
 	Refused   Status = "refused"   // by the mapping or by the chain; Error says why
 	Skipped   Status = "skipped"   // found in a folder and of another kind
 )
