@@ -17,7 +17,7 @@ while read -r first second _; do
       for name in "${names[@]}"; do
         count=$((count + 1))
         echo "== $second $name for $time"
-        go test -run '^$' -fuzz "^$name\$" -fuzztime "$time" "$second" </dev/null || failed+=("$second.$name")
+        go test -run '^$' -fuzz "^$name\$" -fuzztime "$time" -fuzzminimizetime 5s "$second" </dev/null || failed+=("$second.$name")
       done
       names=()
       ;;

@@ -40,6 +40,8 @@ var (
 	errHome     = cliErrors.New(8, "the home folder cannot be used")
 	errSick     = cliErrors.New(9, "the node is not healthy")
 	errUnsure   = cliErrors.New(10, "nothing was changed, for the answer was not yes")
+	// errDocuments is an import that refused some.
+	errDocuments = cliErrors.New(11, "documents were refused; the report says why")
 )
 
 // sentence makes an error of the command line whose text is all that there is to
@@ -111,11 +113,27 @@ type failure struct {
 		Retryable bool   `json:"retryable"`
 		Exit      int    `json:"exit"`
 	} `json:"error"`
+
+	said *errs.Error
 }
 
 // fail tells an error: one sentence on standard error, and with --output json an
 // object on standard output. It returns the exit code.
 func (a *app) fail(err error) int {
+	f := failureOf(err)
+	fmt.Fprintf(a.Err, "chancery: %s\n", clean(say(f.said)))
+	var said silent
+	if a.output == outputJSON && !errors.As(err, &said) {
+		raw, _ := jsonOf(f) // strings and numbers always marshal
+		var out bytes.Buffer
+		_ = json.Indent(&out, raw, "", "  ")
+		fmt.Fprintf(a.Out, "%s\n", out.Bytes())
+	}
+	return f.Error.Exit
+}
+
+// failureOf is the JSON form of an error.
+func failureOf(err error) failure {
 	exit := code(err)
 	var e *errs.Error
 	if !errors.As(err, &e) {
@@ -130,18 +148,10 @@ func (a *app) fail(err error) int {
 			e = client.ErrTimeout
 		}
 	}
-	fmt.Fprintf(a.Err, "chancery: %s\n", clean(say(e)))
-	var said silent
-	if a.output == outputJSON && !errors.As(err, &said) {
-		var f failure
-		f.Error.Module, f.Error.Code, f.Error.Text, f.Error.Detail = e.Module, e.Code, e.Text, e.Detail
-		f.Error.Retryable, f.Error.Exit = e.Retryable(), exit
-		raw, _ := jsonOf(f) // strings and numbers always marshal
-		var out bytes.Buffer
-		_ = json.Indent(&out, raw, "", "  ")
-		fmt.Fprintf(a.Out, "%s\n", out.Bytes())
-	}
-	return exit
+	f := failure{said: e}
+	f.Error.Module, f.Error.Code, f.Error.Text, f.Error.Detail = e.Module, e.Code, e.Text, e.Detail
+	f.Error.Retryable, f.Error.Exit = e.Retryable(), exit
+	return f
 }
 
 // say is an error in one line: what the chain and its node say with their code, what

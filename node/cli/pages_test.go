@@ -46,13 +46,15 @@ var (
 )
 
 // shells are the fenced blocks of a page that name the program, and the command
-// lines within its text.
+// lines within its text. Of a console's transcript they are what follows a prompt.
 func shells(raw string) (out []snippet) {
 	var b *snippet
+	transcript := false
 	for i, line := range strings.Split(raw, "\n") {
 		switch fence := strings.HasPrefix(line, "```"); {
 		case fence && b == nil:
 			b = &snippet{line: i + 2}
+			transcript = strings.HasPrefix(line, "```console")
 			if notShell.MatchString(line) {
 				b.line = 0
 			}
@@ -61,6 +63,12 @@ func shells(raw string) (out []snippet) {
 				out = append(out, *b)
 			}
 			b = nil
+		case b != nil && transcript:
+			typed, _ := strings.CutPrefix(line, "$ ")
+			if typed == line {
+				typed = ""
+			}
+			b.text += typed + "\n" // an empty line for what was printed keeps the count
 		case b != nil:
 			b.text += line + "\n"
 		default:

@@ -2,13 +2,14 @@ package scenario
 
 import (
 	"embed"
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/chancery/chancery/node/importer"
 )
 
 // ownExamples are documents for where there are no others.
@@ -16,15 +17,9 @@ import (
 //go:embed examples
 var ownExamples embed.FS
 
-// document is a document of another system.
-type document struct {
-	name string // below the folder of examples
-	raw  []byte
-}
-
 // examples are the FHIR resources and OpenLineage documents to import, and where
 // they come from.
-func (r *run) examples() (fhir, lineage []document, where string, err error) {
+func (r *run) examples() (fhir, lineage []importer.Source, where string, err error) {
 	files, err := fs.Sub(ownExamples, "examples")
 	if err != nil {
 		return nil, nil, "", err
@@ -36,7 +31,6 @@ func (r *run) examples() (fhir, lineage []document, where string, err error) {
 	if fhir, err = walk(files, "fhir"); err != nil {
 		return nil, nil, "", err
 	}
-	fhir = slices.DeleteFunc(fhir, func(d document) bool { return resourceType(d.raw) == "" })
 	folder := "openlineage/examples"
 	if _, missing := fs.Stat(files, folder); missing != nil {
 		folder = "openlineage"
@@ -45,30 +39,19 @@ func (r *run) examples() (fhir, lineage []document, where string, err error) {
 	return fhir, lineage, where, err
 }
 
-func walk(files fs.FS, folder string) ([]document, error) {
-	var out []document
+func walk(files fs.FS, folder string) ([]importer.Source, error) {
+	var out []importer.Source
 	err := fs.WalkDir(files, folder, func(name string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() || path.Ext(name) != ".json" {
 			return err
 		}
 		raw, err := fs.ReadFile(files, name)
-		out = append(out, document{name: name, raw: raw})
+		out = append(out, importer.Source{Name: name, Raw: raw, Found: true})
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("look for example documents: %w", err)
 	}
-	slices.SortFunc(out, func(a, b document) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(out, func(a, b importer.Source) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
-}
-
-// resourceType tells a FHIR resource from other JSON that lies beside it.
-func resourceType(raw []byte) string {
-	var r struct {
-		ResourceType string `json:"resourceType"`
-	}
-	if json.Unmarshal(raw, &r) != nil {
-		return ""
-	}
-	return r.ResourceType
 }
