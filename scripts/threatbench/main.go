@@ -17,6 +17,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/chancery/chancery/modules/threat/stream/cell"
 )
 
 // sections are the parts of the report, in order.
@@ -84,6 +86,36 @@ type cost struct {
 func (c cost) String() string {
 	return fmt.Sprintf("%.2f | %.0f", float64(c.each.Nanoseconds())/1000, c.allocs)
 }
+
+// block is how many events the report takes for a block when it counts the cells that change in one.
+const block = 100
+
+// touched counts the different cells that are written in a block.
+type touched struct {
+	cell.Writer
+	cells  map[cell.Key]bool
+	events int
+	sum    int // over all blocks
+	blocks int
+}
+
+// SetCell implements cell.Writer.
+func (t *touched) SetCell(k cell.Key, c cell.Cell) error {
+	t.cells[k] = true
+	return t.Writer.SetCell(k, c)
+}
+
+// event ends an event.
+func (t *touched) event() {
+	if t.events++; t.events%block == 0 {
+		t.sum += len(t.cells)
+		t.blocks++
+		clear(t.cells)
+	}
+}
+
+// changed is the mean over the blocks.
+func (t *touched) changed() int { return t.sum / max(t.blocks, 1) }
 
 // measure runs a loop over so many events.
 func measure(events int, loop func() error) (cost, error) {

@@ -16,7 +16,6 @@ const (
 	MaxParts   = 16
 	MaxKnots   = 64
 	MaxDrivers = 4
-	MaxName    = 64 // bytes
 	MaxBlend   = 1 << 15
 )
 
@@ -31,7 +30,7 @@ type Knot struct {
 
 // Part is one of the scores that are blended.
 type Part struct {
-	Name   string // lower case, digits and hyphens; unique
+	Name   string // as wire.Named has it; unique
 	Weight uint16 // share in the mean, at most Whole; 0 for one that only lifts
 	Lifts  bool   // the score is at least the points of this part
 	Knots  []Knot // 2 to MaxKnots, ascending in value, never falling in points
@@ -49,8 +48,8 @@ func (s Settings) Check() error {
 		return fmt.Errorf("%w: parts are 1 to %d and the peak is at most %d", ErrBlend, MaxParts, Whole)
 	}
 	for i, p := range s.Parts {
-		if !named(p.Name) || slices.ContainsFunc(s.Parts[:i], func(o Part) bool { return o.Name == p.Name }) {
-			return fmt.Errorf("%w: part %d has no name of its own in lower case, of at most %d bytes", ErrBlend, i, MaxName)
+		if !wire.Named(p.Name) || slices.ContainsFunc(s.Parts[:i], func(o Part) bool { return o.Name == p.Name }) {
+			return fmt.Errorf("%w: part %d has no name of its own in lower case, of at most %d bytes", ErrBlend, i, wire.MaxName)
 		}
 		if p.Weight > Whole || p.Weight == 0 && !p.Lifts {
 			return fmt.Errorf("%w: the weight of %s is not 1 to %d, and it does not lift", ErrBlend, p.Name, Whole)
@@ -65,18 +64,6 @@ func (s Settings) Check() error {
 		}
 	}
 	return nil
-}
-
-func named(s string) bool {
-	if s == "" || len(s) > MaxName {
-		return false
-	}
-	for _, c := range []byte(s) {
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
-			return false
-		}
-	}
-	return true
 }
 
 // Calibrate maps what a part says to points: those of the first knot below it, of the last above it, and between two

@@ -16,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/chancery/chancery/modules/threat/stream/fixed"
+	"github.com/chancery/chancery/modules/threat/stream/wire"
 )
 
 var rewrite = flag.Bool("rewrite", false, "rewrite the golden files")
@@ -196,7 +197,7 @@ func TestSettingsThatMakeNoBlendAreRefused(t *testing.T) {
 	}
 	for name, s := range map[string]Settings{
 		"no part": {}, "many parts": {Parts: make([]Part, MaxParts+1)}, "peak": {Peak: Whole + 1, Parts: []Part{{"a", 1, false, line}}},
-		"no name": part(Part{"", 1, false, line}), "long name": part(Part{strings.Repeat("a", MaxName+1), 1, false, line}),
+		"no name": part(Part{"", 1, false, line}), "long name": part(Part{strings.Repeat("a", wire.MaxName+1), 1, false, line}),
 		"upper case": part(Part{"A", 1, false, line}), "twice": {Parts: []Part{{"a", 1, false, line}, {"a", 1, false, line}}},
 		"no use": part(Part{"a", 0, false, line}), "weight": part(Part{"a", Whole + 1, false, line}),
 		"one knot": part(Part{"a", 1, false, line[:1]}), "many knots": part(Part{"a", 1, false, many}),
@@ -219,7 +220,7 @@ func TestSettingsThatMakeNoBlendAreRefused(t *testing.T) {
 	}
 	var largest Settings
 	for i := range MaxParts {
-		p := Part{Name: fmt.Sprintf("%0*d", MaxName, i), Weight: Whole, Lifts: true}
+		p := Part{Name: fmt.Sprintf("%0*d", wire.MaxName, i), Weight: Whole, Lifts: true}
 		for j := range MaxKnots {
 			p.Knots = append(p.Knots, Knot{math.MaxInt64 - MaxKnots + int64(j), Whole})
 		}

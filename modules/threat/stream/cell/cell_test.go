@@ -58,6 +58,14 @@ func TestARecordIsTheCanonicalMessage(t *testing.T) {
 	}
 }
 
+func TestTheLargestSnapshotFitsItsBound(t *testing.T) {
+	all := &threatv1.Cell{Past: math.MaxUint64, Now: math.MaxUint64, Epoch: math.MaxUint64}
+	s := &threatv1.CellSnapshot{Entries: []*threatv1.CellEntry{{Space: math.MaxUint8, Row: math.MaxUint16, Column: math.MaxUint32, Cell: all}}}
+	if n := s.SizeVT(); n*MaxCells != MaxSnapshot {
+		t.Fatalf("an entry has %d bytes", n)
+	}
+}
+
 func TestMemoryHoldsWhatLiesInItsTablesAlone(t *testing.T) {
 	m, err := NewMemory(extents...)
 	if err != nil {

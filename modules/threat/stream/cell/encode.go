@@ -12,8 +12,8 @@ import (
 const (
 	// MaxRecord is the most bytes that a cell's record has.
 	MaxRecord = 33
-	// MaxSnapshot is the most bytes of a snapshot that are read.
-	MaxSnapshot = 64 << 20
+	// MaxSnapshot is the most bytes that a snapshot has: an entry has at most 50.
+	MaxSnapshot = 50 * MaxCells
 )
 
 // ErrRecord is wrapped by every error about the bytes of cells.

@@ -4,6 +4,8 @@ import (
 	"math"
 	"math/big"
 	"math/bits"
+	"os"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -15,6 +17,10 @@ const goldenTable = "5f07f6579c09c628f0903ac44e894895d3b30f2f0b1f4ae16f8b4513373
 func TestTheTableOfLogarithmsIsPinned(t *testing.T) {
 	if got := TableHash(); got != goldenTable {
 		t.Fatalf("the table has hash %s, want %s", got, goldenTable)
+	}
+	page, err := os.ReadFile("../../../../docs/threat-streams.md")
+	if err != nil || !strings.Contains(string(page), goldenTable) {
+		t.Errorf("docs/threat-streams.md does not have the hash: %v", err)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/chancery/chancery/modules/threat/stream/fixed"
+	"github.com/chancery/chancery/modules/threat/stream/wire"
 )
 
 var rewrite = flag.Bool("rewrite", false, "rewrite the golden files")
@@ -356,7 +357,7 @@ func TestHoursAreThoseOfTheDay(t *testing.T) {
 func TestSchemasThatAreNotOneAreRefused(t *testing.T) {
 	for name, features := range map[string][]Feature{
 		"none": nil, "too many": make([]Feature, MaxFeatures+1), "unnamed": {{"", 2}}, "upper case": {{"A", 2}},
-		"long name": {{strings.Repeat("a", maxName+1), 2}}, "twice": {{"a", 2}, {"a", 2}}, "one value": {{"a", 1}},
+		"long name": {{strings.Repeat("a", wire.MaxName+1), 2}}, "twice": {{"a", 2}, {"a", 2}}, "one value": {{"a", 1}},
 		"too many values": {{"a", MaxValues + 1}},
 	} {
 		if _, err := NewSchema(features...); !errors.Is(err, ErrSchema) {
@@ -407,7 +408,7 @@ func TestProfilesComeBackFromTheirBytes(t *testing.T) {
 	// The largest records fit.
 	var features []Feature
 	for i := range MaxFeatures {
-		features = append(features, Feature{fmt.Sprintf("%0*d", maxName, i), MaxValues})
+		features = append(features, Feature{fmt.Sprintf("%0*d", wire.MaxName, i), MaxValues})
 	}
 	largest := mustSchema(features...)
 	raw, _ := largest.Marshal()

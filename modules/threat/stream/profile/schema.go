@@ -14,9 +14,7 @@ const (
 	// MaxValues is the most values of a feature.
 	MaxValues = 64
 	// MaxSchema is the most bytes that a schema has.
-	MaxSchema = MaxFeatures * (maxName + 16)
-
-	maxName = 64
+	MaxSchema = MaxFeatures * (wire.MaxName + 16)
 )
 
 // ErrSchema is wrapped by every error about a schema, ErrRecord by every error about the bytes of a profile.
@@ -27,7 +25,7 @@ var (
 
 // Feature is a categorical feature. Its last value stands for every other.
 type Feature struct {
-	Name   string // lower case, digits and hyphens, unique
+	Name   string // as wire.Named has it; unique
 	Values int    // 2 to MaxValues
 }
 
@@ -44,8 +42,8 @@ func NewSchema(features ...Feature) (Schema, error) {
 		return s, fmt.Errorf("%w: features are 1 to %d", ErrSchema, MaxFeatures)
 	}
 	for i, f := range features {
-		if !named(f.Name) {
-			return s, fmt.Errorf("%w: feature %d has no name in lower case, of at most %d bytes", ErrSchema, i, maxName)
+		if !wire.Named(f.Name) {
+			return s, fmt.Errorf("%w: feature %d has no name in lower case, of at most %d bytes", ErrSchema, i, wire.MaxName)
 		}
 		for _, other := range features[:i] {
 			if other.Name == f.Name {
@@ -59,18 +57,6 @@ func NewSchema(features ...Feature) (Schema, error) {
 	}
 	s.count = len(features)
 	return s, nil
-}
-
-func named(s string) bool {
-	if s == "" || len(s) > maxName {
-		return false
-	}
-	for _, c := range []byte(s) {
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
-			return false
-		}
-	}
-	return true
 }
 
 // Features is the number of features.

@@ -15,7 +15,6 @@ const (
 	MaxConditions = 64 // of one rule
 	MaxDepth      = 8
 	MaxScore      = 10000
-	MaxName       = 64  // bytes, of rules and features
 	MaxReason     = 256 // bytes
 	MaxSet        = 1 << 19
 )
@@ -31,8 +30,8 @@ func Check(set *threatv1.RuleSet) error {
 	last := ""
 	for i, r := range set.GetRules() {
 		switch {
-		case !Named(r.GetName()):
-			return fmt.Errorf("%w: rule %d has no name of lower case, digits and hyphens, of at most %d bytes", ErrRules, i, MaxName)
+		case !wire.Named(r.GetName()):
+			return fmt.Errorf("%w: rule %d has no name of lower case, digits and hyphens, of at most %d bytes", ErrRules, i, wire.MaxName)
 		case r.Name <= last:
 			return fmt.Errorf("%w: %s is not above the name before it", ErrRules, r.Name)
 		case !readable(r.Reason):
@@ -47,19 +46,6 @@ func Check(set *threatv1.RuleSet) error {
 		last = r.Name
 	}
 	return nil
-}
-
-// Named says whether s may name a rule or a feature.
-func Named(s string) bool {
-	if s == "" || len(s) > MaxName {
-		return false
-	}
-	for _, c := range []byte(s) {
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
-			return false
-		}
-	}
-	return true
 }
 
 func readable(s string) bool {
@@ -86,7 +72,7 @@ func check(p *threatv1.Predicate, depth int, left *int) error {
 	switch kind := p.GetKind().(type) {
 	case *threatv1.Predicate_Test:
 		t := kind.Test
-		if !Named(t.GetFeature()) {
+		if !wire.Named(t.GetFeature()) {
 			return fmt.Errorf("a test has no name of a feature")
 		}
 		if t.Comparison < threatv1.Comparison_COMPARISON_LESS || t.Comparison > threatv1.Comparison_COMPARISON_GREATER {

@@ -11,6 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/chancery/chancery/modules/threat/stream/wire"
 	threatv1 "github.com/chancery/chancery/proto/chancery/threat/v1"
 )
 
@@ -192,7 +193,7 @@ func TestSetsOutOfBoundsAreRefused(t *testing.T) {
 		"too many":          {Rules: many},
 		"no name":           {Rules: []*threatv1.Rule{rule("", 1, ok)}},
 		"space in name":     {Rules: []*threatv1.Rule{rule("a b", 1, ok)}},
-		"long name":         {Rules: []*threatv1.Rule{rule(strings.Repeat("a", MaxName+1), 1, ok)}},
+		"long name":         {Rules: []*threatv1.Rule{rule(strings.Repeat("a", wire.MaxName+1), 1, ok)}},
 		"twice":             {Rules: []*threatv1.Rule{rule("a", 1, ok), rule("a", 1, ok)}},
 		"descending":        {Rules: []*threatv1.Rule{rule("b", 1, ok), rule("a", 1, ok)}},
 		"no reason":         {Rules: []*threatv1.Rule{{Name: "a", Score: 1, When: ok}}},
@@ -249,10 +250,10 @@ func TestTheLargestSetFitsItsBound(t *testing.T) {
 	s := &set{}
 	wide := count(MaxConditions - 1)
 	for range MaxConditions - 1 {
-		wide.GetCount().Parts = append(wide.GetCount().Parts, test(strings.Repeat("f", MaxName), equal, math.MinInt64))
+		wide.GetCount().Parts = append(wide.GetCount().Parts, test(strings.Repeat("f", wire.MaxName), equal, math.MinInt64))
 	}
 	for i := range MaxRules {
-		s.Rules = append(s.Rules, &threatv1.Rule{Name: fmt.Sprintf("%0*d", MaxName, i), Reason: strings.Repeat("r", MaxReason), Score: MaxScore, When: wide})
+		s.Rules = append(s.Rules, &threatv1.Rule{Name: fmt.Sprintf("%0*d", wire.MaxName, i), Reason: strings.Repeat("r", MaxReason), Score: MaxScore, When: wide})
 	}
 	raw, err := Marshal(s)
 	if err != nil {

@@ -28,6 +28,23 @@ type Message interface {
 
 var parse = proto.UnmarshalOptions{DiscardUnknown: true, RecursionLimit: MaxDepth}
 
+// MaxName is the most bytes that a name has.
+const MaxName = 64
+
+// Named says whether s may name a rule, a feature or a part: 1 to MaxName bytes of lower case, digits, hyphens,
+// underscores and dots.
+func Named(s string) bool {
+	if s == "" || len(s) > MaxName {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
+			return false
+		}
+	}
+	return true
+}
+
 // Unmarshal reads raw, of at most limit bytes, into m.
 func Unmarshal(raw []byte, m Message, limit int) error {
 	if len(raw) > limit {
