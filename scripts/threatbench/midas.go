@@ -143,7 +143,7 @@ func reportMidas(o options) error {
 	}
 	fmt.Printf("### MIDAS on DARPA\n\n%d edges, %d anomalous, %d ticks with edges, %d minutes; mean and spread of %d seeds.\n\n",
 		len(e.list), anomalies, e.counted[len(e.counted)-1], e.minutes[len(e.minutes)-1], o.seeds)
-	fmt.Printf("| Settings | Ticks | ROC-AUC | PR-AUC | µs per edge, scored and absorbed | Allocations | Cells changed by %d edges |\n|---|---|---|---|---|---|---|\n", block)
+	fmt.Printf("| Settings | Ticks | ROC-AUC | PR-AUC | CPU µs per edge, scored and absorbed | Allocations | Cells changed by %d edges |\n|---|---|---|---|---|---|---|\n", block)
 	half := midas.Settings{Rows: 2, Columns: 1024, Relational: true, DecayNumerator: 1, DecayDenominator: 2}
 	slow := half
 	slow.DecayNumerator, slow.DecayDenominator = 9, 10

@@ -154,7 +154,7 @@ func reportProfile(o options) error {
 	}
 	area := areas(scores, test.anomalous)
 	fmt.Printf("### Profiles on NSL-KDD\n\nOne anchor of the %d normal connections of the 20%% training set; the %d connections of Test+ by their surprise.\n\n", tally.Events(), len(asked))
-	fmt.Printf("| Features | ROC-AUC | PR-AUC | µs per score | Allocations |\n|---|---|---|---|---|\n| %d | %.4f | %.4f | %v |\n\n", schema.Features(), area.roc, area.pr, took)
+	fmt.Printf("| Features | ROC-AUC | PR-AUC | CPU µs per score | Allocations |\n|---|---|---|---|---|\n| %d | %.4f | %.4f | %v |\n\n", schema.Features(), area.roc, area.pr, took)
 	return nil
 }
 
