@@ -130,9 +130,9 @@ func reportHalfSpace(o options) error {
 			s := halfspace.Settings{Trees: c.trees, Depth: c.depth, Window: 250, SizeLimit: 25, Ranges: ranges}
 			var massROC, massPR, sparseROC, sparsePR spread
 			var took cost
+			stream, labels := rows, t.anomalous
 			for seed := range o.seeds {
 				s.Seed = uint64(seed)
-				stream, labels := rows, t.anomalous
 				if c.shuffle {
 					stream, labels = shuffled(rows, t.anomalous, seed)
 				}
@@ -154,7 +154,7 @@ func reportHalfSpace(o options) error {
 			if c.name == "full" {
 				ref = reference(string(text), set.name)
 			}
-			changed, err := changedCells(rows, s)
+			changed, err := changedCells(stream, s) // of the last seed
 			if err != nil {
 				return err
 			}
