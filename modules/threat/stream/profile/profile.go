@@ -131,6 +131,15 @@ func (p *Adaptive) Absorb(e Settled, s Settings, epoch uint64) bool {
 	return true
 }
 
+// AbsorbWork is the number of masses that a step under s moves.
+func (s *Schema) AbsorbWork() uint64 {
+	var n uint64
+	for _, f := range s.features[:s.count] {
+		n += uint64(f.Values)
+	}
+	return n
+}
+
 // Rebase is the anchor at which p stands now: an explicit act of those who govern profiles, never a consequence of
 // events.
 func (p *Adaptive) Rebase() Anchor {

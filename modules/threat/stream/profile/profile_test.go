@@ -338,10 +338,10 @@ func TestZeroValuesAreHarmless(t *testing.T) {
 	if d := p.Distance(&a); d.Total != 0 || d.Feature != -1 {
 		t.Error(d)
 	}
-	if s.SurpriseWork() != 0 || s.DistanceWork() != 0 || s.Feature(3) != (Feature{}) || a.Mass(-1, 0) != 0 || a.Mass(0, MaxValues) != 0 {
+	if s.SurpriseWork() != 0 || s.DistanceWork() != 0 || s.AbsorbWork() != 0 || s.Feature(3) != (Feature{}) || a.Mass(-1, 0) != 0 || a.Mass(0, MaxValues) != 0 {
 		t.Error("there is something in nothing")
 	}
-	if schema.SurpriseWork() != 4 || schema.DistanceWork() != 3*(5+7+24+2) {
+	if schema.SurpriseWork() != 4 || schema.DistanceWork() != 3*(5+7+24+2) || schema.AbsorbWork() != 5+7+24+2 {
 		t.Error(schema.SurpriseWork(), schema.DistanceWork())
 	}
 }
@@ -419,7 +419,7 @@ func TestProfilesComeBackFromTheirBytes(t *testing.T) {
 	p := anchor.Adapt()
 	p.events, p.epoch, p.steps = math.MaxUint64, math.MaxUint64, math.MaxUint32
 	raw, _ = p.Marshal()
-	if _, err := UnmarshalAdaptive(raw, largest); err != nil {
+	if _, err := UnmarshalAdaptive(raw, largest); err != nil || len(raw) > MaxRecord {
 		t.Error(err)
 	}
 	for f := range MaxFeatures {

@@ -74,11 +74,7 @@ func (p *Adaptive) Distance(a *Anchor) Distance {
 
 // DistanceWork is the number of logarithms that a distance under s takes.
 func (s *Schema) DistanceWork() uint64 {
-	var n uint64
-	for _, f := range s.features[:s.count] {
-		n += 3 * uint64(f.Values)
-	}
-	return n
+	return 3 * s.AbsorbWork() // one for each mass of either, and one for their sum
 }
 
 // divergence is the Jensen-Shannon divergence of two distributions of whole mass M, in Q12 and rounded down: with
