@@ -29,6 +29,7 @@ func (a *app) commands() []*cobra.Command {
 		grouped("use", a.simulateCommand()),
 		grouped("use", a.verifyCommand()),
 		grouped("use", a.eventsCommand()),
+		grouped("use", a.modelCommand()),
 
 		a.versionCommand(),
 		a.docsCommand(),

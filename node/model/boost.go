@@ -30,7 +30,7 @@ type BoostOptions struct {
 	// Patience: training ends, and the best number of trees is kept, when as many trees in
 	// a row have not lowered the loss of a tenth of the rows that is kept back. 0: never.
 	Patience int `json:"early_stopping"`
-	// Monotone are directions by feature's name.
+	// Monotone are directions by feature's name, for a schema that is made of a table.
 	Monotone map[string]trees.Direction `json:"monotone,omitempty"`
 }
 
@@ -40,7 +40,7 @@ const (
 	DepthWise = "depth"
 )
 
-func (o *BoostOptions) check(schema Schema) ([]trees.Direction, error) {
+func (o *BoostOptions) check() error {
 	fill(&o.Trees, 200)
 	fill(&o.Leaves, 31)
 	fill(&o.Depth, 32)
@@ -55,30 +55,21 @@ func (o *BoostOptions) check(schema Schema) ([]trees.Direction, error) {
 	finite := func(x float64) bool { return x >= 0 && !math.IsInf(x, 1) }
 	switch {
 	case o.Trees < 1 || o.Trees > trees.MaxTrees:
-		return nil, ErrOptions.With("there may be 1 to %d boosted trees, not %d", trees.MaxTrees, o.Trees)
+		return ErrOptions.With("there may be 1 to %d boosted trees, not %d", trees.MaxTrees, o.Trees)
 	case o.Leaves < 2 || o.Leaves > trees.MaxLeaves:
-		return nil, ErrOptions.With("a tree may have 2 to %d leaves, not %d", trees.MaxLeaves, o.Leaves)
+		return ErrOptions.With("a tree may have 2 to %d leaves, not %d", trees.MaxLeaves, o.Leaves)
 	case o.Trees*(o.Leaves-1) > trees.MaxSplits:
-		return nil, ErrOptions.With("%d trees of %d leaves have more than the %d splits that a scorer loads", o.Trees, o.Leaves, trees.MaxSplits)
+		return ErrOptions.With("%d trees of %d leaves have more than the %d splits that a scorer loads", o.Trees, o.Leaves, trees.MaxSplits)
 	case o.Depth < 1 || o.Depth > trees.MaxDepth:
-		return nil, ErrOptions.With("a tree may be 1 to %d deep, not %d", trees.MaxDepth, o.Depth)
+		return ErrOptions.With("a tree may be 1 to %d deep, not %d", trees.MaxDepth, o.Depth)
 	case !finite(o.Rate), !finite(o.L2), o.MinRows < 1, !finite(o.MinChild), !finite(o.MinGain), !finite(o.PositiveWeight), o.Patience < 0:
-		return nil, ErrOptions.With("learning rate, L2, minima, weight and patience are not negative")
+		return ErrOptions.With("learning rate, L2, minima, weight and patience are not negative")
 	case !share(o.Rows) || !share(o.Columns):
-		return nil, ErrOptions.With("shares of rows and columns are above 0 and at most 1")
+		return ErrOptions.With("shares of rows and columns are above 0 and at most 1")
 	case o.Growth != LeafWise && o.Growth != DepthWise:
-		return nil, ErrOptions.With("growth is %q; choose %s or %s", o.Growth, LeafWise, DepthWise)
+		return ErrOptions.With("growth is %q; choose %s or %s", o.Growth, LeafWise, DepthWise)
 	}
-	directions := make([]trees.Direction, len(schema))
-	names := schema.Names()
-	for name, d := range o.Monotone {
-		i := slices.Index(names, name)
-		if i < 0 {
-			return nil, ErrOptions.With("there is no feature %q to be monotone; there are %s", name, shortList(names))
-		}
-		directions[i] = d
-	}
-	return directions, nil
+	return nil
 }
 
 func fill[T comparable](to *T, otherwise T) {
@@ -92,11 +83,10 @@ func fill[T comparable](to *T, otherwise T) {
 // leaf-wise growth as in LightGBM, Ke et al. 2017): each tree is fitted to the first
 // and second derivatives, a leaf is -G/(H+L2) times the learning rate, and a split
 // gains what it lowers the second-order loss. Missing values are tried on both sides.
-// Monotone features bound the leaves on both sides of a split by the middle of the two.
+// Features that the schema declares monotone bound the leaves on both sides of a split by the middle of the two.
 // Rows without a label are left out.
 func TrainBoosted(ctx context.Context, m *Matrix, labels []int8, schema Schema, o BoostOptions, seed uint64, progress func(int)) (*Boosted, error) {
-	directions, err := o.check(schema)
-	if err != nil {
+	if err := o.check(); err != nil {
 		return nil, err
 	}
 	b, err := bin(ctx, m)
@@ -113,7 +103,7 @@ func TrainBoosted(ctx context.Context, m *Matrix, labels []int8, schema Schema, 
 	if o.Patience > 0 {
 		train, keep = divide(rng, labels, train, 0.1)
 	}
-	t := &booster{o: o, b: b, directions: directions, gradient: make([]float64, m.Rows), hessian: make([]float64, m.Rows), labels: labels}
+	t := &booster{o: o, b: b, directions: schema.Directions(), gradient: make([]float64, m.Rows), hessian: make([]float64, m.Rows), labels: labels}
 	out := &Boosted{Features: schema.Names(), Compare: AtMost}
 	positive, all := 0.0, 0.0
 	for _, i := range train {

@@ -60,15 +60,8 @@ func Convert(raw []byte, o Conversion) (*Trained, error) {
 	if err != nil {
 		return nil, err
 	}
-	for name, d := range o.Monotone {
-		i := slices.Index(parent.Features, name)
-		if i < 0 {
-			return nil, ErrOptions.With("there is no feature %q to be monotone; there are %s", name, shortList(parent.Features))
-		}
-		schema[i].Monotone = threatv1.Monotone_MONOTONE_INCREASING
-		if d == trees.Decreasing {
-			schema[i].Monotone = threatv1.Monotone_MONOTONE_DECREASING
-		}
+	if err := schema.direct(o.Monotone); err != nil {
+		return nil, err
 	}
 	message := &threatv1.Model{Format: artifact.Format, Name: o.Name, Features: schema}
 	if message.Boosted, err = parent.Quantise(schema); err != nil {
@@ -80,7 +73,7 @@ func Convert(raw []byte, o Conversion) (*Trained, error) {
 	}
 	sum := sha256.Sum256(raw)
 	card := &Card{
-		Format: 1, Name: o.Name, Origin: from, Source: hex.EncodeToString(sum[:]), Features: cardFeatures(message), Thresholds: o.Thresholds,
+		Format: 1, Name: o.Name, Origin: from, Source: hex.EncodeToString(sum[:]), Features: CardFeatures(message), Thresholds: o.Thresholds,
 		Measured: []Measured{}, Limits: append([]string{"How it was trained is not known to this card."}, o.Limits...),
 	}
 	if o.Data != nil {
@@ -99,9 +92,7 @@ func Convert(raw []byte, o Conversion) (*Trained, error) {
 			out.Labels = make([]int8, o.Data.Rows)
 		}
 		if o.Data.Labelled() == nil {
-			var one tally
-			one.add(out.Scores, out.Labels, out.Scores.Assess(out.Labels), m.Rows)
-			out.Measured = append(out.Measured, one.mean("data"))
+			out.Measured = []Measured{out.Scores.Measured("data", out.Labels)}
 			card.Measured = out.Measured
 		}
 	}

@@ -57,14 +57,14 @@ func fixed(x float64) (int32, error) {
 	return int32(v), nil
 }
 
-// Quantise is boosted trees as integers, with the calibration of a probability: a score
-// is the logistic function of the margin, times 10000.
+// Quantise is boosted trees as integers, with a calibration from odds: 5000 is even, and
+// each 1000 points are ten times the odds.
 func (b *Boosted) Quantise(schema Schema) (*threatv1.Boosted, error) {
 	base := math.Round(b.Base * q16)
 	if math.IsNaN(base) || math.Abs(base) > 1<<40 {
 		return nil, ErrBounds.With("a base of %g", b.Base)
 	}
-	out := &threatv1.Boosted{Base: int64(base), Calibration: logisticCurve()}
+	out := &threatv1.Boosted{Base: int64(base), Calibration: oddsCurve()}
 	for _, t := range b.Trees {
 		l := t.layout()
 		q := &threatv1.BoostedTree{Splits: t.quantise(l, b.Compare, schema)}
@@ -130,13 +130,10 @@ func (f *Forest) Quantise(schema Schema, margins []int64) *threatv1.Forest {
 	return out
 }
 
-func logisticCurve() *threatv1.Calibration {
-	c := &threatv1.Calibration{}
-	for m := -10.0; m <= 10; m += 0.25 {
-		c.Margin = append(c.Margin, int64(m*q16))
-		c.Score = append(c.Score, uint32(math.Round(artifact.MaxScore/(1+math.Exp(-m)))))
-	}
-	return c
+// oddsCurve calibrates margins that are the logarithm of odds.
+func oddsCurve() *threatv1.Calibration {
+	const end = 754511 // 5·ln 10 in Q16
+	return &threatv1.Calibration{Margin: []int64{-end, end}, Score: []uint32{0, artifact.MaxScore}}
 }
 
 // rarityCurve calibrates by how many of some margins lie above.

@@ -48,6 +48,38 @@ func (s Schema) Names() []string {
 	return out
 }
 
+// direct declares directions by feature's name.
+func (s Schema) direct(directions map[string]trees.Direction) error {
+	names := s.Names()
+	for name, d := range directions {
+		i := slices.Index(names, name)
+		if i < 0 {
+			return ErrOptions.With("there is no feature %q to be monotone; there are %s", name, shortList(names))
+		}
+		switch d {
+		case trees.Increasing:
+			s[i].Monotone = threatv1.Monotone_MONOTONE_INCREASING
+		case trees.Decreasing:
+			s[i].Monotone = threatv1.Monotone_MONOTONE_DECREASING
+		}
+	}
+	return nil
+}
+
+// Directions are the directions that the features declare.
+func (s Schema) Directions() []trees.Direction {
+	out := make([]trees.Direction, len(s))
+	for i, f := range s {
+		switch f.Monotone {
+		case threatv1.Monotone_MONOTONE_INCREASING:
+			out[i] = trees.Increasing
+		case threatv1.Monotone_MONOTONE_DECREASING:
+			out[i] = trees.Decreasing
+		}
+	}
+	return out
+}
+
 // Matrix is a table as a schema sees it: Floats by feature and then row, NaN for
 // missing; Ints by row.
 type Matrix struct {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/chancery/chancery/modules/threat/artifact"
-	"github.com/chancery/chancery/modules/threat/trees"
 	threatv1 "github.com/chancery/chancery/proto/chancery/threat/v1"
 )
 
@@ -41,6 +40,9 @@ type Training struct {
 	Repeats int
 	// Test is a table of its own to measure on.
 	Test *Table
+	// Schema is the features, where they are not made of the table's columns. Directions in
+	// it count like those of Boost.
+	Schema Schema
 	// Limits are sentences for the card: what the model is not good for.
 	Limits []string
 	// Progress is told trees that are grown, of Steps in all.
@@ -158,15 +160,13 @@ func Train(ctx context.Context, t *Table, o Training) (*Trained, error) {
 	if err != nil {
 		return nil, err
 	}
-	tell := func(on string, s *Scores, labels []int8, rows int) {
-		var one tally
-		one.add(s, labels, s.Assess(labels), rows)
-		out.Measured = append(out.Measured, one.mean(on))
+	tell := func(on string, s *Scores, labels []int8) {
+		out.Measured = append(out.Measured, s.Measured(on, labels))
 		out.Scores, out.Labels = s, labels
 	}
 	if t.Labels != nil && t.Labelled() == nil {
 		scores, labels := out.Scores, out.Labels
-		tell("training", own, t.Labels, t.Rows)
+		tell("training", own, t.Labels)
 		if scores != nil {
 			out.Scores, out.Labels = scores, labels
 		}
@@ -180,7 +180,7 @@ func Train(ctx context.Context, t *Table, o Training) (*Trained, error) {
 		if err != nil {
 			return nil, err
 		}
-		tell("test", s, o.Test.Labels, o.Test.Rows)
+		tell("test", s, o.Test.Labels)
 	}
 	scores, labels, chosen := own.Model, t.Labels, "training"
 	if kept.labels != nil {
@@ -251,7 +251,7 @@ type fitted struct {
 }
 
 func train(ctx context.Context, t *Table, o Training, seed uint64) (*fitted, error) {
-	schema, err := t.Schema()
+	schema, err := o.schema(t)
 	if err != nil {
 		return nil, err
 	}
@@ -264,14 +264,6 @@ func train(ctx context.Context, t *Table, o Training, seed uint64) (*fitted, err
 		b, err := TrainBoosted(ctx, f.matrix, t.Labels, schema, o.Boost, seed, o.Progress)
 		if err != nil {
 			return nil, err
-		}
-		for _, x := range schema {
-			switch o.Boost.Monotone[x.Name] {
-			case trees.Increasing:
-				x.Monotone = threatv1.Monotone_MONOTONE_INCREASING
-			case trees.Decreasing:
-				x.Monotone = threatv1.Monotone_MONOTONE_DECREASING
-			}
 		}
 		f.parents.Boosted = b
 		if message.Boosted, err = b.Quantise(schema); err != nil {
@@ -302,6 +294,22 @@ func train(ctx context.Context, t *Table, o Training, seed uint64) (*fitted, err
 	}
 	_, f.model, err = Seal(message)
 	return f, err
+}
+
+// schema is a copy of the features of a table, with their directions.
+func (o *Training) schema(t *Table) (Schema, error) {
+	if o.Schema == nil {
+		schema, err := t.Schema()
+		if err == nil && o.boosted() {
+			err = schema.direct(o.Boost.Monotone)
+		}
+		return schema, err
+	}
+	schema := make(Schema, len(o.Schema))
+	for i, f := range o.Schema {
+		schema[i] = f.CloneVT()
+	}
+	return schema, schema.direct(o.Boost.Monotone)
 }
 
 // calibrated quantises a forest and calibrates it on the margins of rows.
@@ -364,7 +372,7 @@ func measure(ctx context.Context, t *Table, o Training, into *tally) error {
 				into.first.append(s)
 				into.labels = append(into.labels, back.Labels...)
 			}
-			into.add(s, back.Labels, s.Assess(back.Labels), back.Rows)
+			into.add(s, s.Assess(back.Labels), back.Rows)
 		}
 	}
 	return nil
@@ -385,7 +393,7 @@ func (o *Training) card(t *Table, f *fitted, measured []Measured, thresholds Car
 	}
 	if o.boosted() {
 		boost := o.Boost
-		_, _ = boost.check(f.schema) // it was checked; this fills in the defaults
+		_ = boost.check() // it was checked; this fills in the defaults
 		c.Boosted = &boost
 	}
 	if o.forest() {
@@ -393,7 +401,7 @@ func (o *Training) card(t *Table, f *fitted, measured []Measured, thresholds Car
 		_ = forest.check()
 		c.Forest = &forest
 	}
-	c.Features = cardFeatures(f.model.Message())
+	c.Features = CardFeatures(f.model.Message())
 	c.Limits = append([]string{
 		"Scores rank rows like those of the data that is named above; on other data nothing was measured.",
 		"The model is public to those whom it judges: features that are cheap to fake give cheap protection.",
@@ -404,8 +412,8 @@ func (o *Training) card(t *Table, f *fitted, measured []Measured, thresholds Car
 	return c
 }
 
-// cardFeatures are a model's features with the share of splits on each.
-func cardFeatures(m *threatv1.Model) []CardFeature {
+// CardFeatures are a model's features with the share of splits on each.
+func CardFeatures(m *threatv1.Model) []CardFeature {
 	counts := make([]int, len(m.Features))
 	total := 0
 	count := func(s *threatv1.Splits) {
@@ -445,7 +453,7 @@ type tally struct {
 	labels  []int8
 }
 
-func (t *tally) add(s *Scores, labels []int8, a []Assessment, rows int) {
+func (t *tally) add(s *Scores, a []Assessment, rows int) {
 	t.runs++
 	t.parts = append(t.parts, a)
 	t.rows += rows
@@ -498,4 +506,11 @@ func (t *tally) mean(on string) Measured {
 		m.Parts = append(m.Parts, a)
 	}
 	return m
+}
+
+// Measured is one measurement of scores.
+func (s *Scores) Measured(on string, labels []int8) Measured {
+	var t tally
+	t.add(s, s.Assess(labels), len(labels))
+	return t.mean(on)
 }
