@@ -35,15 +35,15 @@ type Scores struct {
 	Model                     []float64 // 0 to 10000
 	Boosted, Forest           []float64 // margins; nil where the model lacks the part
 	FloatBoosted, FloatForest []float64
-	Work                      uint64 // units of all rows
-	Elapsed                   time.Duration
+	Work                      uint64        // units of all rows
+	Elapsed                   time.Duration // that a core worked, for the integer model alone
 }
 
 // Score scores every row of a matrix, one after the other on one core.
 func Score(m *artifact.Model, parents Parents, x *Matrix) (*Scores, error) {
 	s := &Scores{Model: make([]float64, x.Rows)}
 	results := make([]artifact.Result, x.Rows)
-	begin := time.Now()
+	stop := stopwatch()
 	for i, row := range x.Ints {
 		r, err := m.Score(row)
 		if err != nil {
@@ -51,7 +51,7 @@ func Score(m *artifact.Model, parents Parents, x *Matrix) (*Scores, error) {
 		}
 		results[i] = r
 	}
-	s.Elapsed = time.Since(begin)
+	s.Elapsed = stop()
 	for i, r := range results {
 		s.Model[i] = float64(r.Score)
 		s.Work += uint64(r.Work)

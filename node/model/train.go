@@ -38,7 +38,7 @@ type Training struct {
 	Folds   int
 	Holdout float64
 	Repeats int
-	// Test is a table of its own to measure on.
+	// Test is a table of its own to measure on, Repeats times.
 	Test *Table
 	// Schema is the features, where they are not made of the table's columns. Directions in
 	// it count like those of Boost.
@@ -118,6 +118,9 @@ func (o *Training) Steps() int {
 	} else if o.Holdout > 0 {
 		runs += max(o.Repeats, 1)
 	}
+	if o.Test != nil {
+		runs += max(o.Repeats, 1) - 1
+	}
 	return one * runs
 }
 
@@ -172,15 +175,9 @@ func Train(ctx context.Context, t *Table, o Training) (*Trained, error) {
 		}
 	}
 	if o.Test != nil {
-		m, err := f.schema.Apply(o.Test)
-		if err != nil {
+		if err := test(ctx, t, o, f, out); err != nil {
 			return nil, err
 		}
-		s, err := Score(f.model, f.parents, m)
-		if err != nil {
-			return nil, err
-		}
-		tell("test", s, o.Test.Labels)
 	}
 	scores, labels, chosen := own.Model, t.Labels, "training"
 	if kept.labels != nil {
@@ -375,6 +372,34 @@ func measure(ctx context.Context, t *Table, o Training, into *tally) error {
 			into.add(s, s.Assess(back.Labels), back.Rows)
 		}
 	}
+	return nil
+}
+
+// test measures on a table of its own: the model that was trained, and with repeats
+// others of the next seeds.
+func test(ctx context.Context, t *Table, o Training, f *fitted, out *Trained) error {
+	var runs tally
+	for k := range o.Repeats {
+		if k > 0 {
+			var err error
+			if f, err = train(ctx, t, o, o.Seed+uint64(k)); err != nil {
+				return err
+			}
+		}
+		m, err := f.schema.Apply(o.Test)
+		if err != nil {
+			return err
+		}
+		s, err := Score(f.model, f.parents, m)
+		if err != nil {
+			return err
+		}
+		runs.add(s, s.Assess(o.Test.Labels), m.Rows)
+		if k == 0 {
+			out.Scores, out.Labels = s, o.Test.Labels
+		}
+	}
+	out.Measured = append(out.Measured, runs.mean("test"))
 	return nil
 }
 

@@ -64,8 +64,9 @@ type step struct {
 // made, so it may be shared.
 type Ensemble struct {
 	features int
-	base     int64
-	roots    []int32
+	trees    int
+	constant int64   // the base, and the leaves of trees without splits
+	roots    []int32 // of trees with splits
 	steps    []step  // of all trees; children are indices here, or leaf i as -1-i
 	expected []int32 // of each step
 	leaves   []int32
@@ -85,7 +86,7 @@ func New(features int, base int64, all []Tree) (*Ensemble, error) {
 	case len(all) < 1 || len(all) > MaxTrees:
 		return nil, invalid("there are %d trees; 1 to %d are allowed", len(all), MaxTrees)
 	}
-	e := &Ensemble{features: features, base: base, bias: base}
+	e := &Ensemble{features: features, trees: len(all), constant: base, bias: base}
 	for i, t := range all {
 		if err := e.add(t); err != nil {
 			return nil, invalid("tree %d: %v", i, err)
@@ -126,14 +127,14 @@ func (e *Ensemble) add(t Tree) error {
 		}
 		return child + splits
 	}
-	root := int32(0)
 	if n == 0 {
-		root = -1
+		e.constant += int64(t.Leaves[0])
 		e.bias += int64(t.Leaves[0])
-	} else {
-		e.bias += int64(t.Splits[0].Expected)
+		e.maxWork++
+		return nil
 	}
-	e.roots = append(e.roots, place(root))
+	e.bias += int64(t.Splits[0].Expected)
+	e.roots = append(e.roots, splits)
 	deepest := 0
 	for i, s := range t.Splits {
 		x := step{bound: order(s.Threshold), child: [2]int32{place(s.Left), place(s.Right)}, feature: s.Feature}
@@ -212,7 +213,7 @@ func below(t Tree, low, high []int32, child int32) (int32, int32) {
 func (e *Ensemble) Features() int { return e.features }
 
 // Trees is the number of trees.
-func (e *Ensemble) Trees() int { return len(e.roots) }
+func (e *Ensemble) Trees() int { return e.trees }
 
 // Splits is the number of splits of all trees.
 func (e *Ensemble) Splits() int { return len(e.steps) }
