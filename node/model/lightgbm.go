@@ -26,10 +26,11 @@ func LightGBM(raw []byte) (*Boosted, error) {
 	header := map[string]string{}
 	var blocks []map[string]string
 	block := header
-	average := false
+	average, whole := false, false
 	for in.Scan() {
 		line := strings.TrimSpace(in.Text())
 		if line == "end of trees" {
+			whole = true
 			break
 		}
 		if line == "average_output" {
@@ -65,6 +66,9 @@ func LightGBM(raw []byte) (*Boosted, error) {
 	}
 	if len(blocks) == 0 {
 		return nil, ErrForeign.With("it has no trees")
+	}
+	if !whole {
+		return nil, ErrForeign.With("it is cut off: it lacks the line end of trees")
 	}
 	for i, b := range blocks {
 		t, err := lightgbmTree(b, len(out.Features))
