@@ -170,8 +170,8 @@ func lightgbmTree(b map[string]string, features int) (Tree, error) {
 // in which both are 0 for a leaf.
 func assembleTree(splits int, node func(int) (Node, error), root int) (Tree, error) {
 	var t Tree
-	type step struct{ at, parent, depth int }
-	stack := []step{{root, -1, 0}}
+	type step struct{ at, parent int }
+	stack := []step{{root, -1}}
 	for len(stack) > 0 {
 		s := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
@@ -191,9 +191,12 @@ func assembleTree(splits int, node func(int) (Node, error), root int) (Tree, err
 			}
 		}
 		if n.Left != 0 || n.Right != 0 {
-			stack = append(stack, step{n.Right, len(t), s.depth + 1}, step{n.Left, len(t), s.depth + 1})
+			stack = append(stack, step{n.Right, len(t)}, step{n.Left, len(t)})
 		}
 		n.Left, n.Right = 0, 0
+		if !(n.Cover > 0) || math.IsInf(n.Cover, 0) {
+			n.Cover = 0
+		}
 		t = append(t, n)
 	}
 	return t, nil

@@ -53,6 +53,9 @@ func readNPZ(raw []byte, how Reading) (*Table, error) {
 	if x == nil {
 		return nil, ErrData.With("the file holds no array X")
 	}
+	if x.columns > 1<<16 {
+		return nil, ErrData.With("X has %d columns; at most %d are read", x.columns, 1<<16)
+	}
 	var names []string
 	for i := range x.columns {
 		names = append(names, fmt.Sprintf("x%d", i+1))
