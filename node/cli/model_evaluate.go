@@ -62,9 +62,17 @@ func (a *app) modelEvaluate() *cobra.Command {
 				return usagef("%s has %d features and the model %d; it was not converted from that file", against, len(parents.Boosted.Features), m.Features())
 			}
 		}
+		for _, f := range m.Message().Features {
+			if len(f.Categories) > 0 && !slices.Contains(t.how.Category, cmp.Or(f.Column, f.Name)) {
+				t.how.Category = append(t.how.Category, cmp.Or(f.Column, f.Name))
+			}
+		}
 		data, err := t.read(t.path)
 		if err != nil {
 			return err
+		}
+		if data.Labels != nil && data.Labelled() != nil {
+			a.note("chancery: the rows are all of one class, so nothing is measured")
 		}
 		x, err := model.Schema(m.Message().Features).Apply(data)
 		if err != nil {

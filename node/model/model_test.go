@@ -305,6 +305,7 @@ func TestTrainingSaysWhatIsWrong(t *testing.T) {
 		"growth":       {good, Training{Kind: KindBoosted, Boost: BoostOptions{Growth: "wild"}}, ErrOptions},
 		"monotone":     {good, Training{Kind: KindBoosted, Boost: BoostOptions{Monotone: map[string]trees.Direction{"x": 1}}}, ErrOptions},
 		"samples":      {good, Training{Kind: KindForest, Forest: ForestOptions{Samples: 5000}}, ErrOptions},
+		"small parts":  {table(t, "x,bad\n1,1\n2,0\n3,0\n4,0\n5,0\n", Reading{Label: "bad"}), Training{Kind: KindForest, Name: "a", Folds: 3}, ErrLabels},
 		"labels":       {bare, Training{Kind: KindBoosted}, ErrLabels},
 		"normal only":  {bare, Training{Kind: KindForest, NormalOnly: true}, ErrLabels},
 		"no name":      {good, Training{Kind: KindForest, Name: "No Name"}, ErrBounds},

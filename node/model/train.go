@@ -352,11 +352,14 @@ func measure(ctx context.Context, t *Table, o Training, into *tally) error {
 					stay = append(stay, r)
 				}
 			}
-			f, err := train(ctx, t.Select(stay), o, seed)
+			kept, back := t.Select(stay), t.Select(test)
+			if kept.Labelled() != nil || back.Labelled() != nil {
+				return ErrLabels.With("a part of the rows that is kept back, or the rest, would be of one class alone; keep back fewer or larger parts")
+			}
+			f, err := train(ctx, kept, o, seed)
 			if err != nil {
 				return err
 			}
-			back := t.Select(test)
 			m, err := f.schema.Apply(back)
 			if err != nil {
 				return err

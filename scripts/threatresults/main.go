@@ -93,20 +93,23 @@ func (r runner) train(on string, args ...string) (*answer, error) {
 
 func run() error {
 	var r runner
-	out := ""
+	out, keep := "", ""
 	flag.StringVar(&r.binary, "binary", "bin/chancery", "the program")
 	flag.StringVar(&r.shared, "shared", "../shared", "folder with datasets")
 	flag.StringVar(&out, "out", "docs/threat-results.md", "file to write")
+	flag.StringVar(&keep, "keep", "", "folder to leave the training and test rows in")
 	flag.Parse()
 	if _, err := os.Stat(filepath.Join(r.shared, "datasets")); err != nil {
 		fmt.Printf("threatresults: skipped, because there are no data sets in %s; say where they are with CHANCERY_SHARED\n", r.shared)
 		return nil
 	}
-	var err error
-	if r.folder, err = os.MkdirTemp("", "threatresults"); err != nil {
-		return err
+	if r.folder = keep; keep == "" {
+		var err error
+		if r.folder, err = os.MkdirTemp("", "threatresults"); err != nil {
+			return err
+		}
+		defer os.RemoveAll(r.folder)
 	}
-	defer os.RemoveAll(r.folder)
 	var b strings.Builder
 	b.WriteString(strings.ReplaceAll(head, "~", "`"))
 	if err := r.forests(&b); err != nil {
@@ -115,7 +118,11 @@ func run() error {
 	if err := r.boosted(&b); err != nil {
 		return err
 	}
-	fmt.Fprintf(&b, tail, runtime.GOOS, runtime.GOARCH)
+	lines, err := benchmarks()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(&b, tail, runtime.GOOS, runtime.GOARCH, lines)
 	return os.WriteFile(out, []byte(b.String()), 0o644)
 }
 
@@ -130,9 +137,30 @@ floating point that the integer one was made of.
 const tail = `
 ## Time
 
-Times are of one core (%s/%s) working for the scorer, cold rows included; they exclude what other processes take.
-The scorer alone, with warm rows: ` + "`go test -run '^$' -bench Score -benchmem ./modules/threat/trees`" + `.
+The times above are of one core (%s/%s) working for the scorer, each row once; they exclude what other processes take.
+One row after the other from a table that stays in the cache, with a model of the default size (BenchmarkDefaultModel: both
+parts) and with random trees of that size (BenchmarkScore); ns/op is the clock, cpu-ns/op the core's work for the thread:
+
+    go test -run '^$' -bench 'DefaultModel|Score' -benchmem ./node/model ./modules/threat/trees
+
+%s
+Asked for: at most 25 µs and no allocation.
 `
+
+// benchmarks runs the scorer's benchmarks and returns their lines, indented.
+func benchmarks() (string, error) {
+	out, err := exec.Command("go", "test", "-run", "^$", "-bench", "DefaultModel|Score", "-benchmem", "./node/model", "./modules/threat/trees").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("benchmarks: %w\n%s", err, out)
+	}
+	var b strings.Builder
+	for line := range strings.Lines(string(out)) {
+		if strings.HasPrefix(line, "Benchmark") {
+			b.WriteString("    " + strings.Join(strings.Fields(line), " ") + "\n")
+		}
+	}
+	return b.String(), nil
+}
 
 func (r runner) forests(b *strings.Builder) error {
 	fmt.Fprintf(b, `## Isolation forest
@@ -142,11 +170,12 @@ reference does not state its splits; those of scikit-learn's train_test_split(te
 random_state=0…%d) reproduce its figures, so the script makes these very splits (scripts/threatresults/split.go) and
 averages over %d seeds of the forest on each. The reference grew one forest on each split.
 
-    chancery model train --data train-S.csv --test test-S.csv --label y --kind forest --repeats %d --seed N
+    go run ./scripts/threatresults --keep DIR            # leaves SET-S-train.csv and SET-S-test.csv there, S = 0…%d
+    chancery model train --data SET-S-train.csv --test SET-S-test.csv --label y --kind forest --repeats %d --seed %d·S+1
 
 | Set | ROC-AUC | Reference | Difference | PR-AUC | Reference | Difference | Float ROC-AUC | Largest difference to it | µs |
 |---|---|---|---|---|---|---|---|---|---|
-`, splits-1, repeats, repeats)
+`, splits-1, repeats, splits-1, repeats, repeats)
 	for _, f := range forests {
 		var roc, pr, float, ranking, micros float64
 		for seed := range uint32(splits) {
@@ -195,7 +224,8 @@ func (r runner) split(file string, seed uint32) (train, test string, err error) 
 		return "", "", err
 	}
 	trainRows, testRows := stratified(t.Labels, share, seed)
-	train, test = filepath.Join(r.folder, "train.csv"), filepath.Join(r.folder, "test.csv")
+	base := filepath.Join(r.folder, fmt.Sprintf("%s-%d-", file, seed))
+	train, test = base+"train.csv", base+"test.csv"
 	if err := write(train, t.Select(trainRows)); err != nil {
 		return "", "", err
 	}
