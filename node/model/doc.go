@@ -6,7 +6,8 @@
 // # From a table to integers
 //
 // A column of numbers becomes a feature of int64: the value times a power of ten,
-// rounded to the nearest, halves away from zero. Decimals says how the power is chosen.
+// rounded to the nearest, halves away from zero, and never to zero from what is not.
+// Decimals says how the power is chosen.
 // A column of texts becomes one feature per category, 1 or 0. An empty cell, and a
 // number that is not finite, is missing.
 //

@@ -27,9 +27,9 @@ func TestScalingIsExactAndRoundsHalvesAway(t *testing.T) {
 		how      fidelity
 	}{
 		{0, 3, 0, exact}, {0.3, 1, 3, exact}, {-0.3, 1, -3, exact}, {1e18, 0, 1e18, exact}, {123.456, 3, 123456, exact},
-		{2.5, 0, 3, rounded}, {-2.5, 0, -3, rounded}, {2.4999, 0, 2, rounded}, {0.05, 1, 1, rounded}, {1e-30, 18, 0, rounded},
+		{2.5, 0, 3, rounded}, {-2.5, 0, -3, rounded}, {2.4999, 0, 2, rounded}, {0.05, 1, 1, rounded}, {1e-30, 18, 1, rounded}, {-0.01, 1, -1, rounded},
 		{1234567890123.4, 0, 1234567890123, close12}, {1e19, 0, math.MaxInt64, saturated}, {-1e19, 0, -math.MaxInt64, saturated},
-		{math.MaxFloat64, 18, math.MaxInt64, saturated}, {math.SmallestNonzeroFloat64, 18, 0, rounded}, {9.3, 18, math.MaxInt64, saturated},
+		{math.MaxFloat64, 18, math.MaxInt64, saturated}, {math.SmallestNonzeroFloat64, 18, 1, rounded}, {math.Copysign(0, -1), 18, 0, exact}, {9.3, 18, math.MaxInt64, saturated},
 	} {
 		if v, how := decimalOf(c.x).scale(c.decimals); v != c.want || how != c.how {
 			t.Errorf("%g with %d decimals is %d (%d), want %d (%d)", c.x, c.decimals, v, how, c.want, c.how)

@@ -75,7 +75,9 @@ const (
 	saturated          // beyond int64, and replaced by the end of it
 )
 
-// scale is the value times 10^decimals, rounded to the nearest, halves away from zero.
+// scale is the value times 10^decimals, rounded to the nearest, halves away from zero;
+// what is not zero does not become zero but one unit, since trees often ask whether
+// there is anything at all.
 func (d decimal) scale(decimals int) (v int64, how fidelity) {
 	e := d.exponent + decimals
 	var n uint64
@@ -89,7 +91,7 @@ func (d decimal) scale(decimals int) (v int64, how fidelity) {
 		}
 		n = d.digits * tens[e]
 	case -e >= len(tens):
-		how = rounded // below half a unit: at most 17 digits, cut by 20
+		how = rounded // below one unit: at most 17 digits, cut by 20
 	default:
 		unit := tens[-e]
 		n = d.digits / unit
@@ -101,13 +103,14 @@ func (d decimal) scale(decimals int) (v int64, how fidelity) {
 			how = close12
 		}
 	}
+	n = max(n, 1)
 	if d.negative {
 		return -int64(n), how
 	}
 	return int64(n), how
 }
 
-// Scale is a number as a feature of some decimals holds it; trees.Missing for NaN.
+// Scale is a number as a feature of some decimals holds it: see scale; trees.Missing for NaN.
 // Beyond int64 it is the end of int64.
 func Scale(x float64, decimals int) int64 {
 	if math.IsNaN(x) {
@@ -190,7 +193,7 @@ func (c Comparison) Threshold(threshold float64, decimals int) int64 {
 	}
 	left := func(n int64) bool { return c.left(unscale(n, decimals), threshold) }
 	// low goes left and high does not, or both are at the end.
-	near := Scale(threshold, decimals)
+	near := Scale(threshold, decimals) // the search needs no more than a neighbour
 	low, high := near, near
 	for step := int64(1); !left(low); step *= 2 {
 		if low < least+step || step > 1<<61 {

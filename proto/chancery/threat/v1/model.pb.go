@@ -187,7 +187,7 @@ type Feature struct {
 	// Unit of the source's value, such as "ms", "count" or "ratio"; at most 32 bytes.
 	Unit string `protobuf:"bytes,2,opt,name=unit,proto3" json:"unit,omitempty"`
 	// The value is the source's times ten to this power, rounded to the nearest, halves
-	// away from zero; 0 to 18.
+	// away from zero, and to one unit where it would become zero and is not; 0 to 18.
 	Decimals uint32 `protobuf:"varint,3,opt,name=decimals,proto3" json:"decimals,omitempty"`
 	// Column of the source, where it is not the name; at most 128 bytes.
 	Column string `protobuf:"bytes,4,opt,name=column,proto3" json:"column,omitempty"`
