@@ -12,6 +12,6 @@ var (
 	ErrUnscorable = Errors.New(6, "the model uses what the scorer does not have; train it without what is named")
 	ErrInvalid    = Errors.New(7, "this is no usable model; make it again with chancery model train or convert")
 	ErrColumns    = Errors.New(8, "the data lacks a column that the model reads; add it or convert the data")
-	ErrBounds     = Errors.New(9, "the model is larger than a scorer loads; train fewer or smaller trees")
+	ErrBounds     = Errors.New(9, "a scorer does not load this model; change what is named, for example to fewer or smaller trees")
 	ErrCard       = Errors.New(10, "the card is not the one that the model was made with; look for the right file")
 )
