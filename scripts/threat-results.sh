@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures models on the public data sets through the command line and writes docs/threat-results.md (about 10
+# Measures models on the public data sets through the command line and writes docs/threat-results.md (about 3
 # minutes on an idle machine of two cores). The data are in CHANCERY_SHARED, by default ../shared.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
