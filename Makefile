@@ -55,6 +55,10 @@ bench: build ## Compare committed transactions of four validators with the engin
 microbench: ## Run the Go benchmarks of the packages
 	go test -run '^$$' -bench . -benchmem -timeout 60m ./...
 
+.PHONY: golden
+golden: ## Run the scorer's golden vectors on other processors, emulated
+	scripts/golden-arch.sh
+
 .PHONY: proto
 proto: ## Generate the Go code of the .proto files
 	scripts/proto.sh

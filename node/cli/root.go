@@ -30,6 +30,7 @@ func (a *app) commands() []*cobra.Command {
 		grouped("use", a.verifyCommand()),
 		grouped("use", a.eventsCommand()),
 		grouped("use", a.importCommand()),
+		grouped("use", a.modelCommand()),
 
 		a.versionCommand(),
 		a.docsCommand(),
