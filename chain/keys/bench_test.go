@@ -32,6 +32,28 @@ func BenchmarkVerifyBatch(b *testing.B) {
 	}
 }
 
+// BenchmarkVerifyBatchOfFew is what a validator sees: many signatures by few keys.
+func BenchmarkVerifyBatchOfFew(b *testing.B) {
+	const keys = 4
+	signers := make([]Signer, keys)
+	for i := range signers {
+		signers[i] = newSigner(b, Ed25519, byte(i+1))
+	}
+	for _, n := range []int{1, 4, 8, 16, 64, 256, 1024} {
+		items := make([]Item, n)
+		for i := range items {
+			items[i] = signed(b, signers[i%keys], fmt.Appendf(nil, "message %d", i))
+		}
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			random := coin(1)
+			for b.Loop() {
+				VerifyBatch(random, items)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/signature")
+		})
+	}
+}
+
 func BenchmarkVerifyBatchWithBadOnes(b *testing.B) {
 	const n = 4096
 	for _, every := range []int{n, n / 4, 256, 64, 16, 2, 1} {

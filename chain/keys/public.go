@@ -168,7 +168,7 @@ func (p Public) Verify(msg, sig []byte) bool {
 	}
 	switch p.Type {
 	case Ed25519:
-		return ed25519.VerifyWithOptions(p.Bytes, msg, sig, zip215)
+		return expanded.VerifyWithOptions(p.Bytes, msg, sig, zip215)
 	case P256:
 		return p256Verify(p.Bytes, msg, sig)
 	case MLDSA65:
