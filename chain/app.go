@@ -177,7 +177,7 @@ func (a *App) Decode(raw []byte) (*tx.Decoded, error) {
 func (a *App) Seen(id tx.ID) bool { return a.seen.has(id) }
 
 func (a *App) paramsIn(r state.Reader) *chainv1.Params {
-	if p, ok := a.core.params.Lookup(r); ok {
+	if p, ok := a.core.params.Peek(r); ok {
 		return p
 	}
 	return DefaultParams()

@@ -11,12 +11,13 @@ type Map[K, V any] struct {
 	prefix []byte
 	kc     KeyCodec[K]
 	vc     ValueCodec[V]
+	memo   *memo[V]
 }
 
 // NewMap declares a map in a schema. It panics when the prefix or the name is
 // taken: a mistake of the module's author, found at boot.
 func NewMap[K, V any](s *Schema, prefix byte, name string, kc KeyCodec[K], vc ValueCodec[V]) Map[K, V] {
-	return Map[K, V]{name: s.module + "/" + name, prefix: declare(s, prefix, name, kc, vc), kc: kc, vc: vc}
+	return Map[K, V]{name: s.module + "/" + name, prefix: declare(s, prefix, name, kc, vc), kc: kc, vc: vc, memo: new(memo[V])}
 }
 
 // Key is the full tree key of k, which proofs are about.
@@ -33,6 +34,18 @@ func (m Map[K, V]) Lookup(r Reader, k K) (V, bool) {
 		return zero, false
 	}
 	return m.decode(raw), true
+}
+
+// Peek is Lookup for callers that only look: the value is shared with every other
+// caller and must not be changed. It suits small records that many transactions
+// read.
+func (m Map[K, V]) Peek(r Reader, k K) (V, bool) {
+	raw := r.Lookup(m.Key(k))
+	if raw == nil {
+		var zero V
+		return zero, false
+	}
+	return m.memo.of(raw, m.decode), true
 }
 
 // Has tells whether there is a value under k.
@@ -196,6 +209,10 @@ func (i Item[V]) Key() []byte { return i.m.Key(Unit{}) }
 
 // Lookup returns the value and whether it was ever put.
 func (i Item[V]) Lookup(r Reader) (V, bool) { return i.m.Lookup(r, Unit{}) }
+
+// Peek is Lookup for callers that only look: the value is shared and must not be
+// changed.
+func (i Item[V]) Peek(r Reader) (V, bool) { return i.m.Peek(r, Unit{}) }
 
 // Put writes the value.
 func (i Item[V]) Put(w Writer, v V) { i.m.Put(w, Unit{}, v) }

@@ -79,7 +79,8 @@ func requestsRecovery(messages []proto.Message) (bool, error) {
 	return n != 0, nil
 }
 
-// registry reads records for one decision, each once.
+// registry reads records for one decision, each once. They are shared and not to be
+// changed.
 type registry struct {
 	m    *Module
 	r    chain.ReadCtx
@@ -92,7 +93,7 @@ func (g *registry) lookup(name string) (*identityv1.Identity, bool) {
 			return id, true
 		}
 	}
-	id, ok := g.m.s.identities.Lookup(g.r, name)
+	id, ok := g.m.s.identities.Peek(g.r, name)
 	if ok {
 		g.seen = append(g.seen, id)
 	}
@@ -156,7 +157,7 @@ func (g *registry) signer(url string, recovery bool) (string, *identityv1.Key, e
 	if err != nil {
 		return "", nil, err
 	}
-	k, ok := g.m.s.keys.Lookup(g.r, state.Join(id.Did, name))
+	k, ok := g.m.s.keys.Peek(g.r, state.Join(id.Did, name))
 	if !ok {
 		return "", nil, ErrUnknownKey.With("%s", url)
 	}

@@ -20,7 +20,7 @@ func (m *Module) Active(r chain.ReadCtx, name string) bool {
 // Organisation is the DID of the organisation that a DID belongs to; for an
 // organisation and the consortium, itself.
 func (m *Module) Organisation(r chain.ReadCtx, name string) (string, bool) {
-	id, ok := m.s.identities.Lookup(r, name)
+	id, ok := m.s.identities.Peek(r, name)
 	if !ok {
 		return "", false
 	}
@@ -29,7 +29,7 @@ func (m *Module) Organisation(r chain.ReadCtx, name string) (string, bool) {
 
 // Kind is "organisation", "person", "device", "service" or "consortium".
 func (m *Module) Kind(r chain.ReadCtx, name string) (string, bool) {
-	id, ok := m.s.identities.Lookup(r, name)
+	id, ok := m.s.identities.Peek(r, name)
 	if !ok {
 		return "", false
 	}
@@ -86,7 +86,7 @@ func (m *Module) Groups(r chain.ReadCtx, name string) []string {
 // IsAdministrator tells whether a DID is active and among those that act for an
 // organisation or, being an organisation, for the consortium.
 func (m *Module) IsAdministrator(r chain.ReadCtx, organisation, name string) bool {
-	id, ok := m.s.identities.Lookup(r, organisation)
+	id, ok := m.s.identities.Peek(r, organisation)
 	return ok && slices.Contains(id.Controllers, name) && m.Active(r, name)
 }
 

@@ -68,7 +68,7 @@ func (m *Module) recovered(r chain.ReadCtx) (*identityv1.Identity, []string, err
 		return nil, nil, err
 	}
 	guardians, err := g.guardians(id, r.Signers())
-	return id, guardians, err
+	return id.CloneVT(), guardians, err // the caller may change it
 }
 
 // recover makes the pending keys the only ones of a DID. An organisation goes back
