@@ -60,8 +60,8 @@ func TestACallGoesToTheNextNodeWhenOneIsGone(t *testing.T) {
 	if _, err := do(t.Context(), t, c); err != nil {
 		t.Fatal(err)
 	}
-	if c.Address() != two.address || len(two.submitted) != 1 {
-		t.Errorf("%s; the second node got %d", c.Address(), len(two.submitted))
+	if c.Address() != two.address || len(two.got()) != 1 {
+		t.Errorf("%s; the second node got %d", c.Address(), len(two.got()))
 	}
 	two.server.Stop()
 	if _, err := c.Status(t.Context()); !errors.Is(err, ErrUnreachable) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -107,6 +108,20 @@ func (f *fake) Submit(_ context.Context, r *nodev1.SubmitRequest) (*nodev1.Submi
 		return f.submit(n, r.Tx)
 	}
 	return &nodev1.SubmitResponse{}, nil
+}
+
+// got is what was submitted so far.
+func (f *fake) got() [][]byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.submitted)
+}
+
+// forget begins to count anew.
+func (f *fake) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.submitted = nil
 }
 
 func (f *fake) Wait(_ context.Context, r *nodev1.WaitRequest) (*nodev1.WaitResponse, error) {

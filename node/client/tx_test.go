@@ -33,7 +33,7 @@ func TestDoSignsForTheChainThatTheNodeNames(t *testing.T) {
 	if err != nil || r.Height != 8 {
 		t.Fatalf("%v, %v", r, err)
 	}
-	d, err := tx.Decode(f.submitted[0])
+	d, err := tx.Decode(f.got()[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func TestDoSignsForTheChainThatTheNodeNames(t *testing.T) {
 	if _, err := do(t.Context(), t, c); err != nil {
 		t.Fatal(err)
 	}
-	if again, _ := tx.Decode(f.submitted[1]); bytes.Equal(again.Body.Salt, d.Body.Salt) {
+	if again, _ := tx.Decode(f.got()[1]); bytes.Equal(again.Body.Salt, d.Body.Salt) {
 		t.Error("two transactions have one salt")
 	}
 }
@@ -66,8 +66,8 @@ func TestTheSameBytesAreSubmittedUntilTheyAreTaken(t *testing.T) {
 	if _, err := do(t.Context(), t, dialFake(t, f.address)); err != nil {
 		t.Fatal(err)
 	}
-	if len(f.submitted) != 3 || !bytes.Equal(f.submitted[0], f.submitted[1]) || !bytes.Equal(f.submitted[0], f.submitted[2]) {
-		t.Errorf("submitted %x", f.submitted)
+	if len(f.got()) != 3 || !bytes.Equal(f.got()[0], f.got()[1]) || !bytes.Equal(f.got()[0], f.got()[2]) {
+		t.Errorf("submitted %x", f.got())
 	}
 }
 
@@ -81,8 +81,8 @@ func TestATransactionThatTheNodeLostIsSubmittedAgain(t *testing.T) {
 	if _, err := do(t.Context(), t, dialFake(t, f.address)); err != nil {
 		t.Fatal(err)
 	}
-	if len(f.submitted) != 3 {
-		t.Errorf("submitted %d times", len(f.submitted))
+	if len(f.got()) != 3 {
+		t.Errorf("submitted %d times", len(f.got()))
 	}
 }
 
@@ -152,8 +152,8 @@ func TestARefusalAtTheDoorIsNotRetried(t *testing.T) {
 	if s, _ := status.FromError(err); s.Code() != codes.PermissionDenied {
 		t.Errorf("gRPC's code is %v", s.Code())
 	}
-	if len(f.submitted) != 1 {
-		t.Errorf("submitted %d times", len(f.submitted))
+	if len(f.got()) != 1 {
+		t.Errorf("submitted %d times", len(f.got()))
 	}
 }
 
@@ -167,7 +167,7 @@ func TestWhenTimeRunsOutTheTransactionIsNamed(t *testing.T) {
 	if !errors.Is(err, ErrTimeout) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("%v", err)
 	}
-	d, _ := tx.Decode(f.submitted[0])
+	d, _ := tx.Decode(f.got()[0])
 	if !strings.Contains(err.Error(), d.ID.String()) {
 		t.Errorf("%v does not name %s", err, d.ID)
 	}
@@ -181,7 +181,7 @@ func TestWaitingEndsSomeTimeAfterATransactionIsVoid(t *testing.T) {
 	if _, err := do(t.Context(), t, c); !errors.Is(err, ErrTimeout) {
 		t.Errorf("%v", err)
 	}
-	if len(f.submitted) == 0 {
+	if len(f.got()) == 0 {
 		t.Error("it was never offered")
 	}
 }
@@ -213,7 +213,8 @@ func TestWhenEveryAnswerWasARefusalTheOutcomeIsKnown(t *testing.T) {
 		t.Errorf("Submit: %v", err)
 	}
 	// A node that took it may have passed it on, whatever the later answers.
-	taken, f.submitted = true, nil
+	taken = true
+	f.forget()
 	c = dialFake(t, f.address, Validity(time.Millisecond), short)
 	if _, err := do(t.Context(), t, c); !errors.Is(err, ErrTimeout) {
 		t.Errorf("it was taken once, and the error is %v", err)
@@ -236,12 +237,12 @@ func TestATransactionTooFarAheadIsRefusedAtOnce(t *testing.T) {
 		return &nodev1.SubmitResponse{}, nil
 	}})
 	// By the clock it is in bounds: the chain is behind and will catch up.
-	if _, err := do(t.Context(), t, dialFake(t, f.address)); err != nil || len(f.submitted) != 3 {
-		t.Errorf("%v, submitted %d times", err, len(f.submitted))
+	if _, err := do(t.Context(), t, dialFake(t, f.address)); err != nil || len(f.got()) != 3 {
+		t.Errorf("%v, submitted %d times", err, len(f.got()))
 	}
-	f.submitted = nil
-	if _, err := do(t.Context(), t, dialFake(t, f.address, Validity(time.Hour))); !errors.Is(err, chain.ErrTooFarAhead) || len(f.submitted) != 1 {
-		t.Errorf("%v, submitted %d times", err, len(f.submitted))
+	f.forget()
+	if _, err := do(t.Context(), t, dialFake(t, f.address, Validity(time.Hour))); !errors.Is(err, chain.ErrTooFarAhead) || len(f.got()) != 1 {
+		t.Errorf("%v, submitted %d times", err, len(f.got()))
 	}
 }
 

@@ -74,13 +74,14 @@ func TestTheTerminalIsReadWithoutEcho(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			keyboard, tty := terminal(t)
-			typed := v.typed
+			typed := make(chan string, len(v.typed))
+			for _, line := range v.typed {
+				typed <- line
+			}
 			s := &screen{}
 			s.onPrompt = func() {
 				time.Sleep(20 * time.Millisecond) // until the echo is off
-				line := typed[0]
-				typed = typed[1:]
-				fmt.Fprintln(keyboard, line)
+				fmt.Fprintln(keyboard, <-typed)
 			}
 			got, err := FromTerminal(tty, s)("Passphrase", v.confirm)
 			if string(got) != v.want || !errors.Is(err, v.err) {
