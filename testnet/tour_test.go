@@ -70,6 +70,11 @@ func TestTheTourOfTheReadme(t *testing.T) {
 	if err := os.Symlink(e.binary, filepath.Join(clone, "bin", "chancery")); err != nil {
 		t.Fatal(err)
 	}
+	// The tour imports the example documents of the repository.
+	sources := filepath.Join(clone, "testnet")
+	if err := os.Symlink(filepath.Join(root, "testnet"), sources); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	shell := func(script string) string {
@@ -114,6 +119,9 @@ func TestTheTourOfTheReadme(t *testing.T) {
 		t.Errorf("the tour says of only %d commands what they print", checked)
 	}
 	shell(fmt.Sprintf("make -f '%s/Makefile' clean", root))
+	if err := os.Remove(sources); err != nil {
+		t.Fatal(err)
+	}
 	if left, err := os.ReadDir(clone); err != nil || len(left) != 0 {
 		t.Errorf("make clean leaves %v, %v", left, err)
 	}
