@@ -49,6 +49,8 @@ type Ctx struct {
 type ValidatorUpdate struct {
 	Key   keys.Public
 	Power int64 // 0 removes the validator
+	// Was is the power before this update, 0 when the key was no validator's.
+	Was int64
 }
 
 // env is where and for whom a context runs.
@@ -143,7 +145,8 @@ func (c *Ctx) Emit(event state.Message) {
 }
 
 // UpdateValidator asks for a change of the validator set, which takes effect two
-// blocks later. The last request of a block for a key wins.
+// blocks later. The last request of a block for a key wins; there is none when the
+// key was no validator's before the block and is none's after it.
 func (c *Ctx) UpdateValidator(u ValidatorUpdate) { *c.updates = append(*c.updates, u) }
 
 // Atomic runs fn and undoes its writes, events and validator updates when it

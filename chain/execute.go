@@ -396,15 +396,19 @@ func Outcome(r *chainv1.TxResult) []byte {
 	return raw
 }
 
-// lastPerKey keeps the last update of each key, sorted by key.
+// lastPerKey joins the updates of each key to one, sorted by key. What came and went
+// within the block is left out: the engine halts when it is told to remove a
+// validator that it does not know.
 func lastPerKey(updates []ValidatorUpdate) []ValidatorUpdate {
 	var out []ValidatorUpdate
-	for i, u := range updates {
-		later := slices.ContainsFunc(updates[i+1:], func(o ValidatorUpdate) bool { return o.Key.Equal(u.Key) })
-		if !later {
-			out = append(out, u)
+	for _, u := range updates {
+		if i := slices.IndexFunc(out, func(o ValidatorUpdate) bool { return o.Key.Equal(u.Key) }); i >= 0 {
+			out[i].Power = u.Power
+			continue
 		}
+		out = append(out, u)
 	}
+	out = slices.DeleteFunc(out, func(u ValidatorUpdate) bool { return u.Was == 0 && u.Power == 0 })
 	slices.SortFunc(out, func(a, b ValidatorUpdate) int { return bytes.Compare(a.Key.Bytes, b.Key.Bytes) })
 	return out
 }

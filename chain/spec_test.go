@@ -482,7 +482,10 @@ func TestOutcomeCoversEvents(t *testing.T) {
 // SPEC B6
 func TestValidatorUpdates(t *testing.T) {
 	a, b := chaintest.Actor("did:chancery:a").Public(), chaintest.Actor("did:chancery:b").Public()
+	passing := chaintest.Actor("did:chancery:c").Public()
 	n := withEnd(t, func(_ *scratch, ctx *chain.Ctx) {
+		ctx.UpdateValidator(chain.ValidatorUpdate{Key: passing, Power: 4})
+		ctx.UpdateValidator(chain.ValidatorUpdate{Key: passing, Was: 4})
 		ctx.UpdateValidator(chain.ValidatorUpdate{Key: a, Power: 1})
 		ctx.UpdateValidator(chain.ValidatorUpdate{Key: b, Power: 2})
 		ctx.UpdateValidator(chain.ValidatorUpdate{Key: a, Power: 3})
