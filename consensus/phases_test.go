@@ -49,6 +49,29 @@ func TestProcessAcceptsWhatPrepareBuilds(t *testing.T) {
 	})
 }
 
+// A proposer stops when its time is up, at whatever number of transactions: a few
+// dear ones, or many that the door refuses, may take all of it.
+func TestProposingStopsInTime(t *testing.T) {
+	h := newHost(t)
+	h.build = time.Nanosecond
+	for range 40 {
+		h.force(t, setParams(chaintest.Consortium, h.now.UnixMilli()+1000))
+	}
+	if txs := h.prepare(t); len(txs) != 1 {
+		t.Errorf("%d transactions were put into a block whose time was up after the first", len(txs))
+	}
+	h = newHost(t)
+	h.build = time.Nanosecond
+	h.force(t, setParams(chaintest.Consortium, h.now.UnixMilli()+1000))
+	for range 40 {
+		h.force(t, setParams(chaintest.Consortium, h.now.UnixMilli()-1))
+	}
+	h.prepare(t)
+	if left, _ := h.pool.Size(); left < 40 {
+		t.Errorf("%d are left in the pool: the proposer went on looking", left)
+	}
+}
+
 // SPEC B1: a block is rejected for one transaction that the door refuses.
 func TestProcessRejects(t *testing.T) {
 	h := newHost(t)
