@@ -79,13 +79,14 @@ var _ interface {
 
 // Lookup implements state.Reader.
 func (c *Ctx) Lookup(key []byte) []byte {
+	value := c.overlay.Lookup(key)
 	if c.meter != nil {
-		c.meter.charge(c.meter.costs.Read, 1)
+		c.meter.read(value)
 	}
-	return c.overlay.Lookup(key)
+	return value
 }
 
-// Walk implements state.Reader; each pair costs one read.
+// Walk implements state.Reader; it costs a read, and so does each pair.
 func (c *Ctx) Walk(start, end []byte, reverse bool) iter.Seq2[[]byte, []byte] {
 	if c.meter == nil {
 		return c.overlay.Walk(start, end, reverse)
@@ -97,7 +98,7 @@ func metered(m *meter, pairs iter.Seq2[[]byte, []byte]) iter.Seq2[[]byte, []byte
 	return func(yield func(k, v []byte) bool) {
 		m.charge(m.costs.Read, 1)
 		for k, v := range pairs {
-			m.charge(m.costs.Read, 1)
+			m.read(v)
 			if !yield(k, v) {
 				return
 			}
@@ -170,10 +171,11 @@ type view struct {
 }
 
 func (v *view) Lookup(key []byte) []byte {
+	value := v.reader.Lookup(key)
 	if v.meter != nil {
-		v.meter.charge(v.meter.costs.Read, 1)
+		v.meter.read(value)
 	}
-	return v.reader.Lookup(key)
+	return value
 }
 
 func (v *view) Walk(start, end []byte, reverse bool) iter.Seq2[[]byte, []byte] {
