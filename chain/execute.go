@@ -217,6 +217,9 @@ func (a *App) Admit(ds ...*tx.Decoded) []Admission {
 		if out[i].Err = badSignature(d, good[:n]); out[i].Err == nil {
 			out[i].Err = a.foresee(views[i], d, out[i].Authority)
 		}
+		if out[i].Err == nil {
+			a.decoded.add(sha256.Sum256(d.Raw), d)
+		}
 		good = good[n:]
 	}
 	return out

@@ -365,3 +365,28 @@ func TestFloodStarvesNobody(t *testing.T) {
 		t.Fatal("the quiet organisation's transaction is not among the first two")
 	}
 }
+
+// A peer may send without end: what waits for its check is bounded in bytes, and there
+// is room again once it was taken.
+func TestWhatPeersOfferIsBoundedInBytes(t *testing.T) {
+	h := newHost(t)
+	large := make([]byte, 1<<20)
+	taken := 0
+	for range 100 {
+		if h.pool.Offer(large) {
+			taken++
+		}
+	}
+	if taken != h.pool.o.QueueBytes>>20 {
+		t.Fatalf("%d MiB wait for their check, want %d", taken, h.pool.o.QueueBytes>>20)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go h.pool.Run(ctx)
+	for deadline := time.Now().Add(5 * time.Second); !h.pool.Offer(large); {
+		if time.Now().After(deadline) {
+			t.Fatal("there is never room again")
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
