@@ -12,6 +12,7 @@ import (
 
 	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/chain/tx"
+	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 	provenancev1 "github.com/chancery/chancery/proto/chancery/provenance/v1"
 	txv1 "github.com/chancery/chancery/proto/chancery/tx/v1"
 )
@@ -90,4 +91,39 @@ type nobody struct{}
 func (nobody) Consortium() string { return "" }
 func (nobody) Authenticate(ReadCtx, Claim) (Authority, error) {
 	return Authority{}, ErrBadSignature
+}
+
+// broken is an authenticator with a defect that bytes of an author's reach.
+type broken struct{ nobody }
+
+func (broken) Authenticate(_ ReadCtx, c Claim) (Authority, error) {
+	return Authority{Organisation: c.Keys[len(c.Keys)]}, nil
+}
+
+// A run-time error of a module fails the transaction, wherever the module is asked:
+// verifying the signatures of a block ahead may not halt a node where executing it
+// does not.
+func TestPreverifySurvivesWhatTheDoorRefuses(t *testing.T) {
+	tree, err := state.OpenIAVL(dbm.NewMemDB(), state.IAVLOptions{NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := New(Options{ChainID: "c", Tree: tree, Authenticator: broken{}, Rand: bytes.NewReader(make([]byte, 64)), Partial: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := tx.Envelope(&chainv1.SetParams{Params: DefaultParams()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := (&txv1.Body{ChainId: "c", Author: "a", ValidUntil: 1, Salt: make([]byte, tx.SaltSize), Messages: []*txv1.Message{e}}).MarshalVT()
+	raw, _ := (&txv1.Tx{Body: body, Signatures: []*txv1.Signature{{Key: "k", Signature: []byte{1}}}}).MarshalVT()
+	d, err := a.Decode(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := a.Admit(d)[0].Err; !errors.Is(got, ErrInternal) {
+		t.Fatalf("the door says %v", got)
+	}
+	a.Preverify([]*tx.Decoded{d, d})
 }

@@ -260,9 +260,14 @@ func (a *App) Preverify(ds []*tx.Decoded) {
 	x := a.Next()
 	var items []keys.Item
 	for _, d := range ds {
-		v := &view{env: env{chainID: a.chainID, height: x.header.Height, time: x.header.Time}, reader: x.overlay}
-		authority, err := a.authenticate(v, d)
-		if err != nil {
+		if uint64(len(d.Tx.Signatures)) > uint64(x.params.MaxSignatures) {
+			continue
+		}
+		var authority Authority
+		if err := guard(func() (err error) {
+			authority, err = a.authenticate(x.view(d), d)
+			return err
+		}); err != nil {
 			continue
 		}
 		items = append(items, signatures(d, authority)...)
