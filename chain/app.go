@@ -164,8 +164,10 @@ func (a *App) Decode(raw []byte) (*tx.Decoded, error) {
 	if len(raw) > tx.MaxBytes {
 		return tx.Decode(raw)
 	}
-	// Decoded, the bytes of empty records take a hundred times their size.
-	if most := a.paramsIn(a.tree.Latest()).MaxTxBytes; uint64(len(raw)) > most {
+	// Decoded, the bytes of empty records take a hundred times their size. Before the
+	// first block the genesis' parameters are not in the tree, and the door judges.
+	latest := a.tree.Latest()
+	if most := a.paramsIn(latest).MaxTxBytes; latest.Version() > 0 && uint64(len(raw)) > most {
 		return nil, ErrTooLarge.With("%d bytes, at most %d", len(raw), most)
 	}
 	if d, ok := a.decoded.lookup(sha256.Sum256(raw)); ok {

@@ -80,6 +80,12 @@ func TestOnlyAdmittedTransactionsAreKept(t *testing.T) {
 		t.Errorf("%d transactions that nobody admitted are kept", n)
 	}
 	// And what is larger than the chain allows is not even decoded.
+	if _, err := a.Apply(a.Begin(Header{Height: 1, Time: 1}).End()); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Commit(); err != nil {
+		t.Fatal(err)
+	}
 	list.Messages = slices.Repeat(list.Messages, 3)
 	if _, err := a.Decode(pack(list)); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("a transaction beyond max_tx_bytes: %v", err)
