@@ -47,6 +47,9 @@ type App struct {
 	decoded  *decodedCache
 	seen     *seenSet
 
+	//determinism:allow bounds the memory of callers that decode at one time, and no result
+	large sync.Mutex // held while a transaction of more than largeTx bytes is decoded
+
 	//determinism:allow guards the genesis writes, which the engine sets once before block 1
 	mu      sync.RWMutex // guards genesis
 	genesis *genesisState
@@ -156,21 +159,25 @@ func (a *App) ViewOf(r state.Reader, height int64) ReadCtx {
 	return v
 }
 
-// Decode parses a transaction, remembering the results of recent calls.
+// Decode parses a transaction. What Admit let in lately is not parsed again.
 func (a *App) Decode(raw []byte) (*tx.Decoded, error) {
 	if len(raw) > tx.MaxBytes {
 		return tx.Decode(raw)
 	}
-	sum := sha256.Sum256(raw)
-	if d, ok := a.decoded.lookup(sum); ok {
+	// Decoded, the bytes of empty records take a hundred times their size. Before the
+	// first block the genesis' parameters are not in the tree, and the door judges.
+	latest := a.tree.Latest()
+	if most := a.paramsIn(latest).MaxTxBytes; latest.Version() > 0 && uint64(len(raw)) > most {
+		return nil, ErrTooLarge.With("%d bytes, at most %d", len(raw), most)
+	}
+	if d, ok := a.decoded.lookup(sha256.Sum256(raw)); ok {
 		return d, nil
 	}
-	d, err := tx.Decode(raw)
-	if err != nil {
-		return nil, err
+	if len(raw) > largeTx {
+		a.large.Lock()
+		defer a.large.Unlock()
 	}
-	a.decoded.add(sum, d)
-	return d, nil
+	return tx.Decode(raw)
 }
 
 // Seen tells whether a transaction was committed and is still remembered.

@@ -49,6 +49,8 @@ type Ctx struct {
 type ValidatorUpdate struct {
 	Key   keys.Public
 	Power int64 // 0 removes the validator
+	// Was is the power before this update, 0 when the key was no validator's.
+	Was int64
 }
 
 // env is where and for whom a context runs.
@@ -77,13 +79,14 @@ var _ interface {
 
 // Lookup implements state.Reader.
 func (c *Ctx) Lookup(key []byte) []byte {
+	value := c.overlay.Lookup(key)
 	if c.meter != nil {
-		c.meter.charge(c.meter.costs.Read, 1)
+		c.meter.read(value)
 	}
-	return c.overlay.Lookup(key)
+	return value
 }
 
-// Walk implements state.Reader; each pair costs one read.
+// Walk implements state.Reader; it costs a read, and so does each pair.
 func (c *Ctx) Walk(start, end []byte, reverse bool) iter.Seq2[[]byte, []byte] {
 	if c.meter == nil {
 		return c.overlay.Walk(start, end, reverse)
@@ -95,7 +98,7 @@ func metered(m *meter, pairs iter.Seq2[[]byte, []byte]) iter.Seq2[[]byte, []byte
 	return func(yield func(k, v []byte) bool) {
 		m.charge(m.costs.Read, 1)
 		for k, v := range pairs {
-			m.charge(m.costs.Read, 1)
+			m.read(v)
 			if !yield(k, v) {
 				return
 			}
@@ -143,7 +146,8 @@ func (c *Ctx) Emit(event state.Message) {
 }
 
 // UpdateValidator asks for a change of the validator set, which takes effect two
-// blocks later. The last request of a block for a key wins.
+// blocks later. The last request of a block for a key wins; there is none when the
+// key was no validator's before the block and is none's after it.
 func (c *Ctx) UpdateValidator(u ValidatorUpdate) { *c.updates = append(*c.updates, u) }
 
 // Atomic runs fn and undoes its writes, events and validator updates when it
@@ -167,10 +171,11 @@ type view struct {
 }
 
 func (v *view) Lookup(key []byte) []byte {
+	value := v.reader.Lookup(key)
 	if v.meter != nil {
-		v.meter.charge(v.meter.costs.Read, 1)
+		v.meter.read(value)
 	}
-	return v.reader.Lookup(key)
+	return value
 }
 
 func (v *view) Walk(start, end []byte, reverse bool) iter.Seq2[[]byte, []byte] {

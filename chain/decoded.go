@@ -16,11 +16,15 @@ const (
 	// as much.
 	decodedEntries = 50_000
 	decodedBytes   = 16 << 20
+	// largeTx is from which size transactions are decoded one at a time.
+	largeTx = 16 << 10
 )
 
 // decodedCache keeps decoded transactions by the hash of their bytes, so that each
-// is decoded once on its way through the node. Anybody can put something into it,
-// so it is bounded in bytes and not in number alone. No result depends on it.
+// is decoded once on its way through the node. It is bounded in bytes and not in
+// number alone, and takes only what Admit let in: the lists of other transactions may
+// be of any length, and empty records take a hundred times their bytes when decoded.
+// No result depends on it.
 type decodedCache struct {
 	entries *lru.Cache[[sha256.Size]byte, *tx.Decoded]
 	//determinism:allow counts what a cache holds, whose content never changes a verdict

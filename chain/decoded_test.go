@@ -1,11 +1,20 @@
 package chain
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
+	"slices"
 	"testing"
 
+	dbm "github.com/cosmos/cosmos-db"
+
+	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/chain/tx"
+	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
+	provenancev1 "github.com/chancery/chancery/proto/chancery/provenance/v1"
+	txv1 "github.com/chancery/chancery/proto/chancery/tx/v1"
 )
 
 func TestDecodedTransactionsAreBoundedInBytes(t *testing.T) {
@@ -36,4 +45,91 @@ func TestDecodedTransactionsAreBoundedInBytes(t *testing.T) {
 	if c.entries.Len() != 0 || c.bytes.Load() != 0 {
 		t.Fatalf("%d bytes in %d entries", c.bytes.Load(), c.entries.Len())
 	}
+}
+
+// What the door refuses is not kept: a megabyte of empty records takes a hundred when
+// it is decoded.
+func TestOnlyAdmittedTransactionsAreKept(t *testing.T) {
+	tree, err := state.OpenIAVL(dbm.NewMemDB(), state.IAVLOptions{NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := New(Options{ChainID: "c", Tree: tree, Authenticator: nobody{}, Rand: bytes.NewReader(make([]byte, 64)), Partial: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := &txv1.Body{ChainId: "c", Author: "a", ValidUntil: 1, Salt: make([]byte, tx.SaltSize)}
+	e, err := tx.Envelope(&provenancev1.Relate{Relations: slices.Repeat([]*provenancev1.Relation{{}}, 100_000)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list.Messages = []*txv1.Message{e}
+	pack := func(b *txv1.Body) []byte {
+		body, _ := b.MarshalVT()
+		raw, _ := (&txv1.Tx{Body: body, Signatures: []*txv1.Signature{{Key: "k", Signature: []byte{1}}}}).MarshalVT()
+		return raw
+	}
+	d, err := a.Decode(pack(list))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := a.Admit(d)[0].Err; got == nil {
+		t.Fatal("it was admitted")
+	}
+	if n := a.decoded.entries.Len(); n != 0 {
+		t.Errorf("%d transactions that nobody admitted are kept", n)
+	}
+	// And what is larger than the chain allows is not even decoded.
+	if _, err := a.Apply(a.Begin(Header{Height: 1, Time: 1}).End()); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	list.Messages = slices.Repeat(list.Messages, 3)
+	if _, err := a.Decode(pack(list)); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("a transaction beyond max_tx_bytes: %v", err)
+	}
+}
+
+type nobody struct{}
+
+func (nobody) Consortium() string { return "" }
+func (nobody) Authenticate(ReadCtx, Claim) (Authority, error) {
+	return Authority{}, ErrBadSignature
+}
+
+// broken is an authenticator with a defect that bytes of an author's reach.
+type broken struct{ nobody }
+
+func (broken) Authenticate(_ ReadCtx, c Claim) (Authority, error) {
+	return Authority{Organisation: c.Keys[len(c.Keys)]}, nil
+}
+
+// A run-time error of a module fails the transaction, wherever the module is asked:
+// verifying the signatures of a block ahead may not halt a node where executing it
+// does not.
+func TestPreverifySurvivesWhatTheDoorRefuses(t *testing.T) {
+	tree, err := state.OpenIAVL(dbm.NewMemDB(), state.IAVLOptions{NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := New(Options{ChainID: "c", Tree: tree, Authenticator: broken{}, Rand: bytes.NewReader(make([]byte, 64)), Partial: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := tx.Envelope(&chainv1.SetParams{Params: DefaultParams()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := (&txv1.Body{ChainId: "c", Author: "a", ValidUntil: 1, Salt: make([]byte, tx.SaltSize), Messages: []*txv1.Message{e}}).MarshalVT()
+	raw, _ := (&txv1.Tx{Body: body, Signatures: []*txv1.Signature{{Key: "k", Signature: []byte{1}}}}).MarshalVT()
+	d, err := a.Decode(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := a.Admit(d)[0].Err; !errors.Is(got, ErrInternal) {
+		t.Fatalf("the door says %v", got)
+	}
+	a.Preverify([]*tx.Decoded{d, d})
 }

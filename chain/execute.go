@@ -217,6 +217,9 @@ func (a *App) Admit(ds ...*tx.Decoded) []Admission {
 		if out[i].Err = badSignature(d, good[:n]); out[i].Err == nil {
 			out[i].Err = a.foresee(views[i], d, out[i].Authority)
 		}
+		if out[i].Err == nil {
+			a.decoded.add(sha256.Sum256(d.Raw), d)
+		}
 		good = good[n:]
 	}
 	return out
@@ -257,9 +260,14 @@ func (a *App) Preverify(ds []*tx.Decoded) {
 	x := a.Next()
 	var items []keys.Item
 	for _, d := range ds {
-		v := &view{env: env{chainID: a.chainID, height: x.header.Height, time: x.header.Time}, reader: x.overlay}
-		authority, err := a.authenticate(v, d)
-		if err != nil {
+		if uint64(len(d.Tx.Signatures)) > uint64(x.params.MaxSignatures) {
+			continue
+		}
+		var authority Authority
+		if err := guard(func() (err error) {
+			authority, err = a.authenticate(x.view(d), d)
+			return err
+		}); err != nil {
 			continue
 		}
 		items = append(items, signatures(d, authority)...)
@@ -396,15 +404,19 @@ func Outcome(r *chainv1.TxResult) []byte {
 	return raw
 }
 
-// lastPerKey keeps the last update of each key, sorted by key.
+// lastPerKey joins the updates of each key to one, sorted by key. What came and went
+// within the block is left out: the engine halts when it is told to remove a
+// validator that it does not know.
 func lastPerKey(updates []ValidatorUpdate) []ValidatorUpdate {
 	var out []ValidatorUpdate
-	for i, u := range updates {
-		later := slices.ContainsFunc(updates[i+1:], func(o ValidatorUpdate) bool { return o.Key.Equal(u.Key) })
-		if !later {
-			out = append(out, u)
+	for _, u := range updates {
+		if i := slices.IndexFunc(out, func(o ValidatorUpdate) bool { return o.Key.Equal(u.Key) }); i >= 0 {
+			out[i].Power = u.Power
+			continue
 		}
+		out = append(out, u)
 	}
+	out = slices.DeleteFunc(out, func(u ValidatorUpdate) bool { return u.Was == 0 && u.Power == 0 })
 	slices.SortFunc(out, func(a, b ValidatorUpdate) int { return bytes.Compare(a.Key.Bytes, b.Key.Bytes) })
 	return out
 }

@@ -39,6 +39,13 @@ func (m *meter) charge(price, n uint64) {
 	m.used = sum
 }
 
+// readUnit is the bytes of a value beyond which reading it costs one more read.
+const readUnit = 1024
+
+// read charges for a value that was read, or for the absence of one: whoever reads
+// it decodes it, which takes time with its length.
+func (m *meter) read(value []byte) { m.charge(m.costs.Read, 1+uint64(len(value))/readUnit) }
+
 func (m *meter) work(w Work, n uint64) {
 	switch w {
 	case PolicyStep:

@@ -29,6 +29,9 @@ func DefaultParams() *chainv1.Params {
 	}
 }
 
+// maxUnits keeps sums of units within the engine's int64.
+const maxUnits = 1 << 48
+
 // CheckParams refuses parameters under which a chain could not run, SPEC P1.
 func CheckParams(p *chainv1.Params) error {
 	switch {
@@ -38,6 +41,8 @@ func CheckParams(p *chainv1.Params) error {
 		return ErrBadParams.With("max_tx_bytes is %d, want 4096 to %d", p.MaxTxBytes, tx.MaxBytes)
 	case p.MaxTxUnits == 0 || p.MaxOrganisationUnits < p.MaxTxUnits:
 		return ErrBadParams.With("max_tx_units must be positive and at most max_organisation_units")
+	case p.MaxOrganisationUnits > maxUnits:
+		return ErrBadParams.With("max_organisation_units is %d, at most %d", p.MaxOrganisationUnits, uint64(maxUnits))
 	case p.MaxValidityMs < 1000 || p.MaxValidityMs > 10*60*1000:
 		return ErrBadParams.With("max_validity_ms is %d, want 1000 to 600000", p.MaxValidityMs)
 	case p.MaxMessages == 0 || p.MaxMessages > 1000:
@@ -45,15 +50,36 @@ func CheckParams(p *chainv1.Params) error {
 	case p.MaxSignatures == 0 || p.MaxSignatures > 256:
 		return ErrBadParams.With("max_signatures is %d, want 1 to 256", p.MaxSignatures)
 	}
+	c := p.Costs
+	for _, price := range []uint64{c.Byte, c.Read, c.Write, c.WriteByte, c.Signature, c.PolicyStep, c.ModelStep} {
+		if price == 0 {
+			return ErrBadParams.With("a price in params.costs is 0; work that is free has no bound")
+		}
+	}
+	// Enough for the consortium to change the parameters again.
+	m := &meter{costs: c, limit: p.MaxTxUnits}
+	if err := guard(func() error {
+		m.charge(c.Byte, 8<<10)
+		m.charge(c.Signature, uint64(min(p.MaxSignatures, 32)))
+		m.charge(c.Read, 256)
+		m.charge(c.Write, 16)
+		m.charge(c.WriteByte, 8<<10)
+		return nil
+	}); err != nil {
+		return ErrBadParams.With("under max_tx_units and params.costs no transaction could change them again: 8 KiB, %d signatures, 256 reads and 16 writes need more", min(p.MaxSignatures, 32))
+	}
 	return nil
 }
 
 func (a *App) setParams() Route {
 	return Handle(Handler[*chainv1.SetParams]{
 		Validate: func(m *chainv1.SetParams) error { return CheckParams(m.Params) },
-		Check: func(ctx ReadCtx, _ *chainv1.SetParams) error {
-			if ctx.Author() != a.auth.Consortium() {
+		Check: func(ctx ReadCtx, m *chainv1.SetParams) error {
+			switch n := len(ctx.Signers()); {
+			case ctx.Author() != a.auth.Consortium():
 				return ErrNotConsortium.With("author is %s", ctx.Author())
+			case uint64(n) > uint64(m.Params.MaxSignatures):
+				return ErrBadParams.With("max_signatures is %d, and %d sign for this very change", m.Params.MaxSignatures, n)
 			}
 			return nil
 		},

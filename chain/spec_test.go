@@ -324,9 +324,11 @@ func TestMetering(t *testing.T) {
 // SPEC M2
 func TestOutOfUnits(t *testing.T) {
 	n := net(t)
-	n.Do(consortium, params(func(p *chainv1.Params) { p.MaxTxUnits, p.MaxOrganisationUnits = 15_000, 100_000 }))
-	r := n.Block(n.Tx(consortium, []proto.Message{params(same)}))[0]
-	if r.Code != chain.ErrOutOfUnits.Code || r.Units != 15_000 {
+	n.Do(consortium, params(func(p *chainv1.Params) {
+		p.MaxTxUnits, p.MaxOrganisationUnits, p.Costs.Write = 900_000, 900_000, 10_000
+	}))
+	r := n.Block(n.Tx(consortium, slices.Repeat([]proto.Message{params(same)}, 100)))[0]
+	if r.Code != chain.ErrOutOfUnits.Code || r.Units != 900_000 {
 		t.Fatalf("code %d after %d units: %s", r.Code, r.Units, r.Log)
 	}
 }
@@ -334,7 +336,7 @@ func TestOutOfUnits(t *testing.T) {
 // SPEC M3
 func TestQuota(t *testing.T) {
 	n := net(t)
-	n.Do(consortium, params(func(p *chainv1.Params) { p.MaxTxUnits, p.MaxOrganisationUnits = 60_000, 60_000 }))
+	n.Do(consortium, params(func(p *chainv1.Params) { p.MaxTxUnits, p.MaxOrganisationUnits = 900_000, 900_000 }))
 	x := n.App().Next()
 	deliver := func(author string) error {
 		d, err := n.App().Decode(n.Tx(author, []proto.Message{params(same)}))
@@ -482,7 +484,10 @@ func TestOutcomeCoversEvents(t *testing.T) {
 // SPEC B6
 func TestValidatorUpdates(t *testing.T) {
 	a, b := chaintest.Actor("did:chancery:a").Public(), chaintest.Actor("did:chancery:b").Public()
+	passing := chaintest.Actor("did:chancery:c").Public()
 	n := withEnd(t, func(_ *scratch, ctx *chain.Ctx) {
+		ctx.UpdateValidator(chain.ValidatorUpdate{Key: passing, Power: 4})
+		ctx.UpdateValidator(chain.ValidatorUpdate{Key: passing, Was: 4})
 		ctx.UpdateValidator(chain.ValidatorUpdate{Key: a, Power: 1})
 		ctx.UpdateValidator(chain.ValidatorUpdate{Key: b, Power: 2})
 		ctx.UpdateValidator(chain.ValidatorUpdate{Key: a, Power: 3})
@@ -554,7 +559,7 @@ func TestBootNeedsEveryRoute(t *testing.T) {
 // SPEC S3, S4: chaintest shuffles the lists of the second instance's genesis.
 func TestGenesis(t *testing.T) {
 	n := chaintest.New(t, chaintest.Config{Partial: true, Modules: func() []chain.Module { return nil },
-		Genesis: `{"chain":{"params":{"max_tx_bytes":"8192","max_tx_units":"5000000","max_organisation_units":"9000000","max_validity_ms":"60000","max_messages":4,"max_signatures":4,"costs":{"byte":"1"}}}}`})
+		Genesis: `{"chain":{"params":{"max_tx_bytes":"8192","max_tx_units":"5000000","max_organisation_units":"9000000","max_validity_ms":"60000","max_messages":4,"max_signatures":4,"costs":{"byte":"1","read":"2","write":"3","write_byte":"4","signature":"5","policy_step":"6","model_step":"7"}}}}`})
 	n.CheckGenesis()
 	for name, raw := range map[string]string{
 		"no object":       `[]`,
@@ -619,12 +624,26 @@ func TestCheckParams(t *testing.T) {
 		"no messages":              func(p *chainv1.Params) { p.MaxMessages = 0 },
 		"no signatures":            func(p *chainv1.Params) { p.MaxSignatures = 0 },
 		"no costs":                 func(p *chainv1.Params) { p.Costs = nil },
+		"units that do not add up": func(p *chainv1.Params) { p.MaxOrganisationUnits = 1 << 63 },
+		"too few units":            func(p *chainv1.Params) { p.MaxTxUnits = 100_000 },
+		"bytes too dear":           func(p *chainv1.Params) { p.Costs.Byte = 1 << 60 },
+		"reads too dear":           func(p *chainv1.Params) { p.Costs.Read = 1_000_000 },
+		"signatures too dear":      func(p *chainv1.Params) { p.Costs.Signature = 1_000_000 },
+		"free reads":               func(p *chainv1.Params) { p.Costs.Read = 0 },
+		"free policy steps":        func(p *chainv1.Params) { p.Costs.PolicyStep = 0 },
 	} {
 		p := chain.DefaultParams()
 		bend(p)
 		if err := chain.CheckParams(p); !errors.Is(err, chain.ErrBadParams) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	// Who could change them back must be able to sign.
+	n := net(t)
+	raw := n.Tx(consortium, []proto.Message{params(func(p *chainv1.Params) { p.MaxSignatures = 1 })},
+		chaintest.Actor(consortium), chaintest.Actor(mercy))
+	if r := n.Block(raw)[0]; r.Code != chain.ErrBadParams.Code {
+		t.Errorf("two signed for one signature a transaction: code %d", r.Code)
 	}
 }
 

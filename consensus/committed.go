@@ -33,8 +33,8 @@ func newCommitted(r *records.Log, block func(int64) *types.Block) (*committed, e
 
 // other tells whether a transaction is on record as committed with other bytes
 // than these.
-func (c *committed) other(d *tx.Decoded) (bool, error) {
-	r, ok, err := c.records.Tx(d.ID)
+func (c *committed) other(id tx.ID, bytes []byte) (bool, error) {
+	r, ok, err := c.records.Tx(id)
 	if err != nil || !ok {
 		return false, err
 	}
@@ -51,7 +51,7 @@ func (c *committed) other(d *tx.Decoded) (bool, error) {
 		c.hashes.Add(r.Height, hashes)
 	}
 	if int(r.Index) >= len(hashes) {
-		return false, fmt.Errorf("transaction %s is on record as number %d of block %d, which has %d", d.ID, r.Index, r.Height, len(hashes))
+		return false, fmt.Errorf("transaction %s is on record as number %d of block %d, which has %d", id, r.Index, r.Height, len(hashes))
 	}
-	return hashes[r.Index] != sha256.Sum256(d.Raw), nil
+	return hashes[r.Index] != sha256.Sum256(bytes), nil
 }

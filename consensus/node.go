@@ -192,21 +192,17 @@ func (n *Node) Stop() error {
 // whose signatures are others than those of the committed transaction of the same
 // id give chain.ErrOtherBytes.
 func (n *Node) Submit(ctx context.Context, raw []byte) (tx.ID, error) {
-	d, err := n.o.App.Decode(raw)
-	if err != nil {
-		return tx.ID{}, err
+	a := n.pool.submit(ctx, raw)
+	if !errors.Is(a.err, chain.ErrSeen) {
+		return a.id, a.err
 	}
-	err = n.pool.Submit(ctx, raw)
-	if errors.Is(err, chain.ErrSeen) {
-		other, failure := n.committed.other(d)
-		switch {
-		case failure != nil:
-			err = failure
-		case other:
-			err = chain.ErrOtherBytes.With("%s", d.ID)
-		}
+	switch other, err := n.committed.other(a.id, raw); {
+	case err != nil:
+		return a.id, err
+	case other:
+		return a.id, chain.ErrOtherBytes.With("%s", a.id)
 	}
-	return d.ID, err
+	return a.id, a.err
 }
 
 // App is the state machine.

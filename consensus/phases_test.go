@@ -49,6 +49,29 @@ func TestProcessAcceptsWhatPrepareBuilds(t *testing.T) {
 	})
 }
 
+// A proposer stops when its time is up, at whatever number of transactions: a few
+// dear ones, or many that the door refuses, may take all of it.
+func TestProposingStopsInTime(t *testing.T) {
+	h := newHost(t)
+	h.build = time.Nanosecond
+	for range 40 {
+		h.force(t, setParams(chaintest.Consortium, h.now.UnixMilli()+1000))
+	}
+	if txs := h.prepare(t); len(txs) != 1 {
+		t.Errorf("%d transactions were put into a block whose time was up after the first", len(txs))
+	}
+	h = newHost(t)
+	h.build = time.Nanosecond
+	h.force(t, setParams(chaintest.Consortium, h.now.UnixMilli()+1000))
+	for range 40 {
+		h.force(t, setParams(chaintest.Consortium, h.now.UnixMilli()-1))
+	}
+	h.prepare(t)
+	if left, _ := h.pool.Size(); left < 40 {
+		t.Errorf("%d are left in the pool: the proposer went on looking", left)
+	}
+}
+
 // SPEC B1: a block is rejected for one transaction that the door refuses.
 func TestProcessRejects(t *testing.T) {
 	h := newHost(t)
@@ -340,5 +363,30 @@ func TestFloodStarvesNobody(t *testing.T) {
 	})
 	if seen[0] != want.ID && seen[1] != want.ID {
 		t.Fatal("the quiet organisation's transaction is not among the first two")
+	}
+}
+
+// A peer may send without end: what waits for its check is bounded in bytes, and there
+// is room again once it was taken.
+func TestWhatPeersOfferIsBoundedInBytes(t *testing.T) {
+	h := newHost(t)
+	large := make([]byte, 1<<20)
+	taken := 0
+	for range 100 {
+		if h.pool.Offer(large) {
+			taken++
+		}
+	}
+	if taken != h.pool.o.QueueBytes>>20 {
+		t.Fatalf("%d MiB wait for their check, want %d", taken, h.pool.o.QueueBytes>>20)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go h.pool.Run(ctx)
+	for deadline := time.Now().Add(5 * time.Second); !h.pool.Offer(large); {
+		if time.Now().After(deadline) {
+			t.Fatal("there is never room again")
+		}
+		time.Sleep(time.Millisecond)
 	}
 }

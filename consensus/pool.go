@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/chancery/chancery/chain"
@@ -20,6 +21,8 @@ type PoolOptions struct {
 	MaxLaneBytes int
 	// Queue is how many transactions may wait for their check.
 	Queue int
+	// QueueBytes is the most that those of them that came from peers may take.
+	QueueBytes int
 	// Batch is the most transactions whose signatures are verified together.
 	Batch int
 	// RelayAfter is how long a transaction that came from a peer waits for a block
@@ -40,6 +43,7 @@ func DefaultPoolOptions() PoolOptions {
 		MaxBytes:     256 << 20,
 		MaxLaneBytes: 64 << 20,
 		Queue:        20_000,
+		QueueBytes:   64 << 20,
 		Batch:        512,
 		RelayAfter:   2 * time.Second,
 		OfferAgain:   5 * time.Second,
@@ -55,6 +59,8 @@ type Pool struct {
 	o    PoolOptions
 	now  func() time.Time
 	work chan admission
+	// offered is the bytes in work that came from peers.
+	offered atomic.Int64
 	// arrived is sent to, without waiting, whenever a transaction enters.
 	arrived chan struct{}
 
@@ -97,7 +103,13 @@ const (
 type admission struct {
 	raw      []byte
 	fromPeer bool
-	done     chan error // nil: nobody waits for the answer
+	done     chan answer // nil: nobody waits for the answer
+}
+
+// answer is what is said of an admission. The id is zero when there is none.
+type answer struct {
+	id  tx.ID
+	err error
 }
 
 // NewPool makes an empty pool; Run must be running for Submit to answer.
@@ -114,19 +126,27 @@ func NewPool(app *chain.App, o PoolOptions) *Pool {
 // Run checks and admits what is submitted, in batches, until ctx ends.
 func (p *Pool) Run(ctx context.Context) {
 	batch := make([]admission, 0, p.o.Batch)
+	size := 0
+	take := func(a admission) {
+		if a.fromPeer {
+			p.offered.Add(-int64(len(a.raw)))
+		}
+		batch, size = append(batch, a), size+len(a.raw)
+	}
 	for {
-		batch = batch[:0]
+		clear(batch) // not to hold their bytes
+		batch, size = batch[:0], 0
 		select {
 		case a := <-p.work:
-			batch = append(batch, a)
+			take(a)
 		case <-ctx.Done():
 			return
 		}
 	fill:
-		for len(batch) < p.o.Batch {
+		for len(batch) < p.o.Batch && size < maxBatchBytes {
 			select {
 			case a := <-p.work:
-				batch = append(batch, a)
+				take(a)
 			default:
 				break fill
 			}
@@ -135,45 +155,58 @@ func (p *Pool) Run(ctx context.Context) {
 	}
 }
 
+// maxBatchBytes is with how many bytes a batch is full: decoded, they can take a
+// hundred times as much until they are judged.
+const maxBatchBytes = 512 << 10
+
 // Submit checks a transaction and puts it into the pool. Submitting bytes that are
 // in the pool already is no error; bytes that were committed give chain.ErrSeen.
 func (p *Pool) Submit(ctx context.Context, raw []byte) error {
-	done := make(chan error, 1)
+	return p.submit(ctx, raw).err
+}
+
+// submit is Submit, and tells the id.
+func (p *Pool) submit(ctx context.Context, raw []byte) answer {
+	done := make(chan answer, 1)
 	select {
 	case p.work <- admission{raw: raw, done: done}:
 	case <-ctx.Done():
-		return chain.ErrBusy.Wrap(ctx.Err())
+		return answer{err: chain.ErrBusy.Wrap(ctx.Err())}
 	}
 	select {
-	case err := <-done:
-		return err
+	case a := <-done:
+		return a
 	case <-ctx.Done():
-		return chain.ErrBusy.Wrap(ctx.Err())
+		return answer{err: chain.ErrBusy.Wrap(ctx.Err())}
 	}
 }
 
 // Offer takes a transaction from a peer. It does not wait for the check; false
 // means that the queue is full and the peer's copy should be taken later.
 func (p *Pool) Offer(raw []byte) bool {
-	select {
-	case p.work <- admission{raw: raw, fromPeer: true}:
-		return true
-	default:
-		return false
+	if p.offered.Add(int64(len(raw))) <= int64(p.o.QueueBytes) {
+		select {
+		case p.work <- admission{raw: raw, fromPeer: true}:
+			return true
+		default:
+		}
 	}
+	p.offered.Add(-int64(len(raw)))
+	return false
 }
 
 // admit judges a batch together, puts what is good into the pool, and answers.
 func (p *Pool) admit(batch []admission) {
-	errs := make([]error, len(batch))
+	answers := make([]answer, len(batch))
 	var judged []*tx.Decoded
 	var places []int // in batch, of what is judged
 	for i, a := range batch {
 		d, err := p.app.Decode(a.raw)
-		switch {
-		case err != nil:
-			errs[i] = err
-		case !p.holds(d):
+		if err != nil {
+			answers[i].err = err
+			continue
+		}
+		if answers[i].id = d.ID; !p.holds(d) {
 			// Other bytes of a known id have other signatures, which must verify
 			// all the same.
 			judged, places = append(judged, d), append(places, i)
@@ -181,13 +214,13 @@ func (p *Pool) admit(batch []admission) {
 	}
 	for j, verdict := range p.app.Admit(judged...) {
 		i := places[j]
-		if errs[i] = verdict.Err; errs[i] == nil {
-			errs[i] = p.place(judged[j], verdict.Authority.Organisation, batch[i].fromPeer)
+		if answers[i].err = verdict.Err; verdict.Err == nil {
+			answers[i].err = p.place(judged[j], verdict.Authority.Organisation, batch[i].fromPeer)
 		}
 	}
 	for i, a := range batch {
 		if a.done != nil {
-			a.done <- errs[i]
+			a.done <- answers[i]
 		}
 	}
 }

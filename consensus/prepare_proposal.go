@@ -42,7 +42,7 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 				evict = append(evict, d.ID)
 			}
 		}
-		if len(txs)%64 == 0 && time.Now().After(deadline) {
+		if time.Now().After(deadline) {
 			return Stop
 		}
 		return Continue

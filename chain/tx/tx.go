@@ -116,15 +116,15 @@ func Decode(raw []byte) (*Decoded, error) {
 	case len(t.Signatures) == 0:
 		return nil, ErrIncomplete.With("there is no signature")
 	}
+	signed := make(map[string]struct{}, min(len(t.Signatures), 64))
 	for i, s := range t.Signatures {
 		if s.Key == "" || len(s.Key) > MaxKeyURL || len(s.Signature) == 0 {
 			return nil, ErrIncomplete.With("signature %d lacks its key or its bytes, or names a key of over %d bytes", i, MaxKeyURL)
 		}
-		for _, o := range t.Signatures[:i] {
-			if o.Key == s.Key {
-				return nil, ErrIncomplete.With("key %s signs twice", s.Key)
-			}
+		if _, twice := signed[s.Key]; twice {
+			return nil, ErrIncomplete.With("key %s signs twice", s.Key)
 		}
+		signed[s.Key] = struct{}{}
 	}
 	d := &Decoded{Raw: raw, Tx: t, Body: body, SignedData: SignBytes(body.ChainId, t.Body)}
 	d.ID = sha256.Sum256(d.SignedData)

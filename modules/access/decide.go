@@ -81,6 +81,7 @@ func (m *Module) live(r chain.ReadCtx, q *accessv1.Request) *inputs {
 			if !ok {
 				return nil, 0, false
 			}
+			r.Charge(chain.PolicyStep, parsing(e.Json))
 			return m.caches.entity(e.Json), e.Version, true
 		},
 		charge: func(steps uint64) { r.Charge(chain.PolicyStep, steps) },
@@ -95,6 +96,10 @@ func (m *Module) live(r chain.ReadCtx, q *accessv1.Request) *inputs {
 	m.versions(r, in, o.Policies, o.Schema, o.Settings, guardRails)
 	return in
 }
+
+// parsing is the steps of parsing a stored entity. They are charged whether or not
+// this node has the parsed form at hand.
+func parsing(json string) uint64 { return uint64(len(json)) / 16 }
 
 // versions looks up the given versions of what is evaluated; 0 is none.
 func (m *Module) versions(r state.Reader, in *inputs, policies, schema, settings, guardRails uint64) {

@@ -300,7 +300,7 @@ func (q *queries) WhatIf(ctx context.Context, req *accessv1.WhatIfRequest) (*acc
 	if err != nil {
 		return nil, err
 	}
-	return q.module.whatIf(r, req)
+	return q.module.whatIf(ctx, r, req)
 }
 
 func (q *queries) BreakGlass(ctx context.Context, req *accessv1.BreakGlassRequest) (*accessv1.Glass, error) {

@@ -40,6 +40,10 @@ func (c *caches) parseSchema(s *accessv1.SchemaText) (*cedarSchema, error) {
 	if len(s.Text) > maxDocumentBytes {
 		return nil, ErrTooLarge.With("the schema has %d bytes, at most %d", len(s.Text), maxDocumentBytes)
 	}
+	// The hash covers one byte of the format, so the format is judged first.
+	if s.Format != accessv1.SchemaFormat_SCHEMA_FORMAT_CEDAR && s.Format != accessv1.SchemaFormat_SCHEMA_FORMAT_JSON {
+		return nil, ErrField.With("schema.format must be cedar or json")
+	}
 	hash := string(schemaHash(s))
 	if parsed, ok := c.schemas.Get(hash); ok {
 		return parsed, nil
@@ -54,23 +58,20 @@ func (c *caches) parseSchema(s *accessv1.SchemaText) (*cedarSchema, error) {
 
 func parseSchemaText(s *accessv1.SchemaText) (*cedarSchema, error) {
 	var raw schema.Schema
-	switch s.Format {
-	case accessv1.SchemaFormat_SCHEMA_FORMAT_CEDAR:
+	if s.Format == accessv1.SchemaFormat_SCHEMA_FORMAT_CEDAR {
 		if err := scanSchema(s.Text); err != nil {
 			return nil, in("schema", err)
 		}
 		if err := raw.UnmarshalCedar([]byte(s.Text)); err != nil {
 			return nil, ErrSchema.With("%s", clip(err.Error()))
 		}
-	case accessv1.SchemaFormat_SCHEMA_FORMAT_JSON:
+	} else {
 		if err := scanJSON(s.Text, maxElements); err != nil {
 			return nil, in("schema", err)
 		}
 		if err := raw.UnmarshalJSON([]byte(s.Text)); err != nil {
 			return nil, ErrSchema.With("%s", clip(err.Error()))
 		}
-	default:
-		return nil, ErrField.With("schema.format must be cedar or json")
 	}
 	out := &cedarSchema{types: expandedTypes(raw.AST())}
 	if out.types > maxSchemaTypes {

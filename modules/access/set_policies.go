@@ -38,10 +38,13 @@ func (m *Module) setPolicies() chain.Handler[*accessv1.SetPolicies] {
 			} else {
 				schema, err = m.currentSchema(ctx, o)
 			}
-			if err != nil || schema == nil {
+			if err != nil {
 				return err
 			}
 			chargeValidation(ctx, schema, set)
+			if schema == nil {
+				return nil
+			}
 			return schema.validate(set)
 		},
 		Execute: func(ctx *chain.Ctx, msg *accessv1.SetPolicies) (proto.Message, error) {

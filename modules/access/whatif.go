@@ -2,6 +2,7 @@ package access
 
 import (
 	"bytes"
+	"context"
 	"slices"
 
 	"github.com/cedar-policy/cedar-go/types"
@@ -111,8 +112,8 @@ func (c *change) apply(in *inputs) {
 	}
 }
 
-// whatIf repeats a page of recorded decisions with a change.
-func (m *Module) whatIf(r chain.ReadCtx, q *accessv1.WhatIfRequest) (*accessv1.WhatIfResponse, error) {
+// whatIf repeats a page of recorded decisions with a change, until the call ends.
+func (m *Module) whatIf(call context.Context, r chain.ReadCtx, q *accessv1.WhatIfRequest) (*accessv1.WhatIfResponse, error) {
 	if err := checkDID("organisation", q.Organisation); err != nil {
 		return nil, err
 	}
@@ -130,6 +131,9 @@ func (m *Module) whatIf(r chain.ReadCtx, q *accessv1.WhatIfRequest) (*accessv1.W
 	ids, last, next := m.decisionsInRange(r, q, limit)
 	out := &accessv1.WhatIfResponse{NextPageToken: next, Height: last}
 	for _, id := range ids {
+		if err := call.Err(); err != nil {
+			return nil, err
+		}
 		d, ok := m.store.decisions.Lookup(r, []byte(id))
 		if !ok {
 			panic("access: an index names a decision that is not there")

@@ -3,6 +3,7 @@ package access
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -238,4 +239,16 @@ func TestWhatIfChanges(t *testing.T) {
 	wantErr(t, err, ErrField)
 	_, err = w.queries.WhatIf(context.Background(), &accessv1.WhatIfRequest{Organisation: hospital, Change: &accessv1.WhatIfChange{}, Limit: 501})
 	wantErr(t, err, ErrField)
+}
+
+// A page of 500 dear decisions takes seconds: nobody pays for it after its caller left.
+func TestWhatIfEndsWithItsCall(t *testing.T) {
+	w := newWorld(t).furnish()
+	w.ask(read(doctor, "open"))
+	call, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err := w.queries.WhatIf(call, &accessv1.WhatIfRequest{Organisation: hospital, Change: &accessv1.WhatIfChange{}})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("after the call was cancelled: %v", err)
+	}
 }

@@ -31,6 +31,7 @@ func (m *Module) bindValidator() chain.Route {
 		},
 		Check: m.checkBindValidator,
 		Execute: func(ctx *chain.Ctx, msg *identityv1.BindValidator) (proto.Message, error) {
+			before, _ := m.s.validators.Lookup(ctx, msg.PublicKey)
 			if msg.Power == 0 {
 				m.s.validators.Remove(ctx, msg.PublicKey)
 				ctx.Emit(&identityv1.ValidatorUnbound{PublicKey: msg.PublicKey, Organisation: msg.Organisation})
@@ -40,7 +41,7 @@ func (m *Module) bindValidator() chain.Route {
 				})
 				ctx.Emit(&identityv1.ValidatorBound{PublicKey: msg.PublicKey, Power: msg.Power, Organisation: msg.Organisation})
 			}
-			ctx.UpdateValidator(chain.ValidatorUpdate{Key: consensusKey(msg.PublicKey), Power: msg.Power})
+			ctx.UpdateValidator(chain.ValidatorUpdate{Key: consensusKey(msg.PublicKey), Power: msg.Power, Was: before.GetPower()})
 			return &identityv1.BindValidatorResponse{}, nil
 		},
 	})

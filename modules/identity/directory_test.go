@@ -223,6 +223,24 @@ func TestValidators(t *testing.T) {
 	w.fails(ErrSuspended, did.Consortium, bind("x", mercy, 1))
 }
 
+// The engine halts on the removal of a validator that it does not know, so one that
+// is bound and unbound within a block may not reach it.
+func TestAValidatorBoundAndUnboundInOneBlockIsNoUpdate(t *testing.T) {
+	w := start(t)
+	unbind := func(name string) *identityv1.BindValidator {
+		return &identityv1.BindValidator{PublicKey: consensus(name), Organisation: acme}
+	}
+	raw := w.Tx(did.Consortium, msgs(bind("second", acme, 1), bind("second", acme, 2), unbind("second"), bind(acme, acme, 9)), by(did.Consortium)...)
+	if got := w.updates(t, raw); len(got) != 1 || got[string(consensus(acme))] != 9 {
+		t.Errorf("updates %v", got)
+	}
+	// One that it does know is removed, whatever happened in between.
+	raw = w.Tx(did.Consortium, msgs(unbind(acme), bind(acme, acme, 3), unbind(acme)), by(did.Consortium)...)
+	if got := w.updates(t, raw); len(got) != 1 || got[string(consensus(acme))] != 0 {
+		t.Errorf("updates %v", got)
+	}
+}
+
 func TestNoOrganisationReachesAThird(t *testing.T) {
 	w := start(t)
 	w.do(did.Consortium, &identityv1.RegisterOrganisation{Did: hold, Keys: []*identityv1.NewKey{newKey(t, key(hold), authentication)}})
