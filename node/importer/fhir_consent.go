@@ -63,6 +63,9 @@ func (f *fhirReader) consent(r *value) error {
 	if f.o.Jurisdiction == "" {
 		return ErrOptions.With("the jurisdiction of consents, e.g. --jurisdiction NL")
 	}
+	if err := refuseForms(r); err != nil {
+		return err
+	}
 	switch r.at("status").str() {
 	case "active", "inactive":
 	case "rejected":
@@ -284,6 +287,9 @@ func (c *consentReader) allow(p *value, parent rule, exclusions []*consentv1.Exc
 				return err
 			}
 			continue
+		}
+		if q.at("type") == nil && c.o.RootRule != Limit {
+			return refuse(q, "a rule inside another says permit or deny; --root-rule limit reads it like the one around it")
 		}
 		c.untyped(q)
 		permits = append(permits, q)

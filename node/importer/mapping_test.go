@@ -199,6 +199,37 @@ func TestNoPermissionGrows(t *testing.T) {
 	}
 }
 
+// A limit in a form that FHIR R4 does not have is not read as if it were not there.
+func TestForeignFormsAreRefused(t *testing.T) {
+	const nurse = `"actor":[{"reference":{"reference":"Practitioner/2"}}]`
+	for more, place := range map[string]string{
+		`,"provision":[{"type":"deny"}]`:                                             "/provision", // R5
+		`,"decision":"deny"`:                                                         "/decision",  // R5
+		`,"except":[{"type":"deny"}]`:                                                "/except",    // STU3
+		`,"provision":{"type":"permit","documentType":[{"code":"X"}]}`:               "/provision/documentType",
+		`,"provision":{"type":"Deny",` + nurse + `}`:                                 "/provision/type",
+		`,"provision":{"type":"permit","provision":[{"type":"DENY",` + nurse + `}]}`: "/provision/provision/0/type",
+		`,"provision":{"type":"permit","provision":[{` + nurse + `}]}`:               "/provision/provision/0",
+		`,"provision":{"provision":[{` + nurse + `}]}`:                               "/provision/provision/0",
+		`,"provision":{"type":"permit","provision":{"type":"deny",` + nurse + `}}`:   "/provision/provision",
+		`,"provision":{"type":"permit","purpose":{"code":"TREAT"}}`:                  "/provision/purpose",
+		`,"provision":{"type":"permit","period":"2020"}`:                             "/provision/period",
+		`,"provision":{"type":"permit","actor":null}`:                                "/provision/actor",
+		`,"provision":{"type":"permit","actor":[]}`:                                  "/provision/actor",
+		`,"provision":{"type":"permit","class":["X"]}`:                               "/provision/class/0",
+		`,"provision":{"_period":{}}`:                                                "/provision/_period",
+		`,"organization":{"reference":"Organization/1"}`:                             "/organization",
+	} {
+		_, err := importer.FHIR(fmt.Appendf(nil, opt, "OPTIN", more), options())
+		if !errors.Is(err, importer.ErrInvalid) || !strings.Contains(err.Error(), "("+place+":") {
+			t.Errorf("%s: %v, want a refusal at %s", more, err, place)
+		}
+	}
+	if got := consents(t, options(), "OPTIN", `,"_dateTime":{"id":"d"},"provision":{"type":"permit","_type":{"id":"t"}}`); strings.Join(got, "; ") != "give" {
+		t.Errorf("extensions of strings: %v", got)
+	}
+}
+
 // A code that is narrower than a purpose of DPV does not become that purpose.
 func TestNarrowCodesStayThemselves(t *testing.T) {
 	r, err := importer.FHIR(fmt.Appendf(nil, opt, "OPTIN", `,"provision":{"type":"permit","purpose":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ActReason","code":"CLINTRCH"}]}`), options())
