@@ -377,10 +377,15 @@ func (c *consentReader) refuse(p *value, only bool) error {
 		if only {
 			c.refused = &s
 		}
+		exclusions, err := c.beside(p, permits)
+		if err != nil {
+			return err
+		}
 		for _, q := range p.at("provision").list() {
 			if !permits || q.at("type").str() != Permit {
-				c.off(q, unmappedCovered)
-			} else if err := c.allow(q, s, nil); err != nil {
+				continue
+			}
+			if err := c.allow(q, s, exclusions); err != nil {
 				return err
 			}
 		}
@@ -388,6 +393,23 @@ func (c *consentReader) refuse(p *value, only bool) error {
 	}
 	c.rest(p, unmappedCovered)
 	return nil
+}
+
+// beside reads the rules inside a prohibition that deny: beside permissions they limit
+// these, and otherwise the prohibition covers them.
+func (c *consentReader) beside(p *value, permits bool) (exclusions []*consentv1.Exclusion, err error) {
+	for _, q := range p.at("provision").list() {
+		switch {
+		case !permits:
+			c.off(q, unmappedCovered)
+		case q.at("type").str() != Permit:
+			c.untyped(q)
+			if exclusions, err = c.exclude(q, exclusions); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return exclusions, nil
 }
 
 // limits reads what a rule is limited to. For a prohibition, a limit that cannot be

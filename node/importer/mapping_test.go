@@ -189,6 +189,9 @@ func TestNoPermissionGrows(t *testing.T) {
 		{strict, "OPTOUT", `,"provision":{"type":"permit",` + treat + `}`, "refuse; give"},
 		// An exception to a prohibition does not open it.
 		{strict, "OPTIN", `,"provision":{"type":"deny",` + label + `,"provision":[{"type":"permit",` + treat + `}]}`, "give but 0,0,0,1"},
+		// A prohibition beside a permission limits it, also where all else is prohibited.
+		{strict, "OPTOUT", `,"provision":{"provision":[{"type":"permit",` + class + `},{"type":"deny",` + treat + `}]}`, "refuse; give data but 0,1,0,0"},
+		{strict, "OPTOUT", `,"provision":{"type":"deny","provision":[{"type":"permit",` + class + `},{"type":"deny",` + label + `}]}`, "refuse; give data but 0,0,0,1"},
 		// Rules that exclude one another leave nothing.
 		{strict, "OPTIN", `,"organization":[{"reference":"Organization/1"}],"provision":{"type":"permit",` + clinic + `,"provision":[{"type":"permit",` + nurse + `}]}`,
 			"import/12: " + importer.ErrNothing.Text + " (/provision: its rules exclude one another)"},
