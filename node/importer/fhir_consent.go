@@ -482,18 +482,22 @@ func some(iri string) []string {
 // listed are the IRIs of the items of a list; nil when it is no limit.
 func (c *consentReader) listed(v *value, prohibition bool, most int, iris func(*value) []string) ([]string, error) {
 	var out []string
+	uncoded := false
 	for _, item := range v.list() {
-		for _, iri := range iris(item) {
+		coded := iris(item)
+		uncoded = uncoded || len(coded) == 0
+		for _, iri := range coded {
 			if !add(&out, iri, most) {
 				return nil, refuseAs(ErrInexpressible, v, "more than %d entries", most)
 			}
 		}
 	}
 	switch {
-	case len(out) > 0 || len(v.list()) == 0:
-	case prohibition:
+	case prohibition && uncoded:
+		// Limited to the entries with a code it would not exclude the others.
 		c.note(v, unmappedLimit)
-	default:
+		return nil, nil
+	case uncoded && len(out) == 0:
 		return nil, refuseAs(ErrInexpressible, v, "no entry has a code")
 	}
 	return out, nil

@@ -192,6 +192,8 @@ func TestNoPermissionGrows(t *testing.T) {
 		// A prohibition beside a permission limits it, also where all else is prohibited.
 		{strict, "OPTOUT", `,"provision":{"provision":[{"type":"permit",` + class + `},{"type":"deny",` + treat + `}]}`, "refuse; give data but 0,1,0,0"},
 		{strict, "OPTOUT", `,"provision":{"type":"deny","provision":[{"type":"permit",` + class + `},{"type":"deny",` + label + `}]}`, "refuse; give data but 0,0,0,1"},
+		// A prohibition with an entry that has no code is of more than those that have one.
+		{strict, "OPTIN", `,"provision":{"type":"deny","code":[{"coding":[{"code":"X"}]},{"text":"all about my genes"}]}`, "give but 0,1,0,0"},
 		// Rules that exclude one another leave nothing.
 		{strict, "OPTIN", `,"organization":[{"reference":"Organization/1"}],"provision":{"type":"permit",` + clinic + `,"provision":[{"type":"permit",` + nurse + `}]}`,
 			"import/12: " + importer.ErrNothing.Text + " (/provision: its rules exclude one another)"},
