@@ -462,7 +462,14 @@ func (c *consentReader) limits(p *value, prohibition bool, where string) (rule, 
 		if err != nil {
 			return s, err
 		}
-		if list != nil {
+		switch {
+		case list == nil:
+		case l.name == "securityLabel" && !prohibition:
+			// They are the fields of one label: a resource must have all of them.
+			for _, iri := range list {
+				s.data = append(s.data, []string{iri})
+			}
+		default:
 			s.data = append(s.data, list)
 		}
 	}

@@ -235,6 +235,24 @@ func TestForeignFormsAreRefused(t *testing.T) {
 	}
 }
 
+// Security labels are the parts of one label: a permission is for data that has all.
+func TestSecurityLabelsAreOneLabel(t *testing.T) {
+	for kind, want := range map[string]int{"permit": 1, "deny": 2} {
+		r, err := importer.FHIR(fmt.Appendf(nil, opt, "OPTIN", `,"provision":{"type":"`+kind+`","securityLabel":[{"code":"R"},{"code":"HIV"}]}`), options())
+		if err != nil {
+			t.Fatal(err)
+		}
+		terms := r.Messages[0].(*consentv1.Give).Terms
+		n := len(terms.Categories)
+		if kind == "deny" {
+			n = len(terms.Exclusions[0].Categories)
+		}
+		if n != want {
+			t.Errorf("%s: %v", kind, terms)
+		}
+	}
+}
+
 // A code that is narrower than a purpose of DPV does not become that purpose.
 func TestNarrowCodesStayThemselves(t *testing.T) {
 	r, err := importer.FHIR(fmt.Appendf(nil, opt, "OPTIN", `,"provision":{"type":"permit","purpose":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ActReason","code":"CLINTRCH"}]}`), options())
