@@ -338,7 +338,9 @@ func (c *consentReader) ended(until int64) int64 {
 	}
 	if t != nil {
 		if changed, err := c.stamp(t, false); err == nil && changed > 0 {
-			at = changed
+			if at = changed; c.o.Now > 0 {
+				at = min(at, c.o.Now)
+			}
 			c.to(t, give, "terms.valid_until")
 		}
 	}

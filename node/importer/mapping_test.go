@@ -253,6 +253,18 @@ func TestSecurityLabelsAreOneLabel(t *testing.T) {
 	}
 }
 
+// A consent that is no longer in force ended before the import, whatever the document says.
+func TestInactiveEnded(t *testing.T) {
+	raw := strings.Replace(fmt.Sprintf(opt, "OPTIN", `,"meta":{"lastUpdated":"2999-01-01T00:00:00Z"}`), `"active"`, `"inactive"`, 1)
+	r, err := importer.FHIR([]byte(raw), options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if until := r.Messages[0].(*consentv1.Give).Terms.ValidUntil; until == 0 || until > later {
+		t.Errorf("it ends at %d, after the import", until)
+	}
+}
+
 // A code that is narrower than a purpose of DPV does not become that purpose.
 func TestNarrowCodesStayThemselves(t *testing.T) {
 	r, err := importer.FHIR(fmt.Appendf(nil, opt, "OPTIN", `,"provision":{"type":"permit","purpose":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ActReason","code":"CLINTRCH"}]}`), options())
