@@ -173,10 +173,18 @@ func (c *consentReader) both(root *value) error {
 // base is what holds unless a provision says otherwise, and whether more than the
 // first rule says so.
 func (c *consentReader) base() (base string, whole bool, err error) {
-	for _, coding := range c.r.at("policyRule", "coding").list() {
-		if b, ok := bases[coding.at("code").str()]; ok {
-			return b, true, nil
+	rule := c.r.at("policyRule")
+	for _, coding := range rule.at("coding").list() {
+		b, ok := bases[coding.at("code").str()]
+		if ok && base != "" && b != base {
+			return "", false, refuseAs(ErrUnclear, rule, "it opts in and out")
 		}
+		if ok {
+			base = b
+		}
+	}
+	if base != "" {
+		return base, true, nil
 	}
 	if t := c.r.at("provision", "type").str(); t == Permit || t == Deny {
 		return t, false, nil
@@ -261,7 +269,7 @@ func (c *consentReader) scope() {
 	if len(c.o.Purposes) > 0 {
 		c.fallback = c.o.Purposes
 	}
-	if len(c.fallback) == 0 {
+	if len(c.fallback) == 0 && s == nil {
 		c.fallback = []string{Treatment}
 	}
 }

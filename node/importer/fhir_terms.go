@@ -61,6 +61,12 @@ func (c *consentReader) terms(m proto.Message, s rule, exclusions []*consentv1.E
 	}
 	if len(t.Purposes) == 0 {
 		t.Purposes = c.fallback
+		if len(t.Purposes) == 0 && m != refusal {
+			return nil, refuseAs(ErrInexpressible, c.r.at("scope"), "a rule names no purpose, and that of this scope is not known; say it with --purpose")
+		}
+		if len(t.Purposes) == 0 {
+			t.Purposes = []string{Treatment} // a refusal permits none
+		}
 		c.assume(m, "terms.purposes", strings.Join(t.Purposes, " "), "a rule names no purpose; this is the narrowest reading of the consent's scope, or what --purpose says")
 	}
 	c.assume(m, "terms.legal_basis", "GDPR Art. 6(1)(a)", "the document is a consent")

@@ -265,6 +265,31 @@ func TestInactiveEnded(t *testing.T) {
 	}
 }
 
+// A purpose is not made up for a consent of another scope, nor a policy chosen of two.
+func TestUnclearConsents(t *testing.T) {
+	for _, c := range []struct {
+		rule, more string
+		want       *errs.Error
+	}{
+		{"OPTIN", `,"scope":{"coding":[{"code":"marketing"}]}`, importer.ErrInexpressible},
+		{"OPTIN", `,"scope":{"text":"advertising"}`, importer.ErrInexpressible},
+		{`OPTIN"},{"code":"OPTOUT`, ``, importer.ErrUnclear},
+		{`OPTOUT"},{"code":"OPTIN`, ``, importer.ErrUnclear},
+	} {
+		if _, err := importer.FHIR(fmt.Appendf(nil, opt, c.rule, c.more), options()); !errors.Is(err, c.want) {
+			t.Errorf("%s%s: %v, want %v", c.rule, c.more, err, c.want)
+		}
+	}
+	named := options()
+	named.Purposes = []string{importer.Research}
+	if got := consents(t, named, "OPTIN", `,"scope":{"text":"advertising"}`); strings.Join(got, "; ") != "give" {
+		t.Errorf("with --purpose: %v", got)
+	}
+	if got := consents(t, options(), "OPTOUT", `,"scope":{"text":"advertising"}`); strings.Join(got, "; ") != "refuse" {
+		t.Errorf("a refusal needs no purpose: %v", got)
+	}
+}
+
 // A code that is narrower than a purpose of DPV does not become that purpose.
 func TestNarrowCodesStayThemselves(t *testing.T) {
 	r, err := importer.FHIR(fmt.Appendf(nil, opt, "OPTIN", `,"provision":{"type":"permit","purpose":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ActReason","code":"CLINTRCH"}]}`), options())
