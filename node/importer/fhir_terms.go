@@ -201,16 +201,21 @@ func (c *consentReader) emit() error {
 			return err
 		}
 	}
-	var records []*consentv1.ConsentResponse
+	var records, asked []*consentv1.ConsentResponse
 	if c.o.Chain != nil {
-		var err error
-		if records, err = c.o.Chain.Consents(c.subject, c.controller); err != nil {
+		all, err := c.o.Chain.Consents(c.subject, c.controller)
+		if err != nil {
 			return err
 		}
+		for _, r := range all {
+			switch {
+			case r.Record.RequestedAt != 0: // on which the chain keeps no evidence
+				asked = append(asked, r)
+			case bytes.Equal(r.Record.EvidenceHash, evidence):
+				records = append(records, r)
+			}
+		}
 	}
-	records = slices.DeleteFunc(records, func(r *consentv1.ConsentResponse) bool {
-		return !bytes.Equal(r.Record.EvidenceHash, evidence)
-	})
 	if c.kind == withdraw && len(records) == 0 {
 		return refuseAs(ErrNothing, c.r.at("status"), "the consent was entered in error and the chain has no record of it")
 	}
@@ -223,7 +228,7 @@ func (c *consentReader) emit() error {
 		c.rest(c.r, keptEnded)
 		return nil
 	}
-	return c.answers(evidence, records)
+	return c.answers(evidence, records, asked)
 }
 
 // present says that the chain has a record, and where it stands.
@@ -243,8 +248,8 @@ func (c *consentReader) withdraw(r *consentv1.ConsentResponse) bool {
 }
 
 // answers makes the Refuse, Give and Request messages. records are those of the same
-// Consent.
-func (c *consentReader) answers(evidence []byte, records []*consentv1.ConsentResponse) error {
+// Consent, and asked are those that began with a request.
+func (c *consentReader) answers(evidence []byte, records, asked []*consentv1.ConsentResponse) error {
 	if c.refused == nil && len(c.grants) == 0 {
 		return refuseAs(ErrNothing, first(c.r.at("provision"), c.r), "its rules exclude one another")
 	}
@@ -255,12 +260,9 @@ func (c *consentReader) answers(evidence []byte, records []*consentv1.ConsentRes
 	subject := c.o.DIDs[c.party(c.r.at("patient")).key]
 	source := &consentv1.Source{Hash: c.sealed, Format: "fhir-r4-consent"}
 	// present consumes the record that a message would make, if there is one.
-	present := func(t *consentv1.Terms, refused, requested bool) bool {
+	present := func(t *consentv1.Terms, refused bool) bool {
 		i := slices.IndexFunc(records, func(r *consentv1.ConsentResponse) bool {
 			x := r.Record
-			if requested {
-				return x.RequestedAt != 0 && x.Terms.EqualVT(t)
-			}
 			return bytes.Equal(x.Source.GetHash(), c.sealed) && (x.Status == consentv1.Status_STATUS_REFUSED) == refused &&
 				(x.Version > 1 || x.Terms.EqualVT(t))
 		})
@@ -278,7 +280,7 @@ func (c *consentReader) answers(evidence []byte, records []*consentv1.ConsentRes
 			return err
 		}
 		c.note(first(c.r.at("policyRule"), c.r.at("status")), remarkRefusal)
-		if !present(t, true, false) {
+		if !present(t, true) {
 			made = append(made, &consentv1.Refuse{
 				Terms: t, Method: consentv1.Method_METHOD_IMPORTED, EvidenceHash: evidence, GivenAt: given,
 				SubjectDid: subject, Source: source,
@@ -296,7 +298,9 @@ func (c *consentReader) answers(evidence []byte, records []*consentv1.ConsentRes
 				return err
 			}
 			c.assume(asking, "answer_until", "30 days from now", "the document does not say until when it may be answered")
-			if !present(t, false, true) {
+			if i := slices.IndexFunc(asked, func(r *consentv1.ConsentResponse) bool { return r.Record.Terms.EqualVT(t) }); i >= 0 {
+				c.present(asked[i])
+			} else {
 				made = append(made, &consentv1.Request{Terms: t, SubjectDid: subject, AnswerUntil: c.o.Now + answerWithin})
 			}
 			continue
@@ -305,7 +309,7 @@ func (c *consentReader) answers(evidence []byte, records []*consentv1.ConsentRes
 		if err != nil {
 			return err
 		}
-		if !present(t, false, false) {
+		if !present(t, false) {
 			made = append(made, &consentv1.Give{
 				Terms: t, Method: consentv1.Method_METHOD_IMPORTED, EvidenceHash: evidence, GivenAt: given,
 				SubjectDid: subject, Source: source,

@@ -317,6 +317,11 @@ func (h *heard) hear(messages []proto.Message) {
 				Record:          &consentv1.Record{Id: []byte{byte(len(h.records) + 1)}, Version: 1, Status: consentv1.Status_STATUS_GIVEN, Terms: m.Terms, EvidenceHash: m.EvidenceHash, Source: m.Source},
 				EffectiveStatus: consentv1.Status_STATUS_GIVEN,
 			})
+		case *consentv1.Request: // it has neither evidence nor a source
+			h.records = append(h.records, &consentv1.ConsentResponse{
+				Record:          &consentv1.Record{Id: []byte{byte(len(h.records) + 1)}, Version: 1, Status: consentv1.Status_STATUS_REQUESTED, Terms: m.Terms, RequestedAt: later},
+				EffectiveStatus: consentv1.Status_STATUS_REQUESTED,
+			})
 		case *consentv1.Withdraw:
 			for _, r := range h.records {
 				if bytes.Equal(r.Record.Id, m.Id) {
@@ -372,6 +377,10 @@ func TestConsentsAgain(t *testing.T) {
 	step("active", `,"language":"nl"`, "present")
 	step("active", `,"language":"de"`, "Give")
 	step("entered-in-error", ``, "Withdraw")
+	// What was asked is not asked again.
+	step("proposed", ``, "Request")
+	step("proposed", ``, "present")
+	step("draft", `,"language":"fr"`, "Request")
 }
 
 func TestRefusedDocuments(t *testing.T) {
