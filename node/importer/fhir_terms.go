@@ -194,12 +194,16 @@ func isLanguage(s string) bool {
 // emit makes the messages, without those whose records the chain has. Other records
 // of the same Consent that are in force are withdrawn.
 func (c *consentReader) emit() error {
-	evidence := c.sealed
-	if id := c.r.at("id").str(); id != "" {
-		var err error
-		if evidence, err = c.commit("Consent/" + id); err != nil {
-			return err
+	id := c.r.at("id").str()
+	if id != "" {
+		if c.ids[id] {
+			return refuse(c.r.at("id"), "the Bundle holds this Consent twice; leave in the version that is in force")
 		}
+		c.ids[id] = true
+	}
+	evidence, err := c.evidence(id)
+	if err != nil {
+		return err
 	}
 	var records, asked []*consentv1.ConsentResponse
 	if c.o.Chain != nil {
@@ -229,6 +233,18 @@ func (c *consentReader) emit() error {
 		return nil
 	}
 	return c.answers(evidence, records, asked)
+}
+
+// evidence is the commitment that all versions of a Consent have: to its id, or
+// without one to its place in the document.
+func (c *consentReader) evidence(id string) ([]byte, error) {
+	switch {
+	case id != "":
+		return c.commit("Consent/" + id)
+	case c.r.parent == nil:
+		return c.sealed, nil
+	}
+	return c.secrets.seal("document "+c.r.pointer(), c.raw)
 }
 
 // present says that the chain has a record, and where it stands.

@@ -383,6 +383,33 @@ func TestConsentsAgain(t *testing.T) {
 	step("draft", `,"language":"fr"`, "Request")
 }
 
+// A Bundle is imported once like any document, also where the Consents in it have no
+// id; of a history, which is in force is not guessed.
+func TestBundlesOfConsents(t *testing.T) {
+	h := &heard{}
+	o := options()
+	o.Chain = h
+	one := func(id, class string) string {
+		return `{"resource":` + strings.Replace(fmt.Sprintf(opt, "OPTIN", `,"provision":{"type":"permit","class":[{"code":"`+class+`"}]}`), `"id":"c",`, id, 1) + `}`
+	}
+	bundle := func(entries ...string) ([]proto.Message, error) {
+		r, err := importer.FHIR([]byte(`{"resourceType":"Bundle","type":"collection","entry":[`+strings.Join(entries, ",")+`]}`), o)
+		if err != nil {
+			return nil, err
+		}
+		h.hear(r.Messages)
+		return r.Messages, nil
+	}
+	for _, want := range []int{2, 0} {
+		if m, err := bundle(one("", "X"), one("", "Y")); err != nil || len(m) != want {
+			t.Errorf("%d messages, want %d: %v, %v", len(m), want, m, err)
+		}
+	}
+	if _, err := bundle(one(`"id":"c",`, "X"), one(`"id":"c",`, "Y")); !errors.Is(err, importer.ErrInvalid) {
+		t.Errorf("two versions of a Consent: %v", err)
+	}
+}
+
 func TestRefusedDocuments(t *testing.T) {
 	deep := strings.Repeat(`{"a":`, 70) + "1" + strings.Repeat("}", 70)
 	wide := "[" + strings.Repeat("1,", importer.MaxNodes) + "1]"
