@@ -290,8 +290,8 @@ func localID(what string, parts ...string) string {
 	return what + "~" + hex.EncodeToString(h.Sum(nil))
 }
 
-// address finds what looks like an e-mail address.
-var address = regexp.MustCompile(`[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}`)
+// address finds what looks like an e-mail address, or the user of a connection.
+var address = regexp.MustCompile(`[A-Za-z0-9._%+-]+(@|%40)[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}|//[^/?#\s]+@|^[^/?#\s:]+:[^/?#\s]+@`)
 
 // isIRI tells whether s may stand on the chain as an IRI: absolute, in ASCII, at
 // most 256 bytes, without user information, an address or inline data.

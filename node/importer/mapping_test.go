@@ -479,6 +479,32 @@ func TestHiddenNames(t *testing.T) {
 	}
 }
 
+// Neither the user and password of a connection nor an address that is percent-encoded
+// is in a message.
+func TestNoUserOfAConnection(t *testing.T) {
+	raw := []byte(`{"eventType":"COMPLETE","eventTime":"2026-01-01T00:00:00Z","producer":"https://example.org/p?by=jdoe%40example.org","schemaURL":"https://jdoe:hunter2@schemas/s",
+		"run":{"runId":"0193c2a1-0000-7000-8000-00000000000a"},"job":{"namespace":"postgres://jdoe:hunter2@db:5432","name":"j","facets":{
+			"sourceCodeLocation":{"url":"https://jdoe:hunter2@git/x","repoUrl":"https://git/x?u=jdoe%40example.org"}}},
+		"inputs":[{"namespace":"n","name":"jdoe%40example.org","facets":{"dataSource":{"name":"jdoe:hunter2@db","uri":"jdbc:postgresql://jdoe:hunter2@10.0.0.1/x"}}}],
+		"outputs":[{"namespace":"mysql://jdoe@localhost","name":"t","facets":{"jdoe@example.org":{"a":1}}}]}`)
+	r, err := importer.OpenLineage(raw, options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	accounted(t, "connection", raw, r)
+	for _, m := range r.Messages {
+		text, err := proto.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, secret := range []string{"jdoe", "hunter2"} {
+			if bytes.Contains(text, []byte(secret)) {
+				t.Errorf("%s is in %q", secret, text)
+			}
+		}
+	}
+}
+
 // With --publish-hash a document is found by its content.
 func TestPublishedHash(t *testing.T) {
 	o := options()
