@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"github.com/gofrs/flock"
@@ -108,10 +109,22 @@ func OpenSaltFile(path string) (*SaltFile, error) {
 	if err == nil && !ended {
 		_, err = f.WriteString("\n")
 	}
+	if err == nil {
+		err = syncFolder(filepath.Dir(path))
+	}
 	if err != nil {
 		return nil, ErrSaltFile.Wrap(errors.Join(err, s.Close()))
 	}
 	return s, nil
+}
+
+// syncFolder makes durable that a new file is in a folder.
+func syncFolder(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // ReadSaltFile reads a salt file, if there is one, and keeps new salts in memory
