@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -129,6 +130,36 @@ func TestOneRefusedDocumentKeepsNoOtherOut(t *testing.T) {
 			t.Errorf("the report lacks %s:\n%s", want, o.out)
 		}
 	}
+}
+
+// Those that come with a refused document go in few transactions all the same, and a
+// document that says the same as a refused one is refused with it.
+func TestARefusedDocumentCostsFewTransactions(t *testing.T) {
+	s := onChain(t)
+	var lines []string
+	for i := range 32 {
+		more := ""
+		if i == 19 {
+			more = `,"dateTime":"2999-01-01"`
+		}
+		lines = append(lines, consentOf(fmt.Sprintf("few-%d", i), fmt.Sprintf("few-%d", i), more))
+	}
+	lines = append(lines, lines[19], lines[18])
+	s.in = strings.NewReader(strings.Join(lines, "\n"))
+	o := s.fails(1, "2 of 34 documents were refused", s.imports("fhir-consent", "--jurisdiction", "NL", "--salts", s.path("salts"), "--output", "json", "-")...)
+	// 16, 8, 4, 2 and 1 beside the refused one.
+	s.counts(o.out, map[string]float64{"committed": 31, "refused": 2, "present": 1, "messages": 31, "transactions": 5})
+}
+
+// A version of a Consent waits for the withdrawal of the one before.
+func TestVersionsOfAConsentInOneImport(t *testing.T) {
+	s := onChain(t)
+	args := s.imports("fhir-consent", "--jurisdiction", "NL", "--salts", s.path("salts"), "--output", "json", "-")
+	s.in = strings.NewReader(consentOf("turn", "turn", ""))
+	s.ok(args...)
+	ended := strings.Replace(consentOf("turn", "turn", ""), `"active"`, `"inactive"`, 1)
+	s.in = strings.NewReader(ended + "\n" + consentOf("turn", "turn", `,"language":"nl"`) + "\n")
+	s.counts(s.ok(args...), map[string]float64{"committed": 2, "messages": 2, "transactions": 2})
 }
 
 func TestLineageFromStandardInput(t *testing.T) {

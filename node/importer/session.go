@@ -123,7 +123,7 @@ type Session struct {
 
 	pending []*document
 	reports []*Report
-	seen    map[string]bool // SHA-256 of the documents that came before
+	seen    map[string]*Report // by SHA-256, of the documents that were mapped before
 }
 
 // errWait says that a document depends on what is pending.
@@ -136,6 +136,7 @@ type document struct {
 	messages []proto.Message
 	nodes    map[string]*provenancev1.Node
 	reports  []*Report // that share the messages; nil: report alone
+	twin     *Report   // of the same document before; nil: there was none
 }
 
 // Import maps documents one after the other and submits them, several to a
@@ -143,15 +144,15 @@ type document struct {
 // refused does not keep the others out: its report says why. The error is of what
 // ends the import: the network, the context, the salts.
 func (s *Session) Import(ctx context.Context, mapper Mapper, sources iter.Seq[Source]) ([]*Report, error) {
-	s.seen = map[string]bool{}
+	s.seen = map[string]*Report{}
 	if s.Now == 0 {
 		s.Now = time.Now().UnixMilli()
 	}
 	for source := range sources {
 		d := &document{raw: source.Raw, report: newReport(source)}
 		s.reports = append(s.reports, d.report)
-		if s.seen[d.report.SHA256] && source.Err == nil {
-			d.report.Status = Present
+		if d.twin = s.seen[d.report.SHA256]; d.twin != nil && source.Err == nil {
+			d.report.Format, d.report.Status = d.twin.Format, Present
 			d.report.Present = []string{"the same document before in this import"}
 			s.pending = append(s.pending, d)
 			continue
@@ -166,7 +167,7 @@ func (s *Session) Import(ctx context.Context, mapper Mapper, sources iter.Seq[So
 			}
 		}
 		if err == nil {
-			s.seen[d.report.SHA256] = true
+			s.seen[d.report.SHA256] = d.report
 		}
 		if err != nil {
 			if fatal(err) {
@@ -346,52 +347,84 @@ func (s *Session) send(ctx context.Context, mapper Mapper) (failed bool, err err
 	defer func() {
 		if err == nil {
 			for _, d := range pending {
+				if d.twin != nil && d.twin.Status == Refused {
+					d.report.Present = []string{}
+					d.report.refuse(d.twin.err)
+				}
 				s.done(d.report)
 			}
 		}
 	}()
-	joint := &document{}
-	live := 0
+	var live []*document
 	for _, d := range pending {
-		if joint.messages = append(joint.messages, d.messages...); len(d.messages) > 0 {
-			live++
+		if len(d.messages) > 0 {
+			live = append(live, d)
+		} else {
+			d.settle()
 		}
 	}
-	if live > 1 && s.Client != nil {
-		result, err := s.Client.Do(ctx, s.Author, s.Signers, joint.messages...)
-		if err == nil {
-			at := 0
-			for _, d := range pending {
-				d.committed(d.messages, result, at)
-				at += len(d.messages)
-				d.settle()
+	return s.joint(ctx, mapper, live)
+}
+
+// joint submits documents in one transaction. When the chain refuses it, because of
+// one of them or because together they cost more than a transaction may, each half
+// goes alone.
+func (s *Session) joint(ctx context.Context, mapper Mapper, list []*document) (failed bool, err error) {
+	if len(list) <= 1 || s.Client == nil {
+		for _, d := range list {
+			if err := s.submit(ctx, d); err != nil {
+				return failed, err
 			}
-			return false, nil
+			failed = failed || d.report.Status == Refused
 		}
-		if fatal(err) {
+		return failed, nil
+	}
+	var messages []proto.Message
+	for _, d := range list {
+		messages = append(messages, d.messages...)
+	}
+	result, err := s.Client.Do(ctx, s.Author, s.Signers, messages...)
+	if err == nil {
+		at := 0
+		for _, d := range list {
+			d.committed(d.messages, result, at)
+			at += len(d.messages)
+			d.settle()
+		}
+		return false, nil
+	}
+	if fatal(err) {
+		return true, err
+	}
+	// What a half was mapped with may not be there now.
+	for _, half := range [][]*document{list[:len(list)/2], list[len(list)/2:]} {
+		live, err := s.anew(ctx, mapper, half)
+		if err != nil {
 			return true, err
 		}
-		// One of them is refused: which, shows when each goes alone.
-		for _, d := range pending {
-			if d.report.Status != Mapped {
-				continue
-			}
-			if err := s.again(ctx, mapper, d); err != nil {
-				return true, err
-			}
-			if err := s.submit(ctx, d); err != nil {
-				return true, err
-			}
+		if _, err := s.joint(ctx, mapper, live); err != nil {
+			return true, err
 		}
-		return true, nil
 	}
-	for _, d := range pending {
-		if err := s.submit(ctx, d); err != nil {
-			return failed, err
+	return true, nil
+}
+
+// anew maps documents again, each with what those before it will make, and returns
+// those that have messages.
+func (s *Session) anew(ctx context.Context, mapper Mapper, list []*document) (live []*document, err error) {
+	defer func() { s.pending = nil }()
+	for _, d := range list {
+		if err := s.again(ctx, mapper, d); err != nil {
+			return nil, err
 		}
-		failed = failed || d.report.Status == Refused
+		if len(d.messages) == 0 {
+			d.settle()
+			continue
+		}
+		live = append(live, d)
+		s.pending = live
 	}
-	return failed, nil
+	return live, nil
 }
 
 // submit submits one document, in as many transactions as it takes.
