@@ -410,6 +410,33 @@ func TestBundlesOfConsents(t *testing.T) {
 	}
 }
 
+// asked is a chain that has a node of any id, and counts what it was asked.
+type asked struct {
+	heard
+	nodes int
+}
+
+func (a *asked) Node(id string) (*provenancev1.Node, error) {
+	a.nodes++
+	return &provenancev1.Node{Ref: &provenancev1.Ref{Id: id, Version: 1}}, nil
+}
+
+// A document that names a thing many times asks the chain for it once.
+func TestTheChainIsAskedOnce(t *testing.T) {
+	a := &asked{}
+	o := options()
+	o.Chain = a
+	inputs := strings.Repeat(`{"namespace":"n","name":"d"},`, 500)
+	raw := `{"eventType":"START","eventTime":"2026-01-01T00:00:00Z","producer":"https://example.org/p","schemaURL":"https://example.org/s",` +
+		`"run":{"runId":"0193c2a1-0000-7000-8000-00000000000a"},"job":{"namespace":"n","name":"j"},"inputs":[` + strings.TrimSuffix(inputs, ",") + `]}`
+	if _, err := importer.OpenLineage([]byte(raw), o); err != nil {
+		t.Fatal(err)
+	}
+	if a.nodes > 5 { // event, producer, job, run, data set
+		t.Errorf("the chain was asked %d times", a.nodes)
+	}
+}
+
 func TestRefusedDocuments(t *testing.T) {
 	deep := strings.Repeat(`{"a":`, 70) + "1" + strings.Repeat("}", 70)
 	wide := "[" + strings.Repeat("1,", importer.MaxNodes) + "1]"
