@@ -210,6 +210,26 @@ func TestCedarFilesBelongTogether(t *testing.T) {
 	}
 }
 
+// A file of a folder that is a link counts: a policy set without it permits more.
+func TestLinksInAFolder(t *testing.T) {
+	s := newShell(t)
+	dir := t.TempDir()
+	forbid := s.file("forbid.txt", "forbid (principal, action, resource);")
+	for name, to := range map[string]string{"forbid.cedar": forbid, "folder.cedar": t.TempDir(), "notes": forbid} {
+		if err := os.Symlink(to, filepath.Join(dir, name)); err != nil {
+			t.Skipf("no links here: %v", err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "permit.cedar"), []byte("permit (principal, action, resource);"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.counts(s.ok("import", "cedar", "--dry-run", "--output", "json", dir), map[string]float64{"documents": 2, "mapped": 2})
+	if err := os.Symlink(s.path("absent"), filepath.Join(dir, "lost.cedar")); err != nil {
+		t.Fatal(err)
+	}
+	s.fails(1, "were refused", "import", "cedar", "--dry-run", dir)
+}
+
 func TestWrongImports(t *testing.T) {
 	s := newShell(t)
 	file := s.file("c.json", consentOf("c", "p", ""))
