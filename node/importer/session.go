@@ -28,6 +28,8 @@ import (
 const (
 	txBytes    = 192 << 10
 	txMessages = 48
+	// txDocuments bounds those that wait for a transaction, also without messages.
+	txDocuments = 256
 )
 
 // Status is what became of a document.
@@ -307,7 +309,7 @@ func (s *Session) queue(ctx context.Context, mapper Mapper, d *document) error {
 	for _, p := range s.pending {
 		bytes, messages = bytes+size(p.messages), messages+len(p.messages)
 	}
-	if bytes > txBytes || messages > txMessages {
+	if bytes > txBytes || messages > txMessages || len(s.pending) == txDocuments {
 		// d was mapped with what the others will make, which is as good as made: where one
 		// of them fails, d is mapped again.
 		failed, err := s.send(ctx, mapper)
