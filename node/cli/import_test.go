@@ -210,6 +210,21 @@ func TestCedarFilesBelongTogether(t *testing.T) {
 	}
 }
 
+// What relates old runs anew has long ways to follow: a document of which 48 messages
+// are more work than a transaction may be takes more transactions.
+func TestADocumentOfMuchWork(t *testing.T) {
+	s := onChain(t)
+	var events []string
+	for i := range 160 {
+		events = append(events, lineageOf(fmt.Sprintf("0193c2a1-0000-7000-8000-0000000f%04x", i), fmt.Sprintf("work%d", i%7), fmt.Sprintf("work%d", (i+1)%7)))
+	}
+	s.in = strings.NewReader(strings.Join(events, "\n"))
+	s.ok(s.imports("openlineage", "--salts", s.path("salts"), "--output", "json", "-")...)
+	s.in = strings.NewReader("[" + strings.Join(events, ",") + "]")
+	out := s.ok(s.imports("openlineage", "--hide-names", "--salts", s.path("others"), "--output", "json", "-")...)
+	s.counts(out, map[string]float64{"documents": 1, "committed": 1})
+}
+
 // A file of a folder that is a link counts: a policy set without it permits more.
 func TestLinksInAFolder(t *testing.T) {
 	s := newShell(t)

@@ -440,9 +440,10 @@ func (s *Session) submit(ctx context.Context, d *document) error {
 		}
 		return nil
 	}
+	most := txMessages
 	for rest := d.messages; len(rest) > 0; {
 		n := 1
-		for n < len(rest) && n < txMessages && size(rest[:n+1]) <= txBytes {
+		for n < len(rest) && n < most && size(rest[:n+1]) <= txBytes {
 			n++
 		}
 		if size(rest[:n]) > txBytes+(32<<10) {
@@ -450,6 +451,10 @@ func (s *Session) submit(ctx context.Context, d *document) error {
 			return nil
 		}
 		result, err := s.Client.Do(ctx, s.Author, s.Signers, rest[:n]...)
+		if errors.Is(err, chain.ErrOutOfUnits) && n > 1 && len(d.nodes) > 0 {
+			most = n / 2 // what stands for the document is last, so parts can follow one another
+			continue
+		}
 		if err != nil {
 			if fatal(err) {
 				return err
