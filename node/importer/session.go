@@ -146,6 +146,13 @@ type document struct {
 // refused does not keep the others out: its report says why. The error is of what
 // ends the import: the network, the context, the salts.
 func (s *Session) Import(ctx context.Context, mapper Mapper, sources iter.Seq[Source]) ([]*Report, error) {
+	defer func() {
+		// Where the import ended before, these wait still.
+		for _, d := range s.pending {
+			s.done(d.report)
+		}
+		s.pending = nil
+	}()
 	s.seen = map[string]*Report{}
 	if s.Now == 0 {
 		s.Now = time.Now().UnixMilli()
@@ -172,16 +179,18 @@ func (s *Session) Import(ctx context.Context, mapper Mapper, sources iter.Seq[So
 			s.seen[d.report.SHA256] = d.report
 		}
 		if err != nil {
+			d.report.refuse(err)
 			if fatal(err) {
+				s.pending = append(s.pending, d)
 				return s.reports, err
 			}
-			d.report.refuse(err)
 			if source.Found && errors.Is(err, ErrKind) {
 				d.report.Status, d.report.err = Skipped, nil
 			}
 			d.messages = nil
 		}
 		if err := s.queue(ctx, mapper, d); err != nil {
+			s.pending = append(s.pending, d)
 			return s.reports, err
 		}
 	}
@@ -212,7 +221,8 @@ func (s *Session) ImportCedar(ctx context.Context, sources iter.Seq[Source]) ([]
 	}
 	for _, r := range all.reports {
 		if r.Status == Refused {
-			return s.reports, s.together(all, &FileError{-1, r.err})
+			s.together(all, &FileError{-1, r.err})
+			return s.reports, nil
 		}
 	}
 	var rules Rules
@@ -221,23 +231,23 @@ func (s *Session) ImportCedar(ctx context.Context, sources iter.Seq[Source]) ([]
 	}
 	messages, results, err := Cedar(files, rules, s.Options)
 	if err != nil {
-		if fatal(err) {
-			return s.reports, err
+		s.together(all, err)
+		if !fatal(err) {
+			err = nil
 		}
-		return s.reports, s.together(all, err)
+		return s.reports, err
 	}
 	for i, r := range results {
 		all.reports[i].take(r)
 	}
 	all.messages = messages
-	if err := s.submit(ctx, all); err != nil {
-		return s.reports, err
-	}
-	return s.reports, s.together(all, nil)
+	err = s.submit(ctx, all)
+	s.together(all, nil)
+	return s.reports, err
 }
 
 // together ends files that are imported together: when one is refused, all are.
-func (s *Session) together(all *document, err error) error {
+func (s *Session) together(all *document, err error) {
 	var f *FileError
 	for i, r := range all.reports {
 		switch {
@@ -249,7 +259,6 @@ func (s *Session) together(all *document, err error) error {
 		}
 		s.done(r)
 	}
-	return nil
 }
 
 func newReport(source Source) *Report {
@@ -347,14 +356,12 @@ func (s *Session) send(ctx context.Context, mapper Mapper) (failed bool, err err
 	pending := s.pending
 	s.pending = nil
 	defer func() {
-		if err == nil {
-			for _, d := range pending {
-				if d.twin != nil && d.twin.Status == Refused {
-					d.report.Present = []string{}
-					d.report.refuse(d.twin.err)
-				}
-				s.done(d.report)
+		for _, d := range pending {
+			if d.twin != nil && d.twin.Status == Refused {
+				d.report.Present = []string{}
+				d.report.refuse(d.twin.err)
 			}
+			s.done(d.report)
 		}
 	}()
 	var live []*document
