@@ -532,6 +532,24 @@ func TestNoUserOfAConnection(t *testing.T) {
 	}
 }
 
+// With --hide-names neither is where a job's code is, which names it.
+func TestHiddenCode(t *testing.T) {
+	o := options()
+	o.HideNames = true
+	raw := []byte(`{"eventTime":"2026-01-01T00:00:00Z","producer":"https://example.org/p","schemaURL":"https://example.org/s","job":{"namespace":"n","name":"nightly","facets":{
+		"sourceCodeLocation":{"type":"git","url":"https://git.example.org/etl/nightly.py","repoUrl":"https://git.example.org/nightly","path":"nightly.py","branch":"nightly","tag":"nightly-1","version":"abc"}}}}`)
+	r, err := importer.OpenLineage(raw, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	accounted(t, "code", raw, r)
+	for _, m := range r.Messages {
+		if b, _ := proto.Marshal(m); bytes.Contains(b, []byte("nightly")) {
+			t.Errorf("the name is in %q", b)
+		}
+	}
+}
+
 // With --publish-hash a document is found by its content.
 func TestPublishedHash(t *testing.T) {
 	o := options()
