@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -432,6 +433,9 @@ func (c *consentReader) limits(p *value, prohibition bool, where string) (rule, 
 	from, until := "valid_from", "valid_until"
 	if prohibition {
 		from, until = "from", "until"
+	}
+	if prohibition && s.until != 0 && strings.Contains(p.at("period", "end").str(), "T") {
+		s.until += 1000 // the second that is named belongs to the period
 	}
 	c.to(p.at("period", "start"), c.kind, "%s.%s", where, from)
 	c.to(p.at("period", "end"), c.kind, "%s.%s", where, until)

@@ -253,6 +253,25 @@ func TestSecurityLabelsAreOneLabel(t *testing.T) {
 	}
 }
 
+// A period that ends with a second holds in all of it.
+func TestProhibitionsEndAfterTheirLastSecond(t *testing.T) {
+	const rule = `,"provision":{"type":"%s","class":[{"code":"X"}],"period":{"end":"2030-01-01T10:00:00Z"}}`
+	const end = 1893492000000
+	r, err := importer.FHIR(fmt.Appendf(nil, opt, "OPTIN", fmt.Sprintf(rule, "deny")), options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if until := r.Messages[0].(*consentv1.Give).Terms.Exclusions[0].Until; until != end+1000 {
+		t.Errorf("the prohibition ends at %d", until)
+	}
+	if r, err = importer.FHIR(fmt.Appendf(nil, opt, "OPTIN", fmt.Sprintf(rule, "permit")), options()); err != nil {
+		t.Fatal(err)
+	}
+	if until := r.Messages[0].(*consentv1.Give).Terms.ValidUntil; until > end+1000 {
+		t.Errorf("the permission ends at %d", until)
+	}
+}
+
 // A consent that is no longer in force ended before the import, whatever the document says.
 func TestInactiveEnded(t *testing.T) {
 	raw := strings.Replace(fmt.Sprintf(opt, "OPTIN", `,"meta":{"lastUpdated":"2999-01-01T00:00:00Z"}`), `"active"`, `"inactive"`, 1)
