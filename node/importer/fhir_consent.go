@@ -464,12 +464,19 @@ func (c *consentReader) limits(p *value, prohibition bool, where string) (rule, 
 	if s.processing, err = c.listed(p.at("action"), prohibition, maxProcessing, action); err != nil {
 		return s, err
 	}
-	label := func(coding *value) []string { return some(c.coding(coding, c.kind, "%s.categories", where)) }
+	class := func(coding *value) []string { return some(c.coding(coding, c.kind, "%s.categories", where)) }
+	label := func(coding *value) []string {
+		iris := class(coding)
+		if prohibition && coding.at("system").str() == confidentiality {
+			iris = atMost(coding.at("code").str(), iris)
+		}
+		return iris
+	}
 	code := func(cc *value) []string { return c.concept(cc, c.kind, "%s.categories", where) }
 	for _, l := range []struct {
 		name string
 		iris func(*value) []string
-	}{{"securityLabel", label}, {"class", label}, {"code", code}} {
+	}{{"securityLabel", label}, {"class", class}, {"code", code}} {
 		list, err := c.listed(p.at(l.name), prohibition, maxCategories, l.iris)
 		if err != nil {
 			return s, err
@@ -489,6 +496,20 @@ func (c *consentReader) limits(p *value, prohibition bool, where string) (rule, 
 		return s, err
 	}
 	return s, c.actors(p, prohibition, where, &s)
+}
+
+// atMost are the labels of confidentiality up to a code, for which it stands (FHIR R4,
+// Consent.provision.securityLabel); those given when it is none of them.
+func atMost(code string, given []string) []string {
+	i := slices.Index(confidentialities, code)
+	if i < 0 {
+		return given
+	}
+	var out []string
+	for _, lower := range confidentialities[:i+1] {
+		out = append(out, confidentiality+"#"+lower)
+	}
+	return out
 }
 
 func some(iri string) []string {

@@ -253,6 +253,32 @@ func TestSecurityLabelsAreOneLabel(t *testing.T) {
 	}
 }
 
+// A label of confidentiality stands for the lower ones too (FHIR R4, Consent.provision.
+// securityLabel): a prohibition covers these.
+func TestProhibitedConfidentiality(t *testing.T) {
+	const system = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
+	for kind, want := range map[string]string{"permit": "N", "deny": "U L M N"} {
+		r, err := importer.FHIR(fmt.Appendf(nil, opt, "OPTIN", `,"provision":{"type":"`+kind+`","securityLabel":[{"system":"`+system+`","code":"N"}]}`), options())
+		if err != nil {
+			t.Fatal(err)
+		}
+		terms := r.Messages[0].(*consentv1.Give).Terms
+		var got []string
+		for _, c := range terms.Categories {
+			got = append(got, strings.TrimPrefix(c.Iri, system+"#"))
+		}
+		if kind == "deny" {
+			got = nil
+			for _, iri := range terms.Exclusions[0].Categories {
+				got = append(got, strings.TrimPrefix(iri, system+"#"))
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s is of %v, want %s", kind, got, want)
+		}
+	}
+}
+
 // A period that ends with a second holds in all of it.
 func TestProhibitionsEndAfterTheirLastSecond(t *testing.T) {
 	const rule = `,"provision":{"type":"%s","class":[{"code":"X"}],"period":{"end":"2030-01-01T10:00:00Z"}}`
