@@ -468,7 +468,9 @@ func (c *consentReader) limits(p *value, prohibition bool, where string) (rule, 
 	label := func(coding *value) []string {
 		iris := class(coding)
 		if prohibition && coding.at("system").str() == confidentiality {
-			iris = atMost(coding.at("code").str(), iris)
+			// FHIR R4 has it stand for the lower ones too; who denies means the higher ones.
+			c.note(coding, unmappedLimit)
+			return confidentialities
 		}
 		return iris
 	}
@@ -496,20 +498,6 @@ func (c *consentReader) limits(p *value, prohibition bool, where string) (rule, 
 		return s, err
 	}
 	return s, c.actors(p, prohibition, where, &s)
-}
-
-// atMost are the labels of confidentiality up to a code, for which it stands (FHIR R4,
-// Consent.provision.securityLabel); those given when it is none of them.
-func atMost(code string, given []string) []string {
-	i := slices.Index(confidentialities, code)
-	if i < 0 {
-		return given
-	}
-	var out []string
-	for _, lower := range confidentialities[:i+1] {
-		out = append(out, confidentiality+"#"+lower)
-	}
-	return out
 }
 
 func some(iri string) []string {

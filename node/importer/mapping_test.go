@@ -254,10 +254,10 @@ func TestSecurityLabelsAreOneLabel(t *testing.T) {
 }
 
 // A label of confidentiality stands for the lower ones too (FHIR R4, Consent.provision.
-// securityLabel): a prohibition covers these.
+// securityLabel), and one that is denied for the higher ones: a prohibition covers all.
 func TestProhibitedConfidentiality(t *testing.T) {
 	const system = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
-	for kind, want := range map[string]string{"permit": "N", "deny": "U L M N"} {
+	for kind, want := range map[string]string{"permit": "N", "deny": "U L M N R V"} {
 		r, err := importer.FHIR(fmt.Appendf(nil, opt, "OPTIN", `,"provision":{"type":"`+kind+`","securityLabel":[{"system":"`+system+`","code":"N"}]}`), options())
 		if err != nil {
 			t.Fatal(err)
