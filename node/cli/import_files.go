@@ -37,7 +37,7 @@ func (a *app) sources(args, extensions []string) sources {
 				switch {
 				case err != nil:
 					return err
-				case d.IsDir() || path != arg && (!d.Type().IsRegular() || !slices.Contains(extensions, strings.ToLower(filepath.Ext(path)))):
+				case d.IsDir() || path != arg && (!slices.Contains(extensions, strings.ToLower(filepath.Ext(path))) || !holdsFile(path, d)):
 					return nil
 				}
 				if more = file(path, path != arg, yield); !more {
@@ -53,6 +53,16 @@ func (a *app) sources(args, extensions []string) sources {
 			}
 		}
 	}
+}
+
+// holdsFile tells whether an entry of a folder is a file or a link to one. A link that
+// leads nowhere counts, so that reading it says so.
+func holdsFile(path string, d fs.DirEntry) bool {
+	if d.Type()&fs.ModeSymlink == 0 {
+		return d.Type().IsRegular()
+	}
+	info, err := os.Stat(path)
+	return err != nil || info.Mode().IsRegular()
 }
 
 // file yields the documents of a file. Those that were found in a folder may be of

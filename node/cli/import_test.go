@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -131,6 +132,36 @@ func TestOneRefusedDocumentKeepsNoOtherOut(t *testing.T) {
 	}
 }
 
+// Those that come with a refused document go in few transactions all the same, and a
+// document that says the same as a refused one is refused with it.
+func TestARefusedDocumentCostsFewTransactions(t *testing.T) {
+	s := onChain(t)
+	var lines []string
+	for i := range 32 {
+		more := ""
+		if i == 19 {
+			more = `,"dateTime":"2999-01-01"`
+		}
+		lines = append(lines, consentOf(fmt.Sprintf("few-%d", i), fmt.Sprintf("few-%d", i), more))
+	}
+	lines = append(lines, lines[19], lines[18])
+	s.in = strings.NewReader(strings.Join(lines, "\n"))
+	o := s.fails(1, "2 of 34 documents were refused", s.imports("fhir-consent", "--jurisdiction", "NL", "--salts", s.path("salts"), "--output", "json", "-")...)
+	// 16, 8, 4, 2 and 1 beside the refused one.
+	s.counts(o.out, map[string]float64{"committed": 31, "refused": 2, "present": 1, "messages": 31, "transactions": 5})
+}
+
+// A version of a Consent waits for the withdrawal of the one before.
+func TestVersionsOfAConsentInOneImport(t *testing.T) {
+	s := onChain(t)
+	args := s.imports("fhir-consent", "--jurisdiction", "NL", "--salts", s.path("salts"), "--output", "json", "-")
+	s.in = strings.NewReader(consentOf("turn", "turn", ""))
+	s.ok(args...)
+	ended := strings.Replace(consentOf("turn", "turn", ""), `"active"`, `"inactive"`, 1)
+	s.in = strings.NewReader(ended + "\n" + consentOf("turn", "turn", `,"language":"nl"`) + "\n")
+	s.counts(s.ok(args...), map[string]float64{"committed": 2, "messages": 2, "transactions": 2})
+}
+
 func TestLineageFromStandardInput(t *testing.T) {
 	s := onChain(t)
 	const first, second = "0193c2a1-0000-7000-8000-00000000000a", "0193c2a1-0000-7000-8000-00000000000b"
@@ -177,6 +208,41 @@ func TestCedarFilesBelongTogether(t *testing.T) {
 	if out := s.ok(s.imports("cedar", other)...); !strings.Contains(out, "import/80 it replaces what the organisation has: policy set version") {
 		t.Errorf("the report does not say that it replaces:\n%s", out)
 	}
+}
+
+// What relates old runs anew has long ways to follow: a document of which 48 messages
+// are more work than a transaction may be takes more transactions.
+func TestADocumentOfMuchWork(t *testing.T) {
+	s := onChain(t)
+	var events []string
+	for i := range 160 {
+		events = append(events, lineageOf(fmt.Sprintf("0193c2a1-0000-7000-8000-0000000f%04x", i), fmt.Sprintf("work%d", i%7), fmt.Sprintf("work%d", (i+1)%7)))
+	}
+	s.in = strings.NewReader(strings.Join(events, "\n"))
+	s.ok(s.imports("openlineage", "--salts", s.path("salts"), "--output", "json", "-")...)
+	s.in = strings.NewReader("[" + strings.Join(events, ",") + "]")
+	out := s.ok(s.imports("openlineage", "--hide-names", "--salts", s.path("others"), "--output", "json", "-")...)
+	s.counts(out, map[string]float64{"documents": 1, "committed": 1})
+}
+
+// A file of a folder that is a link counts: a policy set without it permits more.
+func TestLinksInAFolder(t *testing.T) {
+	s := newShell(t)
+	dir := t.TempDir()
+	forbid := s.file("forbid.txt", "forbid (principal, action, resource);")
+	for name, to := range map[string]string{"forbid.cedar": forbid, "folder.cedar": t.TempDir(), "notes": forbid} {
+		if err := os.Symlink(to, filepath.Join(dir, name)); err != nil {
+			t.Skipf("no links here: %v", err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "permit.cedar"), []byte("permit (principal, action, resource);"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.counts(s.ok("import", "cedar", "--dry-run", "--output", "json", dir), map[string]float64{"documents": 2, "mapped": 2})
+	if err := os.Symlink(s.path("absent"), filepath.Join(dir, "lost.cedar")); err != nil {
+		t.Fatal(err)
+	}
+	s.fails(1, "were refused", "import", "cedar", "--dry-run", dir)
 }
 
 func TestWrongImports(t *testing.T) {

@@ -21,7 +21,8 @@ type fhirReader struct {
 	graph    *graph
 	messages []proto.Message // of module consent
 	bundle   bool
-	assumed  bool // a time zone was
+	ids      map[string]bool // of the Consents so far
+	assumed  bool            // a time zone was
 }
 
 // FHIR maps a FHIR R4 resource in JSON: a Consent, AuditEvent, Provenance or
@@ -38,6 +39,7 @@ func FHIR(raw []byte, o Options) (*Result, error) {
 	f := &fhirReader{
 		ledger: newLedger(raw, "fhir-r4"), o: o, raw: raw,
 		secrets: secrets{o.Salts, o.Organisation}, graph: newGraph(o.Chain),
+		ids: map[string]bool{},
 	}
 	if f.sealed, err = f.secrets.seal("document", raw); err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -62,6 +63,9 @@ func (f *fhirReader) consent(r *value) error {
 	c := &consentReader{fhirReader: f, r: r, kind: give, derived: map[string]bool{}}
 	if f.o.Jurisdiction == "" {
 		return ErrOptions.With("the jurisdiction of consents, e.g. --jurisdiction NL")
+	}
+	if err := refuseForms(r); err != nil {
+		return err
 	}
 	switch r.at("status").str() {
 	case "active", "inactive":
@@ -170,10 +174,18 @@ func (c *consentReader) both(root *value) error {
 // base is what holds unless a provision says otherwise, and whether more than the
 // first rule says so.
 func (c *consentReader) base() (base string, whole bool, err error) {
-	for _, coding := range c.r.at("policyRule", "coding").list() {
-		if b, ok := bases[coding.at("code").str()]; ok {
-			return b, true, nil
+	rule := c.r.at("policyRule")
+	for _, coding := range rule.at("coding").list() {
+		b, ok := bases[coding.at("code").str()]
+		if ok && base != "" && b != base {
+			return "", false, refuseAs(ErrUnclear, rule, "it opts in and out")
 		}
+		if ok {
+			base = b
+		}
+	}
+	if base != "" {
+		return base, true, nil
 	}
 	if t := c.r.at("provision", "type").str(); t == Permit || t == Deny {
 		return t, false, nil
@@ -258,7 +270,7 @@ func (c *consentReader) scope() {
 	if len(c.o.Purposes) > 0 {
 		c.fallback = c.o.Purposes
 	}
-	if len(c.fallback) == 0 {
+	if len(c.fallback) == 0 && s == nil {
 		c.fallback = []string{Treatment}
 	}
 }
@@ -284,6 +296,9 @@ func (c *consentReader) allow(p *value, parent rule, exclusions []*consentv1.Exc
 				return err
 			}
 			continue
+		}
+		if q.at("type") == nil && c.o.RootRule != Limit {
+			return refuse(q, "a rule inside another says permit or deny; --root-rule limit reads it like the one around it")
 		}
 		c.untyped(q)
 		permits = append(permits, q)
@@ -371,10 +386,15 @@ func (c *consentReader) refuse(p *value, only bool) error {
 		if only {
 			c.refused = &s
 		}
+		exclusions, err := c.beside(p, permits)
+		if err != nil {
+			return err
+		}
 		for _, q := range p.at("provision").list() {
 			if !permits || q.at("type").str() != Permit {
-				c.off(q, unmappedCovered)
-			} else if err := c.allow(q, s, nil); err != nil {
+				continue
+			}
+			if err := c.allow(q, s, exclusions); err != nil {
 				return err
 			}
 		}
@@ -382,6 +402,23 @@ func (c *consentReader) refuse(p *value, only bool) error {
 	}
 	c.rest(p, unmappedCovered)
 	return nil
+}
+
+// beside reads the rules inside a prohibition that deny: beside permissions they limit
+// these, and otherwise the prohibition covers them.
+func (c *consentReader) beside(p *value, permits bool) (exclusions []*consentv1.Exclusion, err error) {
+	for _, q := range p.at("provision").list() {
+		switch {
+		case !permits:
+			c.off(q, unmappedCovered)
+		case q.at("type").str() != Permit:
+			c.untyped(q)
+			if exclusions, err = c.exclude(q, exclusions); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return exclusions, nil
 }
 
 // limits reads what a rule is limited to. For a prohibition, a limit that cannot be
@@ -396,6 +433,9 @@ func (c *consentReader) limits(p *value, prohibition bool, where string) (rule, 
 	from, until := "valid_from", "valid_until"
 	if prohibition {
 		from, until = "from", "until"
+	}
+	if prohibition && s.until != 0 && strings.Contains(p.at("period", "end").str(), "T") {
+		s.until += 1000 // the second that is named belongs to the period
 	}
 	c.to(p.at("period", "start"), c.kind, "%s.%s", where, from)
 	c.to(p.at("period", "end"), c.kind, "%s.%s", where, until)
@@ -424,17 +464,33 @@ func (c *consentReader) limits(p *value, prohibition bool, where string) (rule, 
 	if s.processing, err = c.listed(p.at("action"), prohibition, maxProcessing, action); err != nil {
 		return s, err
 	}
-	label := func(coding *value) []string { return some(c.coding(coding, c.kind, "%s.categories", where)) }
+	class := func(coding *value) []string { return some(c.coding(coding, c.kind, "%s.categories", where)) }
+	label := func(coding *value) []string {
+		iris := class(coding)
+		if prohibition && coding.at("system").str() == confidentiality {
+			// FHIR R4 has it stand for the lower ones too; who denies means the higher ones.
+			c.note(coding, unmappedLimit)
+			return confidentialities
+		}
+		return iris
+	}
 	code := func(cc *value) []string { return c.concept(cc, c.kind, "%s.categories", where) }
 	for _, l := range []struct {
 		name string
 		iris func(*value) []string
-	}{{"securityLabel", label}, {"class", label}, {"code", code}} {
+	}{{"securityLabel", label}, {"class", class}, {"code", code}} {
 		list, err := c.listed(p.at(l.name), prohibition, maxCategories, l.iris)
 		if err != nil {
 			return s, err
 		}
-		if list != nil {
+		switch {
+		case list == nil:
+		case l.name == "securityLabel" && !prohibition:
+			// They are the fields of one label: a resource must have all of them.
+			for _, iri := range list {
+				s.data = append(s.data, []string{iri})
+			}
+		default:
 			s.data = append(s.data, list)
 		}
 	}
@@ -454,18 +510,22 @@ func some(iri string) []string {
 // listed are the IRIs of the items of a list; nil when it is no limit.
 func (c *consentReader) listed(v *value, prohibition bool, most int, iris func(*value) []string) ([]string, error) {
 	var out []string
+	uncoded := false
 	for _, item := range v.list() {
-		for _, iri := range iris(item) {
+		coded := iris(item)
+		uncoded = uncoded || len(coded) == 0
+		for _, iri := range coded {
 			if !add(&out, iri, most) {
 				return nil, refuseAs(ErrInexpressible, v, "more than %d entries", most)
 			}
 		}
 	}
 	switch {
-	case len(out) > 0 || len(v.list()) == 0:
-	case prohibition:
+	case prohibition && uncoded:
+		// Limited to the entries with a code it would not exclude the others.
 		c.note(v, unmappedLimit)
-	default:
+		return nil, nil
+	case uncoded && len(out) == 0:
 		return nil, refuseAs(ErrInexpressible, v, "no entry has a code")
 	}
 	return out, nil

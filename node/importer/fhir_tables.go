@@ -44,6 +44,14 @@ var scopes = map[string]string{
 	"research":        Research,
 }
 
+const confidentiality = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
+
+// confidentialities are its codes from low to high.
+var confidentialities = []string{
+	confidentiality + "#U", confidentiality + "#L", confidentiality + "#M",
+	confidentiality + "#N", confidentiality + "#R", confidentiality + "#V",
+}
+
 // bases are the policy rules that say what holds unless a rule says otherwise.
 var bases = map[string]string{
 	"OPTIN": Permit, "OPTINR": Permit,

@@ -61,6 +61,12 @@ func (c *consentReader) terms(m proto.Message, s rule, exclusions []*consentv1.E
 	}
 	if len(t.Purposes) == 0 {
 		t.Purposes = c.fallback
+		if len(t.Purposes) == 0 && m != refusal {
+			return nil, refuseAs(ErrInexpressible, c.r.at("scope"), "a rule names no purpose, and that of this scope is not known; say it with --purpose")
+		}
+		if len(t.Purposes) == 0 {
+			t.Purposes = []string{Treatment} // a refusal permits none
+		}
 		c.assume(m, "terms.purposes", strings.Join(t.Purposes, " "), "a rule names no purpose; this is the narrowest reading of the consent's scope, or what --purpose says")
 	}
 	c.assume(m, "terms.legal_basis", "GDPR Art. 6(1)(a)", "the document is a consent")
@@ -188,23 +194,32 @@ func isLanguage(s string) bool {
 // emit makes the messages, without those whose records the chain has. Other records
 // of the same Consent that are in force are withdrawn.
 func (c *consentReader) emit() error {
-	evidence := c.sealed
-	if id := c.r.at("id").str(); id != "" {
-		var err error
-		if evidence, err = c.commit("Consent/" + id); err != nil {
-			return err
+	id := c.r.at("id").str()
+	if id != "" {
+		if c.ids[id] {
+			return refuse(c.r.at("id"), "the Bundle holds this Consent twice; leave in the version that is in force")
 		}
+		c.ids[id] = true
 	}
-	var records []*consentv1.ConsentResponse
+	evidence, err := c.evidence(id)
+	if err != nil {
+		return err
+	}
+	var records, asked []*consentv1.ConsentResponse
 	if c.o.Chain != nil {
-		var err error
-		if records, err = c.o.Chain.Consents(c.subject, c.controller); err != nil {
+		all, err := c.o.Chain.Consents(c.subject, c.controller)
+		if err != nil {
 			return err
 		}
+		for _, r := range all {
+			switch {
+			case r.Record.RequestedAt != 0: // on which the chain keeps no evidence
+				asked = append(asked, r)
+			case bytes.Equal(r.Record.EvidenceHash, evidence):
+				records = append(records, r)
+			}
+		}
 	}
-	records = slices.DeleteFunc(records, func(r *consentv1.ConsentResponse) bool {
-		return !bytes.Equal(r.Record.EvidenceHash, evidence)
-	})
 	if c.kind == withdraw && len(records) == 0 {
 		return refuseAs(ErrNothing, c.r.at("status"), "the consent was entered in error and the chain has no record of it")
 	}
@@ -217,7 +232,19 @@ func (c *consentReader) emit() error {
 		c.rest(c.r, keptEnded)
 		return nil
 	}
-	return c.answers(evidence, records)
+	return c.answers(evidence, records, asked)
+}
+
+// evidence is the commitment that all versions of a Consent have: to its id, or
+// without one to its place in the document.
+func (c *consentReader) evidence(id string) ([]byte, error) {
+	switch {
+	case id != "":
+		return c.commit("Consent/" + id)
+	case c.r.parent == nil:
+		return c.sealed, nil
+	}
+	return c.secrets.seal("document "+c.r.pointer(), c.raw)
 }
 
 // present says that the chain has a record, and where it stands.
@@ -237,8 +264,8 @@ func (c *consentReader) withdraw(r *consentv1.ConsentResponse) bool {
 }
 
 // answers makes the Refuse, Give and Request messages. records are those of the same
-// Consent.
-func (c *consentReader) answers(evidence []byte, records []*consentv1.ConsentResponse) error {
+// Consent, and asked are those that began with a request.
+func (c *consentReader) answers(evidence []byte, records, asked []*consentv1.ConsentResponse) error {
 	if c.refused == nil && len(c.grants) == 0 {
 		return refuseAs(ErrNothing, first(c.r.at("provision"), c.r), "its rules exclude one another")
 	}
@@ -249,12 +276,9 @@ func (c *consentReader) answers(evidence []byte, records []*consentv1.ConsentRes
 	subject := c.o.DIDs[c.party(c.r.at("patient")).key]
 	source := &consentv1.Source{Hash: c.sealed, Format: "fhir-r4-consent"}
 	// present consumes the record that a message would make, if there is one.
-	present := func(t *consentv1.Terms, refused, requested bool) bool {
+	present := func(t *consentv1.Terms, refused bool) bool {
 		i := slices.IndexFunc(records, func(r *consentv1.ConsentResponse) bool {
 			x := r.Record
-			if requested {
-				return x.RequestedAt != 0 && x.Terms.EqualVT(t)
-			}
 			return bytes.Equal(x.Source.GetHash(), c.sealed) && (x.Status == consentv1.Status_STATUS_REFUSED) == refused &&
 				(x.Version > 1 || x.Terms.EqualVT(t))
 		})
@@ -272,7 +296,7 @@ func (c *consentReader) answers(evidence []byte, records []*consentv1.ConsentRes
 			return err
 		}
 		c.note(first(c.r.at("policyRule"), c.r.at("status")), remarkRefusal)
-		if !present(t, true, false) {
+		if !present(t, true) {
 			made = append(made, &consentv1.Refuse{
 				Terms: t, Method: consentv1.Method_METHOD_IMPORTED, EvidenceHash: evidence, GivenAt: given,
 				SubjectDid: subject, Source: source,
@@ -290,7 +314,9 @@ func (c *consentReader) answers(evidence []byte, records []*consentv1.ConsentRes
 				return err
 			}
 			c.assume(asking, "answer_until", "30 days from now", "the document does not say until when it may be answered")
-			if !present(t, false, true) {
+			if i := slices.IndexFunc(asked, func(r *consentv1.ConsentResponse) bool { return r.Record.Terms.EqualVT(t) }); i >= 0 {
+				c.present(asked[i])
+			} else {
 				made = append(made, &consentv1.Request{Terms: t, SubjectDid: subject, AnswerUntil: c.o.Now + answerWithin})
 			}
 			continue
@@ -299,7 +325,7 @@ func (c *consentReader) answers(evidence []byte, records []*consentv1.ConsentRes
 		if err != nil {
 			return err
 		}
-		if !present(t, false, false) {
+		if !present(t, false) {
 			made = append(made, &consentv1.Give{
 				Terms: t, Method: consentv1.Method_METHOD_IMPORTED, EvidenceHash: evidence, GivenAt: given,
 				SubjectDid: subject, Source: source,
@@ -338,7 +364,9 @@ func (c *consentReader) ended(until int64) int64 {
 	}
 	if t != nil {
 		if changed, err := c.stamp(t, false); err == nil && changed > 0 {
-			at = changed
+			if at = changed; c.o.Now > 0 {
+				at = min(at, c.o.Now)
+			}
 			c.to(t, give, "terms.valid_until")
 		}
 	}

@@ -44,6 +44,7 @@ const (
 type graph struct {
 	chain  Chain
 	made   map[string]*pb.Node // as they will be after the messages
+	known  map[string]*pb.Node // what the chain said: nil where it has none
 	phases []*phase
 	ends   []*pb.EndActivity
 	// last are ids of entities that are registered after all else: where they are on
@@ -63,7 +64,7 @@ type phase struct {
 }
 
 func newGraph(chain Chain) *graph {
-	g := &graph{chain: chain, made: map[string]*pb.Node{}, last: map[string]bool{}}
+	g := &graph{chain: chain, made: map[string]*pb.Node{}, known: map[string]*pb.Node{}, last: map[string]bool{}}
 	g.next()
 	return g
 }
@@ -83,8 +84,11 @@ func (g *graph) node(id string) *pb.Node {
 	if g.chain == nil || g.err != nil {
 		return nil
 	}
-	n, err := g.chain.Node(id)
-	g.err = err
+	n, asked := g.known[id]
+	if !asked {
+		n, g.err = g.chain.Node(id)
+		g.known[id] = n
+	}
 	return n
 }
 
@@ -290,8 +294,8 @@ func localID(what string, parts ...string) string {
 	return what + "~" + hex.EncodeToString(h.Sum(nil))
 }
 
-// address finds what looks like an e-mail address.
-var address = regexp.MustCompile(`[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}`)
+// address finds what looks like an e-mail address, or the user of a connection.
+var address = regexp.MustCompile(`[A-Za-z0-9._%+-]+(@|%40)[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}|//[^/?#\s]+@|^[^/?#\s:]+:[^/?#\s]+@`)
 
 // isIRI tells whether s may stand on the chain as an IRI: absolute, in ASCII, at
 // most 256 bytes, without user information, an address or inline data.

@@ -189,6 +189,11 @@ func TestNoPermissionGrows(t *testing.T) {
 		{strict, "OPTOUT", `,"provision":{"type":"permit",` + treat + `}`, "refuse; give"},
 		// An exception to a prohibition does not open it.
 		{strict, "OPTIN", `,"provision":{"type":"deny",` + label + `,"provision":[{"type":"permit",` + treat + `}]}`, "give but 0,0,0,1"},
+		// A prohibition beside a permission limits it, also where all else is prohibited.
+		{strict, "OPTOUT", `,"provision":{"provision":[{"type":"permit",` + class + `},{"type":"deny",` + treat + `}]}`, "refuse; give data but 0,1,0,0"},
+		{strict, "OPTOUT", `,"provision":{"type":"deny","provision":[{"type":"permit",` + class + `},{"type":"deny",` + label + `}]}`, "refuse; give data but 0,0,0,1"},
+		// A prohibition with an entry that has no code is of more than those that have one.
+		{strict, "OPTIN", `,"provision":{"type":"deny","code":[{"coding":[{"code":"X"}]},{"text":"all about my genes"}]}`, "give but 0,1,0,0"},
 		// Rules that exclude one another leave nothing.
 		{strict, "OPTIN", `,"organization":[{"reference":"Organization/1"}],"provision":{"type":"permit",` + clinic + `,"provision":[{"type":"permit",` + nurse + `}]}`,
 			"import/12: " + importer.ErrNothing.Text + " (/provision: its rules exclude one another)"},
@@ -196,6 +201,137 @@ func TestNoPermissionGrows(t *testing.T) {
 		if got := strings.Join(consents(t, c.o, c.rule, c.more), "; "); got != c.want {
 			t.Errorf("%s%s came to %q, want %q", c.rule, c.more, got, c.want)
 		}
+	}
+}
+
+// A limit in a form that FHIR R4 does not have is not read as if it were not there.
+func TestForeignFormsAreRefused(t *testing.T) {
+	const nurse = `"actor":[{"reference":{"reference":"Practitioner/2"}}]`
+	for more, place := range map[string]string{
+		`,"provision":[{"type":"deny"}]`:                                             "/provision", // R5
+		`,"decision":"deny"`:                                                         "/decision",  // R5
+		`,"except":[{"type":"deny"}]`:                                                "/except",    // STU3
+		`,"provision":{"type":"permit","documentType":[{"code":"X"}]}`:               "/provision/documentType",
+		`,"provision":{"type":"Deny",` + nurse + `}`:                                 "/provision/type",
+		`,"provision":{"type":"permit","provision":[{"type":"DENY",` + nurse + `}]}`: "/provision/provision/0/type",
+		`,"provision":{"type":"permit","provision":[{` + nurse + `}]}`:               "/provision/provision/0",
+		`,"provision":{"provision":[{` + nurse + `}]}`:                               "/provision/provision/0",
+		`,"provision":{"type":"permit","provision":{"type":"deny",` + nurse + `}}`:   "/provision/provision",
+		`,"provision":{"type":"permit","purpose":{"code":"TREAT"}}`:                  "/provision/purpose",
+		`,"provision":{"type":"permit","period":"2020"}`:                             "/provision/period",
+		`,"provision":{"type":"permit","actor":null}`:                                "/provision/actor",
+		`,"provision":{"type":"permit","actor":[]}`:                                  "/provision/actor",
+		`,"provision":{"type":"permit","class":["X"]}`:                               "/provision/class/0",
+		`,"provision":{"_period":{}}`:                                                "/provision/_period",
+		`,"organization":{"reference":"Organization/1"}`:                             "/organization",
+	} {
+		_, err := importer.FHIR(fmt.Appendf(nil, opt, "OPTIN", more), options())
+		if !errors.Is(err, importer.ErrInvalid) || !strings.Contains(err.Error(), "("+place+":") {
+			t.Errorf("%s: %v, want a refusal at %s", more, err, place)
+		}
+	}
+	if got := consents(t, options(), "OPTIN", `,"_dateTime":{"id":"d"},"provision":{"type":"permit","_type":{"id":"t"}}`); strings.Join(got, "; ") != "give" {
+		t.Errorf("extensions of strings: %v", got)
+	}
+}
+
+// Security labels are the parts of one label: a permission is for data that has all.
+func TestSecurityLabelsAreOneLabel(t *testing.T) {
+	for kind, want := range map[string]int{"permit": 1, "deny": 2} {
+		r, err := importer.FHIR(fmt.Appendf(nil, opt, "OPTIN", `,"provision":{"type":"`+kind+`","securityLabel":[{"code":"R"},{"code":"HIV"}]}`), options())
+		if err != nil {
+			t.Fatal(err)
+		}
+		terms := r.Messages[0].(*consentv1.Give).Terms
+		n := len(terms.Categories)
+		if kind == "deny" {
+			n = len(terms.Exclusions[0].Categories)
+		}
+		if n != want {
+			t.Errorf("%s: %v", kind, terms)
+		}
+	}
+}
+
+// A label of confidentiality stands for the lower ones too (FHIR R4, Consent.provision.
+// securityLabel), and one that is denied for the higher ones: a prohibition covers all.
+func TestProhibitedConfidentiality(t *testing.T) {
+	const system = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
+	for kind, want := range map[string]string{"permit": "N", "deny": "U L M N R V"} {
+		r, err := importer.FHIR(fmt.Appendf(nil, opt, "OPTIN", `,"provision":{"type":"`+kind+`","securityLabel":[{"system":"`+system+`","code":"N"}]}`), options())
+		if err != nil {
+			t.Fatal(err)
+		}
+		terms := r.Messages[0].(*consentv1.Give).Terms
+		var got []string
+		for _, c := range terms.Categories {
+			got = append(got, strings.TrimPrefix(c.Iri, system+"#"))
+		}
+		if kind == "deny" {
+			got = nil
+			for _, iri := range terms.Exclusions[0].Categories {
+				got = append(got, strings.TrimPrefix(iri, system+"#"))
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s is of %v, want %s", kind, got, want)
+		}
+	}
+}
+
+// A period that ends with a second holds in all of it.
+func TestProhibitionsEndAfterTheirLastSecond(t *testing.T) {
+	const rule = `,"provision":{"type":"%s","class":[{"code":"X"}],"period":{"end":"2030-01-01T10:00:00Z"}}`
+	const end = 1893492000000
+	r, err := importer.FHIR(fmt.Appendf(nil, opt, "OPTIN", fmt.Sprintf(rule, "deny")), options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if until := r.Messages[0].(*consentv1.Give).Terms.Exclusions[0].Until; until != end+1000 {
+		t.Errorf("the prohibition ends at %d", until)
+	}
+	if r, err = importer.FHIR(fmt.Appendf(nil, opt, "OPTIN", fmt.Sprintf(rule, "permit")), options()); err != nil {
+		t.Fatal(err)
+	}
+	if until := r.Messages[0].(*consentv1.Give).Terms.ValidUntil; until > end+1000 {
+		t.Errorf("the permission ends at %d", until)
+	}
+}
+
+// A consent that is no longer in force ended before the import, whatever the document says.
+func TestInactiveEnded(t *testing.T) {
+	raw := strings.Replace(fmt.Sprintf(opt, "OPTIN", `,"meta":{"lastUpdated":"2999-01-01T00:00:00Z"}`), `"active"`, `"inactive"`, 1)
+	r, err := importer.FHIR([]byte(raw), options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if until := r.Messages[0].(*consentv1.Give).Terms.ValidUntil; until == 0 || until > later {
+		t.Errorf("it ends at %d, after the import", until)
+	}
+}
+
+// A purpose is not made up for a consent of another scope, nor a policy chosen of two.
+func TestUnclearConsents(t *testing.T) {
+	for _, c := range []struct {
+		rule, more string
+		want       *errs.Error
+	}{
+		{"OPTIN", `,"scope":{"coding":[{"code":"marketing"}]}`, importer.ErrInexpressible},
+		{"OPTIN", `,"scope":{"text":"advertising"}`, importer.ErrInexpressible},
+		{`OPTIN"},{"code":"OPTOUT`, ``, importer.ErrUnclear},
+		{`OPTOUT"},{"code":"OPTIN`, ``, importer.ErrUnclear},
+	} {
+		if _, err := importer.FHIR(fmt.Appendf(nil, opt, c.rule, c.more), options()); !errors.Is(err, c.want) {
+			t.Errorf("%s%s: %v, want %v", c.rule, c.more, err, c.want)
+		}
+	}
+	named := options()
+	named.Purposes = []string{importer.Research}
+	if got := consents(t, named, "OPTIN", `,"scope":{"text":"advertising"}`); strings.Join(got, "; ") != "give" {
+		t.Errorf("with --purpose: %v", got)
+	}
+	if got := consents(t, options(), "OPTOUT", `,"scope":{"text":"advertising"}`); strings.Join(got, "; ") != "refuse" {
+		t.Errorf("a refusal needs no purpose: %v", got)
 	}
 }
 
@@ -225,6 +361,11 @@ func (h *heard) hear(messages []proto.Message) {
 			h.records = append(h.records, &consentv1.ConsentResponse{
 				Record:          &consentv1.Record{Id: []byte{byte(len(h.records) + 1)}, Version: 1, Status: consentv1.Status_STATUS_GIVEN, Terms: m.Terms, EvidenceHash: m.EvidenceHash, Source: m.Source},
 				EffectiveStatus: consentv1.Status_STATUS_GIVEN,
+			})
+		case *consentv1.Request: // it has neither evidence nor a source
+			h.records = append(h.records, &consentv1.ConsentResponse{
+				Record:          &consentv1.Record{Id: []byte{byte(len(h.records) + 1)}, Version: 1, Status: consentv1.Status_STATUS_REQUESTED, Terms: m.Terms, RequestedAt: later},
+				EffectiveStatus: consentv1.Status_STATUS_REQUESTED,
 			})
 		case *consentv1.Withdraw:
 			for _, r := range h.records {
@@ -281,6 +422,64 @@ func TestConsentsAgain(t *testing.T) {
 	step("active", `,"language":"nl"`, "present")
 	step("active", `,"language":"de"`, "Give")
 	step("entered-in-error", ``, "Withdraw")
+	// What was asked is not asked again.
+	step("proposed", ``, "Request")
+	step("proposed", ``, "present")
+	step("draft", `,"language":"fr"`, "Request")
+}
+
+// A Bundle is imported once like any document, also where the Consents in it have no
+// id; of a history, which is in force is not guessed.
+func TestBundlesOfConsents(t *testing.T) {
+	h := &heard{}
+	o := options()
+	o.Chain = h
+	one := func(id, class string) string {
+		return `{"resource":` + strings.Replace(fmt.Sprintf(opt, "OPTIN", `,"provision":{"type":"permit","class":[{"code":"`+class+`"}]}`), `"id":"c",`, id, 1) + `}`
+	}
+	bundle := func(entries ...string) ([]proto.Message, error) {
+		r, err := importer.FHIR([]byte(`{"resourceType":"Bundle","type":"collection","entry":[`+strings.Join(entries, ",")+`]}`), o)
+		if err != nil {
+			return nil, err
+		}
+		h.hear(r.Messages)
+		return r.Messages, nil
+	}
+	for _, want := range []int{2, 0} {
+		if m, err := bundle(one("", "X"), one("", "Y")); err != nil || len(m) != want {
+			t.Errorf("%d messages, want %d: %v, %v", len(m), want, m, err)
+		}
+	}
+	if _, err := bundle(one(`"id":"c",`, "X"), one(`"id":"c",`, "Y")); !errors.Is(err, importer.ErrInvalid) {
+		t.Errorf("two versions of a Consent: %v", err)
+	}
+}
+
+// asked is a chain that has a node of any id, and counts what it was asked.
+type asked struct {
+	heard
+	nodes int
+}
+
+func (a *asked) Node(id string) (*provenancev1.Node, error) {
+	a.nodes++
+	return &provenancev1.Node{Ref: &provenancev1.Ref{Id: id, Version: 1}}, nil
+}
+
+// A document that names a thing many times asks the chain for it once.
+func TestTheChainIsAskedOnce(t *testing.T) {
+	a := &asked{}
+	o := options()
+	o.Chain = a
+	inputs := strings.Repeat(`{"namespace":"n","name":"d"},`, 500)
+	raw := `{"eventType":"START","eventTime":"2026-01-01T00:00:00Z","producer":"https://example.org/p","schemaURL":"https://example.org/s",` +
+		`"run":{"runId":"0193c2a1-0000-7000-8000-00000000000a"},"job":{"namespace":"n","name":"j"},"inputs":[` + strings.TrimSuffix(inputs, ",") + `]}`
+	if _, err := importer.OpenLineage([]byte(raw), o); err != nil {
+		t.Fatal(err)
+	}
+	if a.nodes > 5 { // event, producer, job, run, data set
+		t.Errorf("the chain was asked %d times", a.nodes)
+	}
 }
 
 func TestRefusedDocuments(t *testing.T) {
@@ -348,6 +547,50 @@ func TestHiddenNames(t *testing.T) {
 			if bytes.Contains(b, []byte(name)) {
 				t.Errorf("%q is in a message", name)
 			}
+		}
+	}
+}
+
+// Neither the user and password of a connection nor an address that is percent-encoded
+// is in a message.
+func TestNoUserOfAConnection(t *testing.T) {
+	raw := []byte(`{"eventType":"COMPLETE","eventTime":"2026-01-01T00:00:00Z","producer":"https://example.org/p?by=jdoe%40example.org","schemaURL":"https://jdoe:hunter2@schemas/s",
+		"run":{"runId":"0193c2a1-0000-7000-8000-00000000000a"},"job":{"namespace":"postgres://jdoe:hunter2@db:5432","name":"j","facets":{
+			"sourceCodeLocation":{"url":"https://jdoe:hunter2@git/x","repoUrl":"https://git/x?u=jdoe%40example.org"}}},
+		"inputs":[{"namespace":"n","name":"jdoe%40example.org","facets":{"dataSource":{"name":"jdoe:hunter2@db","uri":"jdbc:postgresql://jdoe:hunter2@10.0.0.1/x"}}}],
+		"outputs":[{"namespace":"mysql://jdoe@localhost","name":"t","facets":{"jdoe@example.org":{"a":1}}}]}`)
+	r, err := importer.OpenLineage(raw, options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	accounted(t, "connection", raw, r)
+	for _, m := range r.Messages {
+		text, err := proto.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, secret := range []string{"jdoe", "hunter2"} {
+			if bytes.Contains(text, []byte(secret)) {
+				t.Errorf("%s is in %q", secret, text)
+			}
+		}
+	}
+}
+
+// With --hide-names neither is where a job's code is, which names it.
+func TestHiddenCode(t *testing.T) {
+	o := options()
+	o.HideNames = true
+	raw := []byte(`{"eventTime":"2026-01-01T00:00:00Z","producer":"https://example.org/p","schemaURL":"https://example.org/s","job":{"namespace":"n","name":"nightly","facets":{
+		"sourceCodeLocation":{"type":"git","url":"https://git.example.org/etl/nightly.py","repoUrl":"https://git.example.org/nightly","path":"nightly.py","branch":"nightly","tag":"nightly-1","version":"abc"}}}}`)
+	r, err := importer.OpenLineage(raw, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	accounted(t, "code", raw, r)
+	for _, m := range r.Messages {
+		if b, _ := proto.Marshal(m); bytes.Contains(b, []byte("nightly")) {
+			t.Errorf("the name is in %q", b)
 		}
 	}
 }

@@ -145,12 +145,18 @@ func (l *lineageReader) facet(key string, v *value, el element, here *around) er
 	return nil
 }
 
+// naming are elements of facets that --hide-names keeps off the chain: they name data,
+// jobs or where their code is.
+var naming = map[string]bool{
+	"name": true, "uri": true, "source": true, "url": true, "repoUrl": true, "branch": true, "tag": true,
+}
+
 // values adds the elements of a facet that become attributes.
 func (l *lineageReader) values(v *value, rel *pb.Relation, prefix string, names []string) {
 	for _, name := range names {
 		leaf := v.at(strings.Split(name, "/")...)
 		a := attributeOf(prefix+name, leaf)
-		if a == nil || l.o.HideNames && (name == "name" || name == "uri" || name == "source") {
+		if a == nil || l.o.HideNames && naming[name] {
 			continue
 		}
 		if !addAttribute(&rel.Attributes, a, relationAttribute) {

@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"github.com/gofrs/flock"
@@ -100,15 +101,30 @@ func OpenSaltFile(path string) (*SaltFile, error) {
 		return nil, ErrSaltFile.Wrap(errors.Join(err, lock.Close()))
 	}
 	s := &SaltFile{file: f, lock: lock, memory: map[saltKey][]byte{}}
-	whole, err := s.load(f, path)
+	whole, ended, err := s.load(f, path)
 	if err == nil {
 		// A line that an interruption cut off holds a salt that nothing was made with.
 		err = f.Truncate(whole)
+	}
+	if err == nil && !ended {
+		_, err = f.WriteString("\n")
+	}
+	if err == nil {
+		err = syncFolder(filepath.Dir(path))
 	}
 	if err != nil {
 		return nil, ErrSaltFile.Wrap(errors.Join(err, s.Close()))
 	}
 	return s, nil
+}
+
+// syncFolder makes durable that a new file is in a folder.
+func syncFolder(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // ReadSaltFile reads a salt file, if there is one, and keeps new salts in memory
@@ -122,45 +138,58 @@ func ReadSaltFile(path string) (*SaltFile, error) {
 	if err != nil {
 		return nil, ErrSaltFile.Wrap(err)
 	}
-	_, err = s.load(f, path)
+	_, _, err = s.load(f, path)
 	if err := errors.Join(err, f.Close()); err != nil {
 		return nil, ErrSaltFile.Wrap(err)
 	}
 	return s, nil
 }
 
-// load reads the lines and returns how many bytes of them are whole.
-func (s *SaltFile) load(f *os.File, path string) (whole int64, err error) {
+// load reads the lines and returns how many bytes of them are whole, and whether the
+// last of these has its end.
+func (s *SaltFile) load(f *os.File, path string) (whole int64, ended bool, err error) {
 	info, err := f.Stat()
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	if !info.Mode().IsRegular() {
-		return 0, fmt.Errorf("%s is no regular file", path)
+		return 0, false, fmt.Errorf("%s is no regular file", path)
 	}
 	if info.Mode().Perm()&^0o600 != 0 {
-		return 0, fmt.Errorf("%s has mode %o; it must not be open to others: chmod 600", path, info.Mode().Perm())
+		return 0, false, fmt.Errorf("%s has mode %o; it must not be open to others: chmod 600", path, info.Mode().Perm())
 	}
 	lines := bufio.NewReader(f)
 	for n := 1; ; n++ {
 		line, err := lines.ReadString('\n')
-		if errors.Is(err, io.EOF) {
-			return whole, nil
+		last := errors.Is(err, io.EOF)
+		if err != nil && !last {
+			return 0, false, err
 		}
-		if err != nil {
-			return 0, err
+		k, salt, err := parseEntry(line)
+		switch {
+		case last && err != nil:
+			return whole, true, nil
+		case err != nil:
+			return 0, false, fmt.Errorf("line %d of %s %w", n, path, err)
 		}
-		var e entry
-		if err := json.Unmarshal([]byte(line), &e); err != nil {
-			return 0, fmt.Errorf("line %d of %s is not an entry", n, path)
-		}
-		salt, err := hex.DecodeString(e.Salt)
-		if err != nil || len(salt) < commitment.MinSalt {
-			return 0, fmt.Errorf("line %d of %s has no salt", n, path)
-		}
-		s.memory[saltKey{e.Scope, e.Identifier}] = salt
+		s.memory[k] = salt
 		whole += int64(len(line))
+		if last {
+			return whole, false, nil
+		}
 	}
+}
+
+func parseEntry(line string) (saltKey, []byte, error) {
+	var e entry
+	if err := json.Unmarshal([]byte(line), &e); err != nil {
+		return saltKey{}, nil, errors.New("is not an entry")
+	}
+	salt, err := hex.DecodeString(e.Salt)
+	if err != nil || len(salt) < commitment.MinSalt {
+		return saltKey{}, nil, errors.New("has no salt")
+	}
+	return saltKey{e.Scope, e.Identifier}, salt, nil
 }
 
 // Salt implements Salts. A new salt is durable before it is returned.

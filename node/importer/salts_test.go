@@ -10,6 +10,53 @@ import (
 	"github.com/chancery/chancery/node/importer"
 )
 
+// A last line without its end, as an editor or an interruption leaves it, is kept when
+// it is whole.
+func TestSaltFileWithoutLastNewline(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "salts")
+	s, err := importer.OpenSaltFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string][]byte{}
+	for _, who := range []string{"Patient/1", "Patient/2", "Patient/3"} {
+		if who == "Patient/3" { // the end of the line of 2 is gone
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			raw, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Truncate(path, int64(len(raw)-1)); err != nil {
+				t.Fatal(err)
+			}
+			if s, err = importer.OpenSaltFile(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if want[who], err = s.Salt("scope", who); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	read, err := importer.ReadSaltFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for who, salt := range want {
+		if got, _ := read.Salt("scope", who); !bytes.Equal(got, salt) {
+			t.Errorf("the salt of %s is lost", who)
+		}
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil || bytes.Count(raw, []byte("\n")) != 3 {
+		t.Errorf("not three lines: %q, %v", raw, err)
+	}
+}
+
 // A salt survives, one process has the file at a time, others may not read it, and
 // a line that an interruption cut off is no obstacle.
 func TestSaltFile(t *testing.T) {

@@ -28,6 +28,8 @@ import (
 const (
 	txBytes    = 192 << 10
 	txMessages = 48
+	// txDocuments bounds those that wait for a transaction, also without messages.
+	txDocuments = 256
 )
 
 // Status is what became of a document.
@@ -123,7 +125,7 @@ type Session struct {
 
 	pending []*document
 	reports []*Report
-	seen    map[string]bool // SHA-256 of the documents that came before
+	seen    map[string]*Report // by SHA-256, of the documents that were mapped before
 }
 
 // errWait says that a document depends on what is pending.
@@ -136,6 +138,7 @@ type document struct {
 	messages []proto.Message
 	nodes    map[string]*provenancev1.Node
 	reports  []*Report // that share the messages; nil: report alone
+	twin     *Report   // of the same document before; nil: there was none
 }
 
 // Import maps documents one after the other and submits them, several to a
@@ -143,15 +146,22 @@ type document struct {
 // refused does not keep the others out: its report says why. The error is of what
 // ends the import: the network, the context, the salts.
 func (s *Session) Import(ctx context.Context, mapper Mapper, sources iter.Seq[Source]) ([]*Report, error) {
-	s.seen = map[string]bool{}
+	defer func() {
+		// Where the import ended before, these wait still.
+		for _, d := range s.pending {
+			s.done(d.report)
+		}
+		s.pending = nil
+	}()
+	s.seen = map[string]*Report{}
 	if s.Now == 0 {
 		s.Now = time.Now().UnixMilli()
 	}
 	for source := range sources {
 		d := &document{raw: source.Raw, report: newReport(source)}
 		s.reports = append(s.reports, d.report)
-		if s.seen[d.report.SHA256] && source.Err == nil {
-			d.report.Status = Present
+		if d.twin = s.seen[d.report.SHA256]; d.twin != nil && source.Err == nil {
+			d.report.Format, d.report.Status = d.twin.Format, Present
 			d.report.Present = []string{"the same document before in this import"}
 			s.pending = append(s.pending, d)
 			continue
@@ -166,19 +176,21 @@ func (s *Session) Import(ctx context.Context, mapper Mapper, sources iter.Seq[So
 			}
 		}
 		if err == nil {
-			s.seen[d.report.SHA256] = true
+			s.seen[d.report.SHA256] = d.report
 		}
 		if err != nil {
+			d.report.refuse(err)
 			if fatal(err) {
+				s.pending = append(s.pending, d)
 				return s.reports, err
 			}
-			d.report.refuse(err)
 			if source.Found && errors.Is(err, ErrKind) {
 				d.report.Status, d.report.err = Skipped, nil
 			}
 			d.messages = nil
 		}
 		if err := s.queue(ctx, mapper, d); err != nil {
+			s.pending = append(s.pending, d)
 			return s.reports, err
 		}
 	}
@@ -209,7 +221,8 @@ func (s *Session) ImportCedar(ctx context.Context, sources iter.Seq[Source]) ([]
 	}
 	for _, r := range all.reports {
 		if r.Status == Refused {
-			return s.reports, s.together(all, &FileError{-1, r.err})
+			s.together(all, &FileError{-1, r.err})
+			return s.reports, nil
 		}
 	}
 	var rules Rules
@@ -218,23 +231,23 @@ func (s *Session) ImportCedar(ctx context.Context, sources iter.Seq[Source]) ([]
 	}
 	messages, results, err := Cedar(files, rules, s.Options)
 	if err != nil {
-		if fatal(err) {
-			return s.reports, err
+		s.together(all, err)
+		if !fatal(err) {
+			err = nil
 		}
-		return s.reports, s.together(all, err)
+		return s.reports, err
 	}
 	for i, r := range results {
 		all.reports[i].take(r)
 	}
 	all.messages = messages
-	if err := s.submit(ctx, all); err != nil {
-		return s.reports, err
-	}
-	return s.reports, s.together(all, nil)
+	err = s.submit(ctx, all)
+	s.together(all, nil)
+	return s.reports, err
 }
 
 // together ends files that are imported together: when one is refused, all are.
-func (s *Session) together(all *document, err error) error {
+func (s *Session) together(all *document, err error) {
 	var f *FileError
 	for i, r := range all.reports {
 		switch {
@@ -246,7 +259,6 @@ func (s *Session) together(all *document, err error) error {
 		}
 		s.done(r)
 	}
-	return nil
 }
 
 func newReport(source Source) *Report {
@@ -306,7 +318,7 @@ func (s *Session) queue(ctx context.Context, mapper Mapper, d *document) error {
 	for _, p := range s.pending {
 		bytes, messages = bytes+size(p.messages), messages+len(p.messages)
 	}
-	if bytes > txBytes || messages > txMessages {
+	if bytes > txBytes || messages > txMessages || len(s.pending) == txDocuments {
 		// d was mapped with what the others will make, which is as good as made: where one
 		// of them fails, d is mapped again.
 		failed, err := s.send(ctx, mapper)
@@ -344,54 +356,84 @@ func (s *Session) send(ctx context.Context, mapper Mapper) (failed bool, err err
 	pending := s.pending
 	s.pending = nil
 	defer func() {
-		if err == nil {
-			for _, d := range pending {
-				s.done(d.report)
+		for _, d := range pending {
+			if d.twin != nil && d.twin.Status == Refused {
+				d.report.Present = []string{}
+				d.report.refuse(d.twin.err)
 			}
+			s.done(d.report)
 		}
 	}()
-	joint := &document{}
-	live := 0
+	var live []*document
 	for _, d := range pending {
-		if joint.messages = append(joint.messages, d.messages...); len(d.messages) > 0 {
-			live++
+		if len(d.messages) > 0 {
+			live = append(live, d)
+		} else {
+			d.settle()
 		}
 	}
-	if live > 1 && s.Client != nil {
-		result, err := s.Client.Do(ctx, s.Author, s.Signers, joint.messages...)
-		if err == nil {
-			at := 0
-			for _, d := range pending {
-				d.committed(d.messages, result, at)
-				at += len(d.messages)
-				d.settle()
+	return s.joint(ctx, mapper, live)
+}
+
+// joint submits documents in one transaction. When the chain refuses it, because of
+// one of them or because together they cost more than a transaction may, each half
+// goes alone.
+func (s *Session) joint(ctx context.Context, mapper Mapper, list []*document) (failed bool, err error) {
+	if len(list) <= 1 || s.Client == nil {
+		for _, d := range list {
+			if err := s.submit(ctx, d); err != nil {
+				return failed, err
 			}
-			return false, nil
+			failed = failed || d.report.Status == Refused
 		}
-		if fatal(err) {
+		return failed, nil
+	}
+	var messages []proto.Message
+	for _, d := range list {
+		messages = append(messages, d.messages...)
+	}
+	result, err := s.Client.Do(ctx, s.Author, s.Signers, messages...)
+	if err == nil {
+		at := 0
+		for _, d := range list {
+			d.committed(d.messages, result, at)
+			at += len(d.messages)
+			d.settle()
+		}
+		return false, nil
+	}
+	if fatal(err) {
+		return true, err
+	}
+	// What a half was mapped with may not be there now.
+	for _, half := range [][]*document{list[:len(list)/2], list[len(list)/2:]} {
+		live, err := s.anew(ctx, mapper, half)
+		if err != nil {
 			return true, err
 		}
-		// One of them is refused: which, shows when each goes alone.
-		for _, d := range pending {
-			if d.report.Status != Mapped {
-				continue
-			}
-			if err := s.again(ctx, mapper, d); err != nil {
-				return true, err
-			}
-			if err := s.submit(ctx, d); err != nil {
-				return true, err
-			}
+		if _, err := s.joint(ctx, mapper, live); err != nil {
+			return true, err
 		}
-		return true, nil
 	}
-	for _, d := range pending {
-		if err := s.submit(ctx, d); err != nil {
-			return failed, err
+	return true, nil
+}
+
+// anew maps documents again, each with what those before it will make, and returns
+// those that have messages.
+func (s *Session) anew(ctx context.Context, mapper Mapper, list []*document) (live []*document, err error) {
+	defer func() { s.pending = nil }()
+	for _, d := range list {
+		if err := s.again(ctx, mapper, d); err != nil {
+			return nil, err
 		}
-		failed = failed || d.report.Status == Refused
+		if len(d.messages) == 0 {
+			d.settle()
+			continue
+		}
+		live = append(live, d)
+		s.pending = live
 	}
-	return failed, nil
+	return live, nil
 }
 
 // submit submits one document, in as many transactions as it takes.
@@ -405,9 +447,10 @@ func (s *Session) submit(ctx context.Context, d *document) error {
 		}
 		return nil
 	}
+	most := txMessages
 	for rest := d.messages; len(rest) > 0; {
 		n := 1
-		for n < len(rest) && n < txMessages && size(rest[:n+1]) <= txBytes {
+		for n < len(rest) && n < most && size(rest[:n+1]) <= txBytes {
 			n++
 		}
 		if size(rest[:n]) > txBytes+(32<<10) {
@@ -415,6 +458,10 @@ func (s *Session) submit(ctx context.Context, d *document) error {
 			return nil
 		}
 		result, err := s.Client.Do(ctx, s.Author, s.Signers, rest[:n]...)
+		if errors.Is(err, chain.ErrOutOfUnits) && n > 1 && len(d.nodes) > 0 {
+			most = n / 2 // what stands for the document is last, so parts can follow one another
+			continue
+		}
 		if err != nil {
 			if fatal(err) {
 				return err
