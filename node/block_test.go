@@ -37,7 +37,7 @@ func BenchmarkBlock(b *testing.B) {
 }
 
 func benchmarkBlock(b *testing.B, kind string) {
-	tree := openTree(b, kind)
+	tree := openTree(b, kind, b.TempDir())
 	app, err := node.Wire().App(chaintest.ChainID, tree)
 	if err != nil {
 		b.Fatal(err)
@@ -115,12 +115,12 @@ func benchmarkBlock(b *testing.B, kind string) {
 	b.ReportMetric(per(save), "commit-µs/tx")
 }
 
-// openTree opens an empty tree of a kind as a node does, with fsync.
-func openTree(t testing.TB, kind string) state.Tree {
+// openTree opens the tree of a data folder as a node does, with fsync.
+func openTree(t testing.TB, kind, data string) state.Tree {
 	t.Helper()
 	c := config.Default().State
 	c.Tree = kind
-	tree, err := node.OpenTree(c, t.TempDir(), slog.New(slog.DiscardHandler))
+	tree, err := node.OpenTree(c, data, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,8 @@ func BenchmarkTree(b *testing.B) {
 				return int64(m.HeapAlloc)
 			}
 			before := heap()
-			tree := openTree(b, kind)
+			data := b.TempDir()
+			tree := openTree(b, kind, data)
 			defer func() { _ = tree.Close() }()
 			key := func(i int) []byte { return fmt.Appendf(nil, "%026x", i*2654435761%(1<<40)) }
 			value := func(i int) []byte {
@@ -184,6 +185,22 @@ func BenchmarkTree(b *testing.B) {
 			b.ReportMetric(float64(held)/keys, "bytes/key")
 			history := float64(heap()-before-held) / float64(tree.Version()-tree.Oldest()+1)
 			b.ReportMetric(history/1e6, "MB/version")
+			if m, ok := tree.(*state.Memory); ok {
+				start := time.Now()
+				if err := m.WriteImage(); err != nil {
+					b.Fatal(err)
+				}
+				b.ReportMetric(float64(time.Since(start).Milliseconds()), "image-ms")
+			}
+			root := tree.Root()
+			if err := tree.Close(); err != nil {
+				b.Fatal(err)
+			}
+			start := time.Now()
+			if tree = openTree(b, kind, data); !bytes.Equal(tree.Root(), root) {
+				b.Fatal("the tree opens with another root")
+			}
+			b.ReportMetric(float64(time.Since(start).Milliseconds()), "open-ms")
 		})
 	}
 }

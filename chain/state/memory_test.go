@@ -366,6 +366,23 @@ func TestADamagedImageIsNotUsed(t *testing.T) {
 	}
 }
 
+// The first image has the log from the first version on beside it.
+func TestTheLogStandsInForTheFirstImage(t *testing.T) {
+	disk := statetest.NewDisk()
+	roots := map[int64][]byte{}
+	m := openMemory(t, disk, small)
+	fill(t, m, 9, roots)
+	if err := m.WriteImage(); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, m, 2, roots)
+	disk.Put("image-00000000000000000009", []byte("nothing"))
+	m = openMemory(t, disk, small)
+	if r := m.Recovered(); r.Image != 0 || r.Replayed != 11 || len(r.Damaged) != 1 || !bytes.Equal(m.Root(), roots[11]) {
+		t.Fatalf("%+v, version %d", r, m.Version())
+	}
+}
+
 // A process that dies at any step, and a power failure that takes what was not
 // synced, leave the last version that was reported as saved, or the next, whole.
 func TestACrashLeavesAWholeVersion(t *testing.T) {
