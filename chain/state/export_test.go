@@ -65,3 +65,12 @@ func TestNodeSize(t *testing.T) {
 		t.Fatalf("a node takes %d bytes, not %d", got, nodeSize)
 	}
 }
+
+// Segment is a segment with one record, whole in itself.
+func Segment(t *testing.T, version int64, root []byte, changes []Change) []byte {
+	b, err := appendRecord([]byte(logMagic), int64(len(logMagic)), record{version, root, changes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}

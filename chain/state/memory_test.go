@@ -366,6 +366,27 @@ func TestADamagedImageIsNotUsed(t *testing.T) {
 	}
 }
 
+// A record whose changes lead to another root than it says is an error, though its
+// bytes are whole.
+func TestTheLogMustLeadToItsRoots(t *testing.T) {
+	root, err := state.Root(block(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := func(changes []state.Change) error {
+		disk := statetest.NewDisk()
+		disk.Put("log-00000000000000000001", state.Segment(t, 1, root, changes))
+		_, err := state.OpenMemory(disk, small)
+		return err
+	}
+	if err := open(block(1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(block(2)); err == nil || !strings.Contains(err.Error(), "leads to root") {
+		t.Fatal(err)
+	}
+}
+
 // The first image has the log from the first version on beside it.
 func TestTheLogStandsInForTheFirstImage(t *testing.T) {
 	disk := statetest.NewDisk()
