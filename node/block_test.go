@@ -1,13 +1,18 @@
 package node_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math/rand"
+	"runtime"
+	"slices"
 	"testing"
 	"time"
 
-	dbm "github.com/cosmos/cosmos-db"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/chancery/chancery/chain"
@@ -16,23 +21,23 @@ import (
 	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/modules/identity"
 	"github.com/chancery/chancery/node"
+	"github.com/chancery/chancery/node/config"
 	consentv1 "github.com/chancery/chancery/proto/chancery/consent/v1"
 )
 
 const hospital = "did:chancery:hospital"
 
-// BenchmarkBlock executes and commits blocks of 1000 consents on a database on
-// disk, from admission to commit, and reports the time of each phase per
+// BenchmarkBlock executes and commits blocks of 1000 consents, from admission to
+// commit, on each kind of tree with fsync, and reports the time of each phase per
 // transaction.
 func BenchmarkBlock(b *testing.B) {
-	db, err := dbm.NewDB("state", dbm.PebbleDBBackend, b.TempDir())
-	if err != nil {
-		b.Fatal(err)
+	for _, kind := range []string{"disk", "memory"} {
+		b.Run(kind, func(b *testing.B) { benchmarkBlock(b, kind) })
 	}
-	tree, err := state.OpenIAVL(db, state.IAVLOptions{})
-	if err != nil {
-		b.Fatal(err)
-	}
+}
+
+func benchmarkBlock(b *testing.B, kind string) {
+	tree := openTree(b, kind, b.TempDir())
 	app, err := node.Wire().App(chaintest.ChainID, tree)
 	if err != nil {
 		b.Fatal(err)
@@ -108,6 +113,96 @@ func BenchmarkBlock(b *testing.B) {
 	b.ReportMetric(per(deliver), "deliver-µs/tx")
 	b.ReportMetric(per(apply), "apply-µs/tx")
 	b.ReportMetric(per(save), "commit-µs/tx")
+}
+
+// openTree opens the tree of a data folder as a node does, with fsync.
+func openTree(t testing.TB, kind, data string) state.Tree {
+	t.Helper()
+	c := config.Default().State
+	c.Tree = kind
+	tree, err := node.OpenTree(c, data, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tree
+}
+
+// BenchmarkTree applies and saves blocks of 3000 sorted updates of 200 000 keys on
+// each kind of tree with fsync.
+func BenchmarkTree(b *testing.B) {
+	const keys, updates = 200_000, 3000
+	for _, kind := range []string{"disk", "memory"} {
+		b.Run(kind, func(b *testing.B) {
+			heap := func() int64 {
+				var m runtime.MemStats
+				runtime.GC()
+				runtime.GC()
+				runtime.ReadMemStats(&m)
+				return int64(m.HeapAlloc)
+			}
+			before := heap()
+			data := b.TempDir()
+			tree := openTree(b, kind, data)
+			defer func() { _ = tree.Close() }()
+			key := func(i int) []byte { return fmt.Appendf(nil, "%026x", i*2654435761%(1<<40)) }
+			value := func(i int) []byte {
+				sum := sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i)))
+				return append(append(sum[:], sum[:]...), sum[:]...)
+			}
+			save := func(changes []state.Change) {
+				slices.SortFunc(changes, func(a, b state.Change) int { return bytes.Compare(a.Key, b.Key) })
+				if _, err := tree.Apply(changes); err != nil {
+					b.Fatal(err)
+				}
+				if err := tree.Save(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			for i := 0; i < keys; i += 10_000 {
+				changes := make([]state.Change, 10_000)
+				for k := range changes {
+					changes[k] = state.Change{Key: key(i + k), Value: value(i + k)}
+				}
+				save(changes)
+			}
+			if err := tree.Prune(tree.Version() - 1); err != nil {
+				b.Fatal(err)
+			}
+			held := heap() - before
+			r := rand.New(rand.NewSource(1))
+			b.ResetTimer()
+			for n := range b.N {
+				b.StopTimer()
+				changes := make([]state.Change, 0, updates)
+				for _, i := range r.Perm(keys)[:updates] {
+					changes = append(changes, state.Change{Key: key(i), Value: value(i + n)})
+				}
+				slices.SortFunc(changes, func(a, b state.Change) int { return bytes.Compare(a.Key, b.Key) })
+				b.StartTimer()
+				save(changes)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*updates), "ns/update")
+			b.ReportMetric(float64(held)/keys, "bytes/key")
+			history := float64(heap()-before-held) / float64(tree.Version()-tree.Oldest()+1)
+			b.ReportMetric(history/1e6, "MB/version")
+			if m, ok := tree.(*state.Memory); ok {
+				start := time.Now()
+				if err := m.WriteImage(); err != nil {
+					b.Fatal(err)
+				}
+				b.ReportMetric(float64(time.Since(start).Milliseconds()), "image-ms")
+			}
+			root := tree.Root()
+			if err := tree.Close(); err != nil {
+				b.Fatal(err)
+			}
+			start := time.Now()
+			if tree = openTree(b, kind, data); !bytes.Equal(tree.Root(), root) {
+				b.Fatal("the tree opens with another root")
+			}
+			b.ReportMetric(float64(time.Since(start).Milliseconds()), "open-ms")
+		})
+	}
 }
 
 func give(t testing.TB, n uint64, until int64) []byte {

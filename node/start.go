@@ -20,7 +20,6 @@ import (
 	dbm "github.com/cosmos/cosmos-db"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/consensus"
 	"github.com/chancery/chancery/consensus/records"
@@ -158,13 +157,9 @@ func (n *Node) open(o Options) error {
 func (n *Node) openEngine(version string) error {
 	c := n.config
 	modules := Wire()
-	stateDB, err := openDB(c.State.Backend, "state", n.home.Data())
+	tree, err := openTree(c.State, n.home.Data(), n.log)
 	if err != nil {
 		return err
-	}
-	tree, err := state.OpenIAVL(stateDB, state.IAVLOptions{NodeCache: c.State.NodeCache, ValueCache: c.State.ValueCache, NoSync: c.State.NoSync})
-	if err != nil {
-		return errors.Join(err, stateDB.Close())
 	}
 	app, err := modules.App(n.genesis.ChainID, tree)
 	if err != nil {
@@ -300,6 +295,7 @@ func (n *Node) Start() error {
 		}
 	})
 	n.group.Go(func() { n.watchHealth(ctx) })
+	n.group.Go(func() { writeImages(ctx, n.engine.App().Tree(), n.log) })
 	if n.listener != nil {
 		if !n.config.RPC.TLS() {
 			n.log.Warn("INSECURE: clients on this machine are neither encrypted nor authenticated; set rpc.tls_cert, rpc.tls_key and rpc.client_ca for anything but development", "listen", n.listener.Addr().String())

@@ -1,9 +1,13 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -18,6 +22,7 @@ import (
 
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/keys"
+	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/modules/identity"
 	"github.com/chancery/chancery/node/config"
 	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
@@ -116,7 +121,24 @@ func until(t *testing.T, what string, ok func() bool) {
 }
 
 func TestNodeRunsProvesStopsAndRunsAgain(t *testing.T) {
-	home, _ := newHome(t)
+	onEachTree(t, testNodeRuns)
+}
+
+// onEachTree runs a test on a home with its state on disk and on one in memory.
+func onEachTree(t *testing.T, test func(*testing.T, config.Home)) {
+	for _, tree := range []string{"disk", "memory"} {
+		t.Run(tree, func(t *testing.T) {
+			home, c := newHome(t)
+			c.State.Tree = tree
+			if err := config.Write(home, c); err != nil {
+				t.Fatal(err)
+			}
+			test(t, home)
+		})
+	}
+}
+
+func testNodeRuns(t *testing.T, home config.Home) {
 	n := open(t, home)
 	if err := n.Start(); err != nil {
 		t.Fatal(err)
@@ -220,8 +242,9 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestOneNodePerHome(t *testing.T) {
-	home, _ := newHome(t)
+func TestOneNodePerHome(t *testing.T) { onEachTree(t, testOneNode) }
+
+func testOneNode(t *testing.T, home config.Home) {
 	n := open(t, home)
 	defer func() {
 		if err := n.Stop(); err != nil {
@@ -275,5 +298,91 @@ func TestOpenSaysWhatIsMissing(t *testing.T) {
 		if _, err := Open(home, Options{Log: quiet(t)}); err == nil || !strings.Contains(err.Error(), filepath.Base(lost(home))) {
 			t.Errorf("a home without %s: %v", filepath.Base(lost(home)), err)
 		}
+	}
+}
+
+// A home that holds its state in one kind of tree does not start with the other.
+func TestTheKindOfTreeStays(t *testing.T) {
+	onEachTree(t, func(t *testing.T, home config.Home) {
+		c, err := config.Load(home)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tree, err := openTree(c.State, home.Data(), quiet(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		root, err := tree.Apply([]state.Change{{Key: []byte("key"), Value: []byte("value")}})
+		if err := errors.Join(err, tree.Save(), tree.Close()); err != nil {
+			t.Fatal(err)
+		}
+		is := c.State.Tree
+		c.State.Tree = map[string]string{"disk": "memory", "memory": "disk"}[is]
+		if _, err := Open(home, Options{Config: &c, Log: quiet(t)}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("set state.tree = %q", is)) {
+			t.Fatalf("opens with the other tree: %v", err)
+		}
+		c.State.Tree = is
+		if tree, err = openTree(c.State, home.Data(), quiet(t)); err != nil {
+			t.Fatal(err)
+		}
+		if tree.Version() != 1 || !bytes.Equal(tree.Root(), root) {
+			t.Fatalf("version %d with root %x, want %x", tree.Version(), tree.Root(), root)
+		}
+		if err := tree.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// The images of a tree in memory are written beside the blocks, and the next start
+// goes on from the newest.
+func TestImagesAreWritten(t *testing.T) {
+	dir := t.TempDir()
+	files, err := openFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := state.OpenMemory(files, state.MemoryOptions{ImageVersions: 30, SegmentBytes: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	var told bytes.Buffer
+	go func() {
+		defer close(done)
+		writeImages(ctx, tree, slog.New(slog.NewTextHandler(&told, nil)))
+	}()
+	var root []byte
+	until(t, "the log before the first of two images is gone", func() bool {
+		if root, err = tree.Apply([]state.Change{{Key: []byte("key"), Value: []byte(fmt.Sprint(tree.Version()))}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := tree.Save(); err != nil {
+			t.Fatal(err)
+		}
+		_, err := os.Stat(filepath.Join(dir, fmt.Sprintf("log-%020d", 1)))
+		return errors.Is(err, fs.ErrNotExist)
+	})
+	cancel()
+	<-done
+	if n := strings.Count(told.String(), "wrote an image of the state"); n < 2 {
+		t.Fatalf("%d images were written beside the blocks:\n%s", n, told.String())
+	}
+	version := tree.Version()
+	if err := tree.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if files, err = openFolder(dir); err != nil {
+		t.Fatal(err)
+	}
+	if tree, err = state.OpenMemory(files, state.MemoryOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if r := tree.Recovered(); r.Image == 0 || r.Image+r.Replayed != version || tree.Version() != version || !bytes.Equal(tree.Root(), root) {
+		t.Fatalf("%+v, version %d, want %d", r, tree.Version(), version)
+	}
+	if err := tree.Close(); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -1,7 +1,8 @@
 // Package chaintest runs blocks on two independent instances of a chain and
 // compares them, so that every block test is also a test of determinism: the
-// second instance starts from a genesis with shuffled lists and is restarted
-// between applying and committing each block.
+// second instance starts from a genesis with shuffled lists, holds its state in
+// memory with a log where the first has it on disk, and is restarted between
+// applying and committing each block.
 package chaintest
 
 import (
@@ -23,6 +24,7 @@ import (
 	"github.com/chancery/chancery/chain/errs"
 	"github.com/chancery/chancery/chain/keys"
 	"github.com/chancery/chancery/chain/state"
+	"github.com/chancery/chancery/chain/state/statetest"
 	"github.com/chancery/chancery/chain/tx"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 )
@@ -63,8 +65,31 @@ type Net struct {
 }
 
 type instance struct {
-	db  *dbm.MemDB
-	app *chain.App
+	store store
+	app   *chain.App
+}
+
+// store is what a tree is opened on, again after each restart.
+type store func() (state.Tree, error)
+
+// onDatabase is the tree in a database.
+func onDatabase() store {
+	db := keepOpen{dbm.NewMemDB()}
+	return func() (state.Tree, error) {
+		return state.OpenIAVL(db, state.IAVLOptions{NoSync: true, NodeCache: 10_000, ValueCache: 1_000})
+	}
+}
+
+// inMemory is the tree in memory with a log. Images are due after a few blocks.
+func inMemory() store {
+	disk := statetest.NewDisk()
+	return func() (state.Tree, error) {
+		tree, err := state.OpenMemory(disk, state.MemoryOptions{NoSync: true, ImageVersions: 5})
+		if err == nil && tree.ImageDue() {
+			err = tree.WriteImage()
+		}
+		return tree, err
+	}
 }
 
 // New starts both instances at genesis.
@@ -74,7 +99,7 @@ func New(t testing.TB, c Config) *Net {
 		c.Genesis = "{}"
 	}
 	n := &Net{t: t, config: c, Now: GenesisTime}
-	n.a, n.b = n.start(dbm.NewMemDB()), n.start(dbm.NewMemDB())
+	n.a, n.b = n.start(onDatabase()), n.start(inMemory())
 	rootA := n.genesis(n.a, c.Genesis)
 	rootB := n.genesis(n.b, shuffled(t, c.Genesis))
 	if !bytes.Equal(rootA, rootB) {
@@ -84,9 +109,9 @@ func New(t testing.TB, c Config) *Net {
 	return n
 }
 
-func (n *Net) start(db *dbm.MemDB) *instance {
+func (n *Net) start(on store) *instance {
 	n.t.Helper()
-	tree, err := state.OpenIAVL(keepOpen{db}, state.IAVLOptions{NoSync: true, NodeCache: 10_000, ValueCache: 1_000})
+	tree, err := on()
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -102,7 +127,7 @@ func (n *Net) start(db *dbm.MemDB) *instance {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	return &instance{db: db, app: app}
+	return &instance{store: on, app: app}
 }
 
 // keepOpen is a database that survives the restart of an instance.
@@ -168,7 +193,7 @@ func (n *Net) Block(raws ...[]byte) []*chainv1.TxResult {
 
 func (n *Net) restart(i *instance) *instance {
 	n.t.Helper()
-	fresh := n.start(i.db)
+	fresh := n.start(i.store)
 	if fresh.app.Tree().Version() == 0 {
 		n.genesis(fresh, n.config.Genesis)
 	}

@@ -11,6 +11,13 @@
 // single key therefore has one ICS23 proof, of presence or of absence, against
 // the root hash that validators sign.
 //
+// # Trees
+//
+// A Tree is on disk (OpenIAVL) or in memory (OpenMemory). Both have the same roots
+// and proofs after the same changes, so that nodes with different ones agree. A tree
+// in memory writes each version to a log and from time to time an image of all, and
+// keeps the latest versions alone.
+//
 // # Faults
 //
 // Reads and writes do not return errors. A disk that fails or bytes that do not

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/chancery/chancery/chain/state"
+	"github.com/chancery/chancery/chain/state/statetest"
 )
 
 // kept is a database that outlives its tree.
@@ -24,6 +25,25 @@ func open(t testing.TB, db dbm.DB) state.Tree {
 		t.Fatal(err)
 	}
 	return tree
+}
+
+// backends open each kind of tree on something that outlives it: what is returned
+// opens it again.
+var backends = map[string]func(testing.TB) func() state.Tree{
+	"disk": func(t testing.TB) func() state.Tree {
+		db := dbm.NewMemDB()
+		return func() state.Tree { return open(t, db) }
+	},
+	"memory": func(t testing.TB) func() state.Tree {
+		disk := statetest.NewDisk()
+		return func() state.Tree { return openMemory(t, disk, state.MemoryOptions{}) }
+	},
+}
+
+func onEachTree(t *testing.T, test func(*testing.T, func(testing.TB) func() state.Tree)) {
+	for _, name := range slices.Sorted(maps.Keys(backends)) {
+		t.Run(name, func(t *testing.T) { test(t, backends[name]) })
+	}
 }
 
 func same(r *rapid.T, what string, got state.Reader, want map[string]string) {
@@ -58,10 +78,12 @@ func same(r *rapid.T, what string, got state.Reader, want map[string]string) {
 
 // An overlay with nested rollbacks over a tree with versions behaves as a plain
 // map does, also after the tree is opened again, at every version.
-func TestOverlayAndTreeBehaveAsAMap(t *testing.T) {
+func TestOverlayAndTreeBehaveAsAMap(t *testing.T) { onEachTree(t, testBehavesAsAMap) }
+
+func testBehavesAsAMap(t *testing.T, backend func(testing.TB) func() state.Tree) {
 	rapid.Check(t, func(r *rapid.T) {
-		db := dbm.NewMemDB()
-		tree := open(t, db)
+		reopen := backend(t)
+		tree := reopen()
 		model := map[string]string{}
 		versions := []map[string]string{nil}
 		for range rapid.IntRange(1, 5).Draw(r, "blocks") {
@@ -113,7 +135,7 @@ func TestOverlayAndTreeBehaveAsAMap(t *testing.T) {
 			versions = append(versions, maps.Clone(model))
 			same(r, "tree", tree.Latest(), model)
 			if rapid.Bool().Draw(r, "restart") {
-				tree = open(t, db)
+				tree = reopen()
 			}
 		}
 		for v := 1; v < len(versions); v++ {
@@ -126,8 +148,10 @@ func TestOverlayAndTreeBehaveAsAMap(t *testing.T) {
 	})
 }
 
-func TestPrune(t *testing.T) {
-	tree := open(t, dbm.NewMemDB())
+func TestPrune(t *testing.T) { onEachTree(t, testPrune) }
+
+func testPrune(t *testing.T, backend func(testing.TB) func() state.Tree) {
+	tree := backend(t)()
 	for i := range 10 {
 		if _, err := tree.Apply([]state.Change{{Key: []byte("k"), Value: []byte{byte(i + 1)}}}); err != nil {
 			t.Fatal(err)

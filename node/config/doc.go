@@ -7,6 +7,7 @@
 //	<home>/config/priv_validator_key.json    the key that signs blocks
 //	<home>/data/priv_validator_state.json    what that key signed last
 //	<home>/data/state.db, records.db         state and records
+//	<home>/data/state.memory/                the state, where it is held in memory
 //	<home>/data/engine/                      the engine's stores and its log
 //	<home>/keyring/                          keys of people, encrypted
 package config

@@ -28,6 +28,7 @@ const validators = 4
 
 type options struct {
 	binary  string
+	tree    string
 	rounds  int
 	seconds int
 	window  int
@@ -66,6 +67,7 @@ func main() {
 	}
 	var o options
 	flag.StringVar(&o.binary, "binary", "bin/chancery", "the chancery binary")
+	flag.StringVar(&o.tree, "tree", "disk", "where chancery holds its state: disk or memory")
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds of each application")
 	flag.IntVar(&o.seconds, "seconds", 12, "seconds of load in each part of a round")
 	flag.IntVar(&o.window, "window", 4000, "transactions under way in the closed loop")
@@ -103,7 +105,7 @@ func run(ctx context.Context, o options) error {
 	}
 	results := map[string][]figures{}
 	for round := range o.rounds {
-		for _, t := range []target{newChancery(o.binary), newKVStore()} {
+		for _, t := range []target{newChancery(o.binary, o.tree), newKVStore()} {
 			if o.only != "" && o.only != t.name() {
 				continue
 			}

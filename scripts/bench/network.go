@@ -33,8 +33,8 @@ type member struct {
 type network struct{ members []*member }
 
 // layOut makes the homes with keys and configuration: the same timers for every
-// application.
-func layOut(dir string) (*network, error) {
+// application. tree is where Chancery's validators hold their state.
+func layOut(dir, tree string) (*network, error) {
 	n := &network{}
 	ports, err := freePorts(3 * validators)
 	if err != nil {
@@ -55,6 +55,7 @@ func layOut(dir string) (*network, error) {
 		m.pv.Save()
 		m.config.Node.Moniker = fmt.Sprint("validator-", i)
 		m.config.Node.LogLevel = "warn"
+		m.config.State.Tree = tree
 		m.config.P2P.Listen = fmt.Sprint("127.0.0.1:", ports[3*i])
 		m.config.RPC.Listen = fmt.Sprint("127.0.0.1:", ports[3*i+1])
 		m.config.Telemetry.Listen = fmt.Sprint("127.0.0.1:", ports[3*i+2])

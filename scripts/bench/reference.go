@@ -157,7 +157,7 @@ func (k *kv) name() string { return "kvstore" }
 
 func (k *kv) start(ctx context.Context, dir string) error {
 	var err error
-	if k.net, err = layOut(dir); err != nil {
+	if k.net, err = layOut(dir, "disk"); err != nil {
 		return err
 	}
 	params := types.DefaultConsensusParams()

@@ -1,0 +1,316 @@
+package state
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"sync"
+
+	ics23 "github.com/cosmos/ics23/go"
+)
+
+// MemoryOptions tunes a tree in memory.
+type MemoryOptions struct {
+	// KeepVersions is how many versions stay readable. 0: 1000.
+	KeepVersions int
+	// KeepBytes bounds the memory of versions before the latest, but for the
+	// fewest that are kept in any case. 0: 256 MiB.
+	KeepBytes int64
+	// SegmentBytes is how long a segment of the log may become before the next is
+	// begun. 0: 16 MiB.
+	SegmentBytes int64
+	// ImageVersions and ImageBytes are after how many versions, or bytes of log, an
+	// image is due; a large state waits until the log is half as long as its last
+	// image. 0: 10 000 and 64 MiB.
+	ImageVersions, ImageBytes int64
+	// NoSync leaves out the fsync at each Save, as in IAVLOptions.
+	NoSync bool
+}
+
+// fewestVersions stay readable however much they take.
+const fewestVersions = 16
+
+// lateImage is by how many times an image may be overdue before Save writes it.
+const lateImage = 4
+
+func (o MemoryOptions) withDefaults() MemoryOptions {
+	set := func(v *int64, d int64) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	if o.KeepVersions == 0 {
+		o.KeepVersions = 1000
+	}
+	set(&o.KeepBytes, 256<<20)
+	set(&o.SegmentBytes, 16<<20)
+	set(&o.ImageVersions, 10_000)
+	set(&o.ImageBytes, 64<<20)
+	return o
+}
+
+// Memory is the Tree that holds all state in memory and on disk a log of every
+// version since an image of the whole. Its roots and proofs are those of the tree
+// that OpenIAVL opens.
+type Memory struct {
+	options   MemoryOptions
+	recovered Recovery
+	journal   journal
+
+	// Of the goroutine that applies and saves.
+	applied *memorySnapshot // nil: nothing was applied
+	changes []Change
+	cost    int64
+	failed  error
+
+	//determinism:allow guards handles of committed versions, which are the same on every node
+	mu      sync.RWMutex // guards history, costs and held
+	history []*memorySnapshot
+	costs   []int64 // bytes that a version added to the one before
+	held    int64   // sum of costs but for the first
+
+	//determinism:allow lets one image be written at a time; what is in it is the same on every node
+	imaging sync.Mutex
+}
+
+// Recovery is what OpenMemory found.
+type Recovery struct {
+	// Image is the version of the image that was loaded, 0 when there was none.
+	Image int64
+	// Replayed is how many versions of the log followed it.
+	Replayed int64
+	// Cut is the length of what a crash had left of a version that was never
+	// reported as saved.
+	Cut int64
+	// Damaged are the images that could not be read, each with the reason. An
+	// older one stood in.
+	Damaged []error
+}
+
+// OpenMemory opens the tree in files, which it then owns, at its latest version.
+func OpenMemory(files Files, o MemoryOptions) (*Memory, error) {
+	m := &Memory{options: o.withDefaults()}
+	m.journal = journal{files: files, options: m.options}
+	base, err := m.journal.open(&m.recovered)
+	if err != nil {
+		return nil, fmt.Errorf("load the state: %w", err)
+	}
+	m.push(base, 0)
+	err = m.journal.replay(base.version, &m.recovered, func(r record) error {
+		if _, err := m.Apply(r.changes); err != nil {
+			return err
+		}
+		if !bytes.Equal(m.applied.root, r.root) {
+			return fmt.Errorf("the log leads to root %x at version %d, and says %x", m.applied.root, r.version, r.root)
+		}
+		m.push(m.applied, m.cost)
+		m.applied, m.changes = nil, nil
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load the state: %w", err)
+	}
+	return m, nil
+}
+
+// Recovered is what OpenMemory found.
+func (m *Memory) Recovered() Recovery { return m.recovered }
+
+// push makes a version the latest and forgets those that are beyond the bounds.
+func (m *Memory) push(s *memorySnapshot, cost int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.history) == 1 && m.history[0].version == 0 {
+		m.drop(1)
+	}
+	if len(m.history) > 0 {
+		m.held += cost
+	}
+	m.history = append(m.history, s)
+	m.costs = append(m.costs, cost)
+	n := 0
+	for held := m.held; len(m.history)-n > m.options.KeepVersions ||
+		held > m.options.KeepBytes && len(m.history)-n > fewestVersions; n++ {
+		held -= m.costs[n+1]
+	}
+	m.drop(n)
+}
+
+// drop forgets the n oldest versions. The caller holds mu.
+func (m *Memory) drop(n int) {
+	for i := range n {
+		if i+1 < len(m.costs) {
+			m.held -= m.costs[i+1]
+		}
+	}
+	m.history = slices.Delete(m.history, 0, n)
+	m.costs = slices.Delete(m.costs, 0, n)
+}
+
+func (m *Memory) latest() *memorySnapshot {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.history[len(m.history)-1]
+}
+
+// Version implements Tree.
+func (m *Memory) Version() int64 { return m.latest().version }
+
+// Root implements Tree.
+func (m *Memory) Root() []byte { return m.latest().root }
+
+// Latest implements Tree.
+func (m *Memory) Latest() Snapshot { return m.latest() }
+
+// At implements Tree.
+func (m *Memory) At(version int64) (Snapshot, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	latest := m.history[len(m.history)-1]
+	switch oldest := m.history[0].version; {
+	case version == latest.version:
+		return latest, nil
+	case version <= 0 || version > latest.version:
+		return nil, fmt.Errorf("%w: %d (latest is %d)", ErrNoVersion, version, latest.version)
+	case version < oldest:
+		return nil, fmt.Errorf("%w: %d was pruned (oldest is %d)", ErrNoVersion, version, oldest)
+	default:
+		return m.history[version-oldest], nil
+	}
+}
+
+// Oldest implements Tree.
+func (m *Memory) Oldest() int64 {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.history[0].version
+}
+
+// Apply implements Tree.
+func (m *Memory) Apply(changes []Change) ([]byte, error) {
+	if m.failed != nil {
+		return nil, m.failed
+	}
+	saved := m.latest()
+	w := writer{version: saved.version + 1}
+	root := saved.tree
+	m.cost = 0
+	for _, c := range changes {
+		root = w.apply(root, c)
+		m.cost += int64(len(c.Key) + len(c.Value))
+	}
+	if root != nil {
+		w.hash(root)
+	}
+	m.cost += int64(w.created) * nodeSize
+	m.changes = changes
+	m.applied = &memorySnapshot{version: w.version, root: rootHash(root), tree: root}
+	return m.applied.root, nil
+}
+
+// Save implements Tree. After an error the tree takes no more changes: what is on
+// disk is found out by opening it again.
+func (m *Memory) Save() error {
+	if m.failed != nil {
+		return m.failed
+	}
+	if m.applied == nil {
+		return errors.New("state: Save without Apply")
+	}
+	if err := m.save(); err != nil {
+		m.failed = fmt.Errorf("save the state; it must be opened again: %w", err)
+		return m.failed
+	}
+	return nil
+}
+
+func (m *Memory) save() error {
+	err := m.journal.append(record{version: m.applied.version, root: m.applied.root, changes: m.changes})
+	if err != nil {
+		return err
+	}
+	m.push(m.applied, m.cost)
+	m.applied, m.changes = nil, nil
+	if m.journal.due(lateImage) {
+		return m.WriteImage()
+	}
+	return nil
+}
+
+// ImageDue tells whether the log is so long that an image should be written. Any
+// goroutine may ask.
+func (m *Memory) ImageDue() bool { return m.journal.due(1) }
+
+// WriteImage writes the latest version as a whole, from which the next start goes
+// on, and removes the log before the previous image. Any goroutine may call it:
+// blocks are applied and saved meanwhile. Where nobody calls it, Save does when the
+// log has become four times as long as ImageDue allows.
+func (m *Memory) WriteImage() error {
+	m.imaging.Lock()
+	defer m.imaging.Unlock()
+	s := m.latest()
+	if s.version == 0 {
+		return nil
+	}
+	if err := m.journal.writeImage(s); err != nil {
+		return fmt.Errorf("write an image of the state at version %d: %w", s.version, err)
+	}
+	return nil
+}
+
+// Prune implements Tree. What it forgets is kept in memory no longer; the log may
+// bring some of it back at the next start.
+func (m *Memory) Prune(version int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	oldest, latest := m.history[0].version, m.history[len(m.history)-1].version
+	if version >= latest {
+		return fmt.Errorf("state: refusing to prune version %d, the latest is %d", version, latest)
+	}
+	if version >= oldest {
+		m.drop(int(version - oldest + 1))
+	}
+	return nil
+}
+
+// Close implements Tree. It waits for an image that is being written.
+func (m *Memory) Close() error {
+	m.imaging.Lock()
+	defer m.imaging.Unlock()
+	if m.failed == nil {
+		m.failed = errors.New("the state was closed")
+	}
+	return m.journal.close()
+}
+
+// memorySnapshot is one version. What it reaches never changes.
+type memorySnapshot struct {
+	version int64
+	root    []byte
+	tree    *node // nil: empty
+}
+
+func (s *memorySnapshot) Version() int64 { return s.version }
+func (s *memorySnapshot) Root() []byte   { return s.root }
+
+func (s *memorySnapshot) Lookup(key []byte) []byte { return s.tree.lookup(key) }
+
+func (s *memorySnapshot) Walk(start, end []byte, reverse bool) iter.Seq2[[]byte, []byte] {
+	return func(yield func(k, v []byte) bool) {
+		if s.tree != nil {
+			s.tree.walk(start, end, reverse, yield)
+		}
+	}
+}
+
+func (s *memorySnapshot) Prove(key []byte) (*ics23.CommitmentProof, error) {
+	if s.version == 0 {
+		return nil, fmt.Errorf("%w: nothing was committed yet", ErrNoVersion)
+	}
+	if s.tree == nil {
+		return nil, fmt.Errorf("prove key %x at version %d: the state is empty", key, s.version)
+	}
+	return s.tree.prove(key), nil
+}
