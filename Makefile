@@ -48,7 +48,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (60s)
 	FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
 
 .PHONY: bench
-bench: build ## Compare committed transactions of four validators with the engine's own example (about 6 minutes)
+bench: build ## Compare committed transactions of four validators with the engine's own example (about 9 minutes)
 	go run ./scripts/bench --binary bin/chancery $(BENCHFLAGS)
 
 .PHONY: microbench

@@ -35,10 +35,10 @@ const chainID = "bench"
 // consents is Chancery as a target: each transaction gives a consent of a subject
 // of its own, recorded by the controller and signed by its administrator.
 type consents struct {
-	binary, tree string
-	net          *network
-	admins       []admin
-	count        int
+	label, binary, tree string
+	net                 *network
+	admins              []admin
+	count               int
 }
 
 type admin struct {
@@ -49,9 +49,11 @@ type admin struct {
 func (a admin) KeyURL() string                  { return a.url }
 func (a admin) Sign(msg []byte) ([]byte, error) { return a.signer.Sign(msg) }
 
-func newChancery(binary, tree string) *consents { return &consents{binary: binary, tree: tree} }
+func newChancery(name, binary, tree string) *consents {
+	return &consents{label: name, binary: binary, tree: tree}
+}
 
-func (c *consents) name() string { return "chancery" }
+func (c *consents) name() string { return c.label }
 
 func (c *consents) start(ctx context.Context, dir string) error {
 	var err error

@@ -4,11 +4,12 @@
 //
 //	go run ./scripts/bench --binary bin/chancery
 //
-// The two take turns, a fresh network each round. A round has two parts: a closed
-// loop that keeps a fixed number of transactions under way, which gives the
-// throughput, and a fixed rate well below it, which gives the latency from
-// submission to the news of the commit. The report has the median, minimum and
-// maximum over the rounds, and the ratio of each round's pair.
+// Chancery is measured with its state on disk and in memory. All three take turns, a
+// fresh network each round. A round has two parts: a closed loop that keeps a fixed
+// number of transactions under way, which gives the throughput and the processor
+// time of a transaction, and a fixed rate well below it, which gives the latency
+// from submission to the news of the commit. The report has the median, minimum and
+// maximum over the rounds, and the ratios of each round's pairs.
 package main
 
 import (
@@ -19,6 +20,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -28,7 +30,6 @@ const validators = 4
 
 type options struct {
 	binary  string
-	tree    string
 	rounds  int
 	seconds int
 	window  int
@@ -36,6 +37,28 @@ type options struct {
 	only    string
 	profile string
 	keep    bool
+}
+
+// The applications under measurement: Chancery with its state on disk and in
+// memory (state.tree), and the reference.
+const (
+	onDisk    = "chancery-disk"
+	inMemory  = "chancery-memory"
+	reference = "kvstore"
+)
+
+// names are the applications in the order of a round.
+var names = []string{onDisk, inMemory, reference}
+
+func newTarget(name string, o options) target {
+	switch name {
+	case onDisk:
+		return newChancery(name, o.binary, "disk")
+	case inMemory:
+		return newChancery(name, o.binary, "memory")
+	default:
+		return newKVStore()
+	}
 }
 
 // target is an application under measurement.
@@ -67,12 +90,11 @@ func main() {
 	}
 	var o options
 	flag.StringVar(&o.binary, "binary", "bin/chancery", "the chancery binary")
-	flag.StringVar(&o.tree, "tree", "disk", "where chancery holds its state: disk or memory")
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds of each application")
 	flag.IntVar(&o.seconds, "seconds", 12, "seconds of load in each part of a round")
 	flag.IntVar(&o.window, "window", 4000, "transactions under way in the closed loop")
 	flag.IntVar(&o.rate, "rate", 400, "transactions a second at the fixed rate")
-	flag.StringVar(&o.only, "only", "", "measure only this application: chancery or kvstore")
+	flag.StringVar(&o.only, "only", "", "measure only this one of "+strings.Join(names, ", "))
 	flag.StringVar(&o.profile, "profile", "", "directory for CPU profiles of the first chancery validator")
 	flag.BoolVar(&o.keep, "keep", false, "keep the networks' directories")
 	flag.Parse()
@@ -105,16 +127,17 @@ func run(ctx context.Context, o options) error {
 	}
 	results := map[string][]figures{}
 	for round := range o.rounds {
-		for _, t := range []target{newChancery(o.binary, o.tree), newKVStore()} {
-			if o.only != "" && o.only != t.name() {
+		for _, name := range names {
+			if o.only != "" && o.only != name {
 				continue
 			}
+			t := newTarget(name, o)
 			f, err := measure(ctx, t, filepath.Join(dir, fmt.Sprintf("%s-%d", t.name(), round)), o)
 			t.stop()
 			if err != nil {
 				return fmt.Errorf("%s, round %d: %w", t.name(), round+1, err)
 			}
-			fmt.Printf("round %d  %-8s  %6.0f tx/s  %4d µs of CPU each   closed loop p50 %4d ms   at %d tx/s p50 %4d ms  p99 %4d ms   %d bytes\n",
+			fmt.Printf("round %d  %-15s  %6.0f tx/s  %4d µs of CPU each   closed loop p50 %4d ms   at %d tx/s p50 %4d ms  p99 %4d ms   %d bytes\n",
 				round+1, t.name(), f.perSecond, f.cpu.Microseconds(), f.busy50.Milliseconds(), o.rate, f.p50.Milliseconds(), f.p99.Milliseconds(), f.size)
 			results[t.name()] = append(results[t.name()], f)
 		}
@@ -140,7 +163,7 @@ func measure(ctx context.Context, t target, dir string, o options) (figures, err
 			return f, err
 		}
 	}
-	if o.profile != "" && t.name() == "chancery" {
+	if o.profile != "" && t.name() != reference {
 		if err := os.MkdirAll(o.profile, 0o755); err != nil {
 			return f, err
 		}
@@ -333,23 +356,25 @@ func report(results map[string][]figures, o options) {
 	}
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 	fmt.Printf("\nmedian (minimum to maximum) of %d rounds, %d validators\n", o.rounds, validators)
-	for _, name := range []string{"chancery", "kvstore"} {
+	for _, name := range names {
 		if len(results[name]) == 0 {
 			continue
 		}
-		fmt.Printf("%-8s  committed tx/s          %s\n", name, spread(of(name, func(f figures) float64 { return f.perSecond })))
-		fmt.Printf("%-8s  CPU µs a transaction    %s\n", name, spread(of(name, func(f figures) float64 { return float64(f.cpu.Nanoseconds()) / 1000 })))
-		fmt.Printf("%-8s  p50 ms at %4d tx/s      %s\n", name, o.rate, spread(of(name, func(f figures) float64 { return ms(f.p50) })))
-		fmt.Printf("%-8s  p99 ms at %4d tx/s      %s\n", name, o.rate, spread(of(name, func(f figures) float64 { return ms(f.p99) })))
+		fmt.Printf("%-15s  committed tx/s          %s\n", name, spread(of(name, func(f figures) float64 { return f.perSecond })))
+		fmt.Printf("%-15s  CPU µs a transaction    %s\n", name, spread(of(name, func(f figures) float64 { return float64(f.cpu.Nanoseconds()) / 1000 })))
+		fmt.Printf("%-15s  p50 ms at %4d tx/s      %s\n", name, o.rate, spread(of(name, func(f figures) float64 { return ms(f.p50) })))
+		fmt.Printf("%-15s  p99 ms at %4d tx/s      %s\n", name, o.rate, spread(of(name, func(f figures) float64 { return ms(f.p99) })))
 	}
-	a, b := results["chancery"], results["kvstore"]
-	var ratios, work []float64
-	for i := range min(len(a), len(b)) {
-		ratios = append(ratios, a[i].perSecond/b[i].perSecond)
-		work = append(work, float64(a[i].cpu)/float64(b[i].cpu))
-	}
-	if len(ratios) > 0 {
-		fmt.Printf("chancery / kvstore  committed tx/s  %s\n", spread(ratios))
-		fmt.Printf("chancery / kvstore  CPU each        %s\n", spread(work))
+	for _, name := range []string{onDisk, inMemory} {
+		a, b := results[name], results[reference]
+		var ratios, work []float64
+		for i := range min(len(a), len(b)) {
+			ratios = append(ratios, a[i].perSecond/b[i].perSecond)
+			work = append(work, float64(a[i].cpu)/float64(b[i].cpu))
+		}
+		if len(ratios) > 0 {
+			fmt.Printf("%-15s / %s  committed tx/s  %s\n", name, reference, spread(ratios))
+			fmt.Printf("%-15s / %s  CPU each        %s\n", name, reference, spread(work))
+		}
 	}
 }

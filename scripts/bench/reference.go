@@ -153,7 +153,7 @@ type kv struct {
 
 func newKVStore() *kv { return &kv{} }
 
-func (k *kv) name() string { return "kvstore" }
+func (k *kv) name() string { return reference }
 
 func (k *kv) start(ctx context.Context, dir string) error {
 	var err error
