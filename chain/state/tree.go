@@ -88,11 +88,19 @@ func OpenIAVL(db dbm.DB, o IAVLOptions) (Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &iavlTree{db: db, tree: tree, cache: &valueCache{version: tree.Version(), values: values}}
+	t := &iavlTree{db: db, tree: tree, cache: &valueCache{version: tree.Version(), values: values}, nodes: new(nodeGuard)}
 	if err := t.refresh(); err != nil {
 		return nil, err
 	}
 	return t, nil
+}
+
+// nodeGuard keeps readers from the nodes of saved versions while the writer copies
+// one: the library then clears fields of the node that it copies, which are empty
+// already, and which readers look at. It is held for one step at a time.
+type nodeGuard struct {
+	//determinism:allow guards fields of shared nodes that always hold the same
+	sync.RWMutex
 }
 
 // wholeVersions is a database in which a version is written by one batch, however
@@ -109,6 +117,7 @@ type iavlTree struct {
 	tree    *iavl.MutableTree
 	pending []Change
 	cache   *valueCache
+	nodes   *nodeGuard
 
 	//determinism:allow guards a handle; what it protects is the same on every node
 	mu     sync.RWMutex // guards latest
@@ -116,7 +125,7 @@ type iavlTree struct {
 }
 
 func (t *iavlTree) refresh() error {
-	snap := &iavlSnapshot{version: t.tree.Version(), cache: t.cache}
+	snap := &iavlSnapshot{version: t.tree.Version(), cache: t.cache, nodes: t.nodes}
 	if snap.version > 0 {
 		im, err := t.tree.GetImmutable(snap.version)
 		if err != nil {
@@ -150,6 +159,8 @@ func (t *iavlTree) At(version int64) (Snapshot, error) {
 	if version <= 0 || version > latest.version {
 		return nil, fmt.Errorf("%w: %d (latest is %d)", ErrNoVersion, version, latest.version)
 	}
+	t.nodes.RLock()
+	defer t.nodes.RUnlock()
 	im, err := t.tree.GetImmutable(version)
 	if errors.Is(err, iavl.ErrVersionDoesNotExist) {
 		return nil, fmt.Errorf("%w: %d was pruned", ErrNoVersion, version)
@@ -157,7 +168,7 @@ func (t *iavlTree) At(version int64) (Snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open state version %d: %w", version, err)
 	}
-	return &iavlSnapshot{version: version, tree: im, root: im.Hash()}, nil
+	return &iavlSnapshot{version: version, tree: im, root: im.Hash(), nodes: t.nodes}, nil
 }
 
 func (t *iavlTree) Oldest() int64 {
@@ -177,17 +188,22 @@ func (t *iavlTree) Apply(changes []Change) ([]byte, error) {
 		t.pending = []Change{}
 	}
 	for _, c := range changes {
-		var err error
-		if c.Value == nil {
-			_, _, err = t.tree.Remove(c.Key)
-		} else {
-			_, err = t.tree.Set(c.Key, c.Value)
-		}
-		if err != nil {
+		if err := t.change(c); err != nil {
 			return nil, fmt.Errorf("apply to the state tree: %w", err)
 		}
 	}
 	return t.tree.WorkingHash(), nil
+}
+
+func (t *iavlTree) change(c Change) (err error) {
+	t.nodes.Lock()
+	defer t.nodes.Unlock()
+	if c.Value == nil {
+		_, _, err = t.tree.Remove(c.Key)
+	} else {
+		_, err = t.tree.Set(c.Key, c.Value)
+	}
+	return err
 }
 
 func (t *iavlTree) Save() error {
@@ -220,6 +236,7 @@ type iavlSnapshot struct {
 	root    []byte
 	tree    *iavl.ImmutableTree // nil: the empty state
 	cache   *valueCache         // nil: a historical version, not cached
+	nodes   *nodeGuard
 }
 
 func (s *iavlSnapshot) Version() int64 { return s.version }
@@ -234,7 +251,9 @@ func (s *iavlSnapshot) Lookup(key []byte) []byte {
 			return v
 		}
 	}
+	s.nodes.RLock()
 	v, err := s.tree.Get(key)
+	s.nodes.RUnlock()
 	if err != nil {
 		fault(fmt.Sprintf("read key %x at version %d", key, s.version), err)
 	}
@@ -249,12 +268,20 @@ func (s *iavlSnapshot) Walk(start, end []byte, reverse bool) iter.Seq2[[]byte, [
 		if s.tree == nil {
 			return
 		}
+		s.nodes.RLock()
 		it, err := s.tree.Iterator(start, end, !reverse)
+		s.nodes.RUnlock()
 		if err != nil {
 			fault(fmt.Sprintf("walk version %d", s.version), err)
 		}
 		defer func() { _ = it.Close() }()
-		for ; it.Valid(); it.Next() {
+		// The caller may read and write while it has a pair, so nothing is held then.
+		next := func() {
+			s.nodes.RLock()
+			defer s.nodes.RUnlock()
+			it.Next()
+		}
+		for ; it.Valid(); next() {
 			if !yield(it.Key(), it.Value()) {
 				return
 			}
@@ -269,7 +296,9 @@ func (s *iavlSnapshot) Prove(key []byte) (*ics23.CommitmentProof, error) {
 	if s.tree == nil {
 		return nil, fmt.Errorf("%w: nothing was committed yet", ErrNoVersion)
 	}
+	s.nodes.RLock()
 	p, err := s.tree.GetProof(key)
+	s.nodes.RUnlock()
 	if err != nil {
 		return nil, fmt.Errorf("prove key %x at version %d: %w", key, s.version, err)
 	}
