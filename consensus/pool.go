@@ -403,14 +403,6 @@ func (p *Pool) Expire(blockTime int64) {
 	}
 }
 
-// Has tells whether a transaction waits in the pool.
-func (p *Pool) Has(id tx.ID) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	_, ok := p.byID[id]
-	return ok
-}
-
 // Size is how many transactions wait, and their bytes.
 func (p *Pool) Size() (txs, bytes int) {
 	p.mu.Lock()

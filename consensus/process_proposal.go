@@ -35,7 +35,7 @@ func (a *application) preverify(txs [][]byte) {
 		if err != nil {
 			return
 		}
-		if !a.pool.Has(d.ID) {
+		if !a.pool.holds(d) {
 			unknown = append(unknown, d)
 		}
 	}
