@@ -471,7 +471,12 @@ type TxResult struct {
 	// Units used.
 	Units uint64 `protobuf:"varint,9,opt,name=units,proto3" json:"units,omitempty"`
 	// Unix milliseconds of the block.
-	Time          int64 `protobuf:"varint,10,opt,name=time,proto3" json:"time,omitempty"`
+	Time int64 `protobuf:"varint,10,opt,name=time,proto3" json:"time,omitempty"`
+	// What the scorer said; absent when scoring was off.
+	Verdict *Verdict `protobuf:"bytes,11,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	// The features that it saw, in order of the model's. Derived by each node and not
+	// agreed on. The least int64 stands for a value that is not known.
+	Row           []int64 `protobuf:"zigzag64,12,rep,packed,name=row,proto3" json:"row,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -576,6 +581,20 @@ func (x *TxResult) GetTime() int64 {
 	return 0
 }
 
+func (x *TxResult) GetVerdict() *Verdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return nil
+}
+
+func (x *TxResult) GetRow() []int64 {
+	if x != nil {
+		return x.Row
+	}
+	return nil
+}
+
 // BlockRecord is a block's results and events as a node keeps them for readers.
 type BlockRecord struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -584,7 +603,9 @@ type BlockRecord struct {
 	Time int64       `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"`
 	Txs  []*TxResult `protobuf:"bytes,3,rep,name=txs,proto3" json:"txs,omitempty"`
 	// Events of no transaction, e.g. of an expiry; they follow those of transactions.
-	Events        []*Event `protobuf:"bytes,4,rep,name=events,proto3" json:"events,omitempty"`
+	Events []*Event `protobuf:"bytes,4,rep,name=events,proto3" json:"events,omitempty"`
+	// SHA-256 of the model that scored; empty when there is none.
+	Model         []byte `protobuf:"bytes,5,opt,name=model,proto3" json:"model,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -643,6 +664,13 @@ func (x *BlockRecord) GetTxs() []*TxResult {
 func (x *BlockRecord) GetEvents() []*Event {
 	if x != nil {
 		return x.Events
+	}
+	return nil
+}
+
+func (x *BlockRecord) GetModel() []byte {
+	if x != nil {
+		return x.Model
 	}
 	return nil
 }
@@ -741,7 +769,7 @@ var File_chancery_chain_v1_chain_proto protoreflect.FileDescriptor
 
 const file_chancery_chain_v1_chain_proto_rawDesc = "" +
 	"\n" +
-	"\x1dchancery/chain/v1/chain.proto\x12\x11chancery.chain.v1\"\xa4\x02\n" +
+	"\x1dchancery/chain/v1/chain.proto\x12\x11chancery.chain.v1\x1a\x1echancery/chain/v1/docket.proto\"\xa4\x02\n" +
 	"\x06Params\x12 \n" +
 	"\fmax_tx_bytes\x18\x01 \x01(\x04R\n" +
 	"maxTxBytes\x12 \n" +
@@ -776,7 +804,7 @@ const file_chancery_chain_v1_chain_proto_rawDesc = "" +
 	"\x05tx_id\x18\x01 \x01(\fR\x04txId\x12\x1c\n" +
 	"\tresponses\x18\x02 \x03(\fR\tresponses\x12\x1f\n" +
 	"\vevents_hash\x18\x03 \x01(\fR\n" +
-	"eventsHash\"\x8b\x02\n" +
+	"eventsHash\"\xd3\x02\n" +
 	"\bTxResult\x12\x13\n" +
 	"\x05tx_id\x18\x01 \x01(\fR\x04txId\x12\x16\n" +
 	"\x06height\x18\x02 \x01(\x03R\x06height\x12\x14\n" +
@@ -788,12 +816,15 @@ const file_chancery_chain_v1_chain_proto_rawDesc = "" +
 	"\x06events\x18\b \x03(\v2\x18.chancery.chain.v1.EventR\x06events\x12\x14\n" +
 	"\x05units\x18\t \x01(\x04R\x05units\x12\x12\n" +
 	"\x04time\x18\n" +
-	" \x01(\x03R\x04time\"\x9a\x01\n" +
+	" \x01(\x03R\x04time\x124\n" +
+	"\averdict\x18\v \x01(\v2\x1a.chancery.chain.v1.VerdictR\averdict\x12\x10\n" +
+	"\x03row\x18\f \x03(\x12R\x03row\"\xb0\x01\n" +
 	"\vBlockRecord\x12\x16\n" +
 	"\x06height\x18\x01 \x01(\x03R\x06height\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x12-\n" +
 	"\x03txs\x18\x03 \x03(\v2\x1b.chancery.chain.v1.TxResultR\x03txs\x120\n" +
-	"\x06events\x18\x04 \x03(\v2\x18.chancery.chain.v1.EventR\x06events\"<\n" +
+	"\x06events\x18\x04 \x03(\v2\x18.chancery.chain.v1.EventR\x06events\x12\x14\n" +
+	"\x05model\x18\x05 \x01(\fR\x05model\"<\n" +
 	"\aGenesis\x121\n" +
 	"\x06params\x18\x01 \x01(\v2\x19.chancery.chain.v1.ParamsR\x06params\"B\n" +
 	"\rParamsChanged\x121\n" +
@@ -823,19 +854,21 @@ var file_chancery_chain_v1_chain_proto_goTypes = []any{
 	(*BlockRecord)(nil),   // 7: chancery.chain.v1.BlockRecord
 	(*Genesis)(nil),       // 8: chancery.chain.v1.Genesis
 	(*ParamsChanged)(nil), // 9: chancery.chain.v1.ParamsChanged
+	(*Verdict)(nil),       // 10: chancery.chain.v1.Verdict
 }
 var file_chancery_chain_v1_chain_proto_depIdxs = []int32{
-	1, // 0: chancery.chain.v1.Params.costs:type_name -> chancery.chain.v1.Costs
-	4, // 1: chancery.chain.v1.TxResult.events:type_name -> chancery.chain.v1.Event
-	6, // 2: chancery.chain.v1.BlockRecord.txs:type_name -> chancery.chain.v1.TxResult
-	4, // 3: chancery.chain.v1.BlockRecord.events:type_name -> chancery.chain.v1.Event
-	0, // 4: chancery.chain.v1.Genesis.params:type_name -> chancery.chain.v1.Params
-	0, // 5: chancery.chain.v1.ParamsChanged.params:type_name -> chancery.chain.v1.Params
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	1,  // 0: chancery.chain.v1.Params.costs:type_name -> chancery.chain.v1.Costs
+	4,  // 1: chancery.chain.v1.TxResult.events:type_name -> chancery.chain.v1.Event
+	10, // 2: chancery.chain.v1.TxResult.verdict:type_name -> chancery.chain.v1.Verdict
+	6,  // 3: chancery.chain.v1.BlockRecord.txs:type_name -> chancery.chain.v1.TxResult
+	4,  // 4: chancery.chain.v1.BlockRecord.events:type_name -> chancery.chain.v1.Event
+	0,  // 5: chancery.chain.v1.Genesis.params:type_name -> chancery.chain.v1.Params
+	0,  // 6: chancery.chain.v1.ParamsChanged.params:type_name -> chancery.chain.v1.Params
+	7,  // [7:7] is the sub-list for method output_type
+	7,  // [7:7] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_chancery_chain_v1_chain_proto_init() }
@@ -843,6 +876,7 @@ func file_chancery_chain_v1_chain_proto_init() {
 	if File_chancery_chain_v1_chain_proto != nil {
 		return
 	}
+	file_chancery_chain_v1_docket_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

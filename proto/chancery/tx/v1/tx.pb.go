@@ -14,6 +14,7 @@ import (
 	v13 "github.com/chancery/chancery/proto/chancery/consent/v1"
 	v11 "github.com/chancery/chancery/proto/chancery/identity/v1"
 	v14 "github.com/chancery/chancery/proto/chancery/provenance/v1"
+	v15 "github.com/chancery/chancery/proto/chancery/threat/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -283,6 +284,19 @@ type Message struct {
 	//	*Message_Relate
 	//	*Message_Record
 	//	*Message_AnchorBatch
+	//	*Message_ThreatSetParams
+	//	*Message_ThreatRelease
+	//	*Message_ThreatReject
+	//	*Message_ThreatAppeal
+	//	*Message_ThreatLift
+	//	*Message_RegisterModel
+	//	*Message_AddModelChunk
+	//	*Message_SetModelStage
+	//	*Message_RollBackModel
+	//	*Message_SetPlaybook
+	//	*Message_RemovePlaybook
+	//	*Message_RebaseAnchors
+	//	*Message_ResetBreaker
 	Sum           isMessage_Sum `protobuf_oneof:"sum"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -811,6 +825,123 @@ func (x *Message) GetAnchorBatch() *v14.AnchorBatch {
 	return nil
 }
 
+func (x *Message) GetThreatSetParams() *v15.SetParams {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_ThreatSetParams); ok {
+			return x.ThreatSetParams
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetThreatRelease() *v15.Release {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_ThreatRelease); ok {
+			return x.ThreatRelease
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetThreatReject() *v15.Reject {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_ThreatReject); ok {
+			return x.ThreatReject
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetThreatAppeal() *v15.Appeal {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_ThreatAppeal); ok {
+			return x.ThreatAppeal
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetThreatLift() *v15.Lift {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_ThreatLift); ok {
+			return x.ThreatLift
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetRegisterModel() *v15.RegisterModel {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_RegisterModel); ok {
+			return x.RegisterModel
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetAddModelChunk() *v15.AddModelChunk {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_AddModelChunk); ok {
+			return x.AddModelChunk
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetSetModelStage() *v15.SetModelStage {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_SetModelStage); ok {
+			return x.SetModelStage
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetRollBackModel() *v15.RollBack {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_RollBackModel); ok {
+			return x.RollBackModel
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetSetPlaybook() *v15.SetPlaybook {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_SetPlaybook); ok {
+			return x.SetPlaybook
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetRemovePlaybook() *v15.RemovePlaybook {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_RemovePlaybook); ok {
+			return x.RemovePlaybook
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetRebaseAnchors() *v15.RebaseAnchors {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_RebaseAnchors); ok {
+			return x.RebaseAnchors
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetResetBreaker() *v15.ResetBreaker {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_ResetBreaker); ok {
+			return x.ResetBreaker
+		}
+	}
+	return nil
+}
+
 type isMessage_Sum interface {
 	isMessage_Sum()
 }
@@ -1036,6 +1167,59 @@ type Message_AnchorBatch struct {
 	AnchorBatch *v14.AnchorBatch `protobuf:"bytes,408,opt,name=anchor_batch,json=anchorBatch,proto3,oneof"`
 }
 
+type Message_ThreatSetParams struct {
+	// threat: 500-599
+	ThreatSetParams *v15.SetParams `protobuf:"bytes,500,opt,name=threat_set_params,json=threatSetParams,proto3,oneof"`
+}
+
+type Message_ThreatRelease struct {
+	ThreatRelease *v15.Release `protobuf:"bytes,501,opt,name=threat_release,json=threatRelease,proto3,oneof"`
+}
+
+type Message_ThreatReject struct {
+	ThreatReject *v15.Reject `protobuf:"bytes,502,opt,name=threat_reject,json=threatReject,proto3,oneof"`
+}
+
+type Message_ThreatAppeal struct {
+	ThreatAppeal *v15.Appeal `protobuf:"bytes,503,opt,name=threat_appeal,json=threatAppeal,proto3,oneof"`
+}
+
+type Message_ThreatLift struct {
+	ThreatLift *v15.Lift `protobuf:"bytes,504,opt,name=threat_lift,json=threatLift,proto3,oneof"`
+}
+
+type Message_RegisterModel struct {
+	RegisterModel *v15.RegisterModel `protobuf:"bytes,510,opt,name=register_model,json=registerModel,proto3,oneof"`
+}
+
+type Message_AddModelChunk struct {
+	AddModelChunk *v15.AddModelChunk `protobuf:"bytes,511,opt,name=add_model_chunk,json=addModelChunk,proto3,oneof"`
+}
+
+type Message_SetModelStage struct {
+	SetModelStage *v15.SetModelStage `protobuf:"bytes,512,opt,name=set_model_stage,json=setModelStage,proto3,oneof"`
+}
+
+type Message_RollBackModel struct {
+	RollBackModel *v15.RollBack `protobuf:"bytes,513,opt,name=roll_back_model,json=rollBackModel,proto3,oneof"`
+}
+
+type Message_SetPlaybook struct {
+	SetPlaybook *v15.SetPlaybook `protobuf:"bytes,520,opt,name=set_playbook,json=setPlaybook,proto3,oneof"`
+}
+
+type Message_RemovePlaybook struct {
+	RemovePlaybook *v15.RemovePlaybook `protobuf:"bytes,521,opt,name=remove_playbook,json=removePlaybook,proto3,oneof"`
+}
+
+type Message_RebaseAnchors struct {
+	RebaseAnchors *v15.RebaseAnchors `protobuf:"bytes,530,opt,name=rebase_anchors,json=rebaseAnchors,proto3,oneof"`
+}
+
+type Message_ResetBreaker struct {
+	ResetBreaker *v15.ResetBreaker `protobuf:"bytes,531,opt,name=reset_breaker,json=resetBreaker,proto3,oneof"`
+}
+
 func (*Message_SetParams) isMessage_Sum() {}
 
 func (*Message_RegisterOrganisation) isMessage_Sum() {}
@@ -1144,11 +1328,37 @@ func (*Message_Record) isMessage_Sum() {}
 
 func (*Message_AnchorBatch) isMessage_Sum() {}
 
+func (*Message_ThreatSetParams) isMessage_Sum() {}
+
+func (*Message_ThreatRelease) isMessage_Sum() {}
+
+func (*Message_ThreatReject) isMessage_Sum() {}
+
+func (*Message_ThreatAppeal) isMessage_Sum() {}
+
+func (*Message_ThreatLift) isMessage_Sum() {}
+
+func (*Message_RegisterModel) isMessage_Sum() {}
+
+func (*Message_AddModelChunk) isMessage_Sum() {}
+
+func (*Message_SetModelStage) isMessage_Sum() {}
+
+func (*Message_RollBackModel) isMessage_Sum() {}
+
+func (*Message_SetPlaybook) isMessage_Sum() {}
+
+func (*Message_RemovePlaybook) isMessage_Sum() {}
+
+func (*Message_RebaseAnchors) isMessage_Sum() {}
+
+func (*Message_ResetBreaker) isMessage_Sum() {}
+
 var File_chancery_tx_v1_tx_proto protoreflect.FileDescriptor
 
 const file_chancery_tx_v1_tx_proto_rawDesc = "" +
 	"\n" +
-	"\x17chancery/tx/v1/tx.proto\x12\x0echancery.tx.v1\x1a\x1bchancery/access/v1/tx.proto\x1a\x1achancery/chain/v1/tx.proto\x1a\x1cchancery/consent/v1/tx.proto\x1a\x1dchancery/identity/v1/tx.proto\x1a\x1fchancery/provenance/v1/tx.proto\"S\n" +
+	"\x17chancery/tx/v1/tx.proto\x12\x0echancery.tx.v1\x1a\x1bchancery/access/v1/tx.proto\x1a\x1achancery/chain/v1/tx.proto\x1a\x1cchancery/consent/v1/tx.proto\x1a\x1dchancery/identity/v1/tx.proto\x1a\x1fchancery/provenance/v1/tx.proto\x1a\x1bchancery/threat/v1/tx.proto\"S\n" +
 	"\x02Tx\x12\x12\n" +
 	"\x04body\x18\x01 \x01(\fR\x04body\x129\n" +
 	"\n" +
@@ -1163,7 +1373,7 @@ const file_chancery_tx_v1_tx_proto_rawDesc = "" +
 	"\vvalid_until\x18\x03 \x01(\x03R\n" +
 	"validUntil\x12\x12\n" +
 	"\x04salt\x18\x04 \x01(\fR\x04salt\x123\n" +
-	"\bmessages\x18\x05 \x03(\v2\x17.chancery.tx.v1.MessageR\bmessages\"\xa7\x1f\n" +
+	"\bmessages\x18\x05 \x03(\v2\x17.chancery.tx.v1.MessageR\bmessages\"\xe2&\n" +
 	"\aMessage\x12=\n" +
 	"\n" +
 	"set_params\x18\n" +
@@ -1229,7 +1439,21 @@ const file_chancery_tx_v1_tx_proto_rawDesc = "" +
 	"\x11invalidate_entity\x18\x95\x03 \x01(\v2(.chancery.provenance.v1.InvalidateEntityH\x00R\x10invalidateEntity\x129\n" +
 	"\x06relate\x18\x96\x03 \x01(\v2\x1e.chancery.provenance.v1.RelateH\x00R\x06relate\x129\n" +
 	"\x06record\x18\x97\x03 \x01(\v2\x1e.chancery.provenance.v1.RecordH\x00R\x06record\x12I\n" +
-	"\fanchor_batch\x18\x98\x03 \x01(\v2#.chancery.provenance.v1.AnchorBatchH\x00R\vanchorBatchB\x05\n" +
+	"\fanchor_batch\x18\x98\x03 \x01(\v2#.chancery.provenance.v1.AnchorBatchH\x00R\vanchorBatch\x12L\n" +
+	"\x11threat_set_params\x18\xf4\x03 \x01(\v2\x1d.chancery.threat.v1.SetParamsH\x00R\x0fthreatSetParams\x12E\n" +
+	"\x0ethreat_release\x18\xf5\x03 \x01(\v2\x1b.chancery.threat.v1.ReleaseH\x00R\rthreatRelease\x12B\n" +
+	"\rthreat_reject\x18\xf6\x03 \x01(\v2\x1a.chancery.threat.v1.RejectH\x00R\fthreatReject\x12B\n" +
+	"\rthreat_appeal\x18\xf7\x03 \x01(\v2\x1a.chancery.threat.v1.AppealH\x00R\fthreatAppeal\x12<\n" +
+	"\vthreat_lift\x18\xf8\x03 \x01(\v2\x18.chancery.threat.v1.LiftH\x00R\n" +
+	"threatLift\x12K\n" +
+	"\x0eregister_model\x18\xfe\x03 \x01(\v2!.chancery.threat.v1.RegisterModelH\x00R\rregisterModel\x12L\n" +
+	"\x0fadd_model_chunk\x18\xff\x03 \x01(\v2!.chancery.threat.v1.AddModelChunkH\x00R\raddModelChunk\x12L\n" +
+	"\x0fset_model_stage\x18\x80\x04 \x01(\v2!.chancery.threat.v1.SetModelStageH\x00R\rsetModelStage\x12G\n" +
+	"\x0froll_back_model\x18\x81\x04 \x01(\v2\x1c.chancery.threat.v1.RollBackH\x00R\rrollBackModel\x12E\n" +
+	"\fset_playbook\x18\x88\x04 \x01(\v2\x1f.chancery.threat.v1.SetPlaybookH\x00R\vsetPlaybook\x12N\n" +
+	"\x0fremove_playbook\x18\x89\x04 \x01(\v2\".chancery.threat.v1.RemovePlaybookH\x00R\x0eremovePlaybook\x12K\n" +
+	"\x0erebase_anchors\x18\x92\x04 \x01(\v2!.chancery.threat.v1.RebaseAnchorsH\x00R\rrebaseAnchors\x12H\n" +
+	"\rreset_breaker\x18\x93\x04 \x01(\v2 .chancery.threat.v1.ResetBreakerH\x00R\fresetBreakerB\x05\n" +
 	"\x03sumB8Z6github.com/chancery/chancery/proto/chancery/tx/v1;txv1b\x06proto3"
 
 var (
@@ -1304,6 +1528,19 @@ var file_chancery_tx_v1_tx_proto_goTypes = []any{
 	(*v14.Relate)(nil),               // 55: chancery.provenance.v1.Relate
 	(*v14.Record)(nil),               // 56: chancery.provenance.v1.Record
 	(*v14.AnchorBatch)(nil),          // 57: chancery.provenance.v1.AnchorBatch
+	(*v15.SetParams)(nil),            // 58: chancery.threat.v1.SetParams
+	(*v15.Release)(nil),              // 59: chancery.threat.v1.Release
+	(*v15.Reject)(nil),               // 60: chancery.threat.v1.Reject
+	(*v15.Appeal)(nil),               // 61: chancery.threat.v1.Appeal
+	(*v15.Lift)(nil),                 // 62: chancery.threat.v1.Lift
+	(*v15.RegisterModel)(nil),        // 63: chancery.threat.v1.RegisterModel
+	(*v15.AddModelChunk)(nil),        // 64: chancery.threat.v1.AddModelChunk
+	(*v15.SetModelStage)(nil),        // 65: chancery.threat.v1.SetModelStage
+	(*v15.RollBack)(nil),             // 66: chancery.threat.v1.RollBack
+	(*v15.SetPlaybook)(nil),          // 67: chancery.threat.v1.SetPlaybook
+	(*v15.RemovePlaybook)(nil),       // 68: chancery.threat.v1.RemovePlaybook
+	(*v15.RebaseAnchors)(nil),        // 69: chancery.threat.v1.RebaseAnchors
+	(*v15.ResetBreaker)(nil),         // 70: chancery.threat.v1.ResetBreaker
 }
 var file_chancery_tx_v1_tx_proto_depIdxs = []int32{
 	1,  // 0: chancery.tx.v1.Tx.signatures:type_name -> chancery.tx.v1.Signature
@@ -1362,11 +1599,24 @@ var file_chancery_tx_v1_tx_proto_depIdxs = []int32{
 	55, // 53: chancery.tx.v1.Message.relate:type_name -> chancery.provenance.v1.Relate
 	56, // 54: chancery.tx.v1.Message.record:type_name -> chancery.provenance.v1.Record
 	57, // 55: chancery.tx.v1.Message.anchor_batch:type_name -> chancery.provenance.v1.AnchorBatch
-	56, // [56:56] is the sub-list for method output_type
-	56, // [56:56] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	58, // 56: chancery.tx.v1.Message.threat_set_params:type_name -> chancery.threat.v1.SetParams
+	59, // 57: chancery.tx.v1.Message.threat_release:type_name -> chancery.threat.v1.Release
+	60, // 58: chancery.tx.v1.Message.threat_reject:type_name -> chancery.threat.v1.Reject
+	61, // 59: chancery.tx.v1.Message.threat_appeal:type_name -> chancery.threat.v1.Appeal
+	62, // 60: chancery.tx.v1.Message.threat_lift:type_name -> chancery.threat.v1.Lift
+	63, // 61: chancery.tx.v1.Message.register_model:type_name -> chancery.threat.v1.RegisterModel
+	64, // 62: chancery.tx.v1.Message.add_model_chunk:type_name -> chancery.threat.v1.AddModelChunk
+	65, // 63: chancery.tx.v1.Message.set_model_stage:type_name -> chancery.threat.v1.SetModelStage
+	66, // 64: chancery.tx.v1.Message.roll_back_model:type_name -> chancery.threat.v1.RollBack
+	67, // 65: chancery.tx.v1.Message.set_playbook:type_name -> chancery.threat.v1.SetPlaybook
+	68, // 66: chancery.tx.v1.Message.remove_playbook:type_name -> chancery.threat.v1.RemovePlaybook
+	69, // 67: chancery.tx.v1.Message.rebase_anchors:type_name -> chancery.threat.v1.RebaseAnchors
+	70, // 68: chancery.tx.v1.Message.reset_breaker:type_name -> chancery.threat.v1.ResetBreaker
+	69, // [69:69] is the sub-list for method output_type
+	69, // [69:69] is the sub-list for method input_type
+	69, // [69:69] is the sub-list for extension type_name
+	69, // [69:69] is the sub-list for extension extendee
+	0,  // [0:69] is the sub-list for field type_name
 }
 
 func init() { file_chancery_tx_v1_tx_proto_init() }
@@ -1429,6 +1679,19 @@ func file_chancery_tx_v1_tx_proto_init() {
 		(*Message_Relate)(nil),
 		(*Message_Record)(nil),
 		(*Message_AnchorBatch)(nil),
+		(*Message_ThreatSetParams)(nil),
+		(*Message_ThreatRelease)(nil),
+		(*Message_ThreatReject)(nil),
+		(*Message_ThreatAppeal)(nil),
+		(*Message_ThreatLift)(nil),
+		(*Message_RegisterModel)(nil),
+		(*Message_AddModelChunk)(nil),
+		(*Message_SetModelStage)(nil),
+		(*Message_RollBackModel)(nil),
+		(*Message_SetPlaybook)(nil),
+		(*Message_RemovePlaybook)(nil),
+		(*Message_RebaseAnchors)(nil),
+		(*Message_ResetBreaker)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

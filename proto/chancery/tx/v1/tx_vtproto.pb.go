@@ -11,6 +11,7 @@ import (
 	v13 "github.com/chancery/chancery/proto/chancery/consent/v1"
 	v11 "github.com/chancery/chancery/proto/chancery/identity/v1"
 	v14 "github.com/chancery/chancery/proto/chancery/provenance/v1"
+	v15 "github.com/chancery/chancery/proto/chancery/threat/v1"
 	protohelpers "github.com/planetscale/vtprotobuf/protohelpers"
 	proto "google.golang.org/protobuf/proto"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -933,6 +934,201 @@ func (m *Message_AnchorBatch) CloneVT() isMessage_Sum {
 			r.AnchorBatch = vtpb.CloneVT()
 		} else {
 			r.AnchorBatch = proto.Clone(rhs).(*v14.AnchorBatch)
+		}
+	}
+	return r
+}
+
+func (m *Message_ThreatSetParams) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_ThreatSetParams)(nil)
+	}
+	r := new(Message_ThreatSetParams)
+	if rhs := m.ThreatSetParams; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v15.SetParams }); ok {
+			r.ThreatSetParams = vtpb.CloneVT()
+		} else {
+			r.ThreatSetParams = proto.Clone(rhs).(*v15.SetParams)
+		}
+	}
+	return r
+}
+
+func (m *Message_ThreatRelease) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_ThreatRelease)(nil)
+	}
+	r := new(Message_ThreatRelease)
+	if rhs := m.ThreatRelease; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v15.Release }); ok {
+			r.ThreatRelease = vtpb.CloneVT()
+		} else {
+			r.ThreatRelease = proto.Clone(rhs).(*v15.Release)
+		}
+	}
+	return r
+}
+
+func (m *Message_ThreatReject) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_ThreatReject)(nil)
+	}
+	r := new(Message_ThreatReject)
+	if rhs := m.ThreatReject; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v15.Reject }); ok {
+			r.ThreatReject = vtpb.CloneVT()
+		} else {
+			r.ThreatReject = proto.Clone(rhs).(*v15.Reject)
+		}
+	}
+	return r
+}
+
+func (m *Message_ThreatAppeal) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_ThreatAppeal)(nil)
+	}
+	r := new(Message_ThreatAppeal)
+	if rhs := m.ThreatAppeal; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v15.Appeal }); ok {
+			r.ThreatAppeal = vtpb.CloneVT()
+		} else {
+			r.ThreatAppeal = proto.Clone(rhs).(*v15.Appeal)
+		}
+	}
+	return r
+}
+
+func (m *Message_ThreatLift) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_ThreatLift)(nil)
+	}
+	r := new(Message_ThreatLift)
+	if rhs := m.ThreatLift; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v15.Lift }); ok {
+			r.ThreatLift = vtpb.CloneVT()
+		} else {
+			r.ThreatLift = proto.Clone(rhs).(*v15.Lift)
+		}
+	}
+	return r
+}
+
+func (m *Message_RegisterModel) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_RegisterModel)(nil)
+	}
+	r := new(Message_RegisterModel)
+	if rhs := m.RegisterModel; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v15.RegisterModel }); ok {
+			r.RegisterModel = vtpb.CloneVT()
+		} else {
+			r.RegisterModel = proto.Clone(rhs).(*v15.RegisterModel)
+		}
+	}
+	return r
+}
+
+func (m *Message_AddModelChunk) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_AddModelChunk)(nil)
+	}
+	r := new(Message_AddModelChunk)
+	if rhs := m.AddModelChunk; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v15.AddModelChunk }); ok {
+			r.AddModelChunk = vtpb.CloneVT()
+		} else {
+			r.AddModelChunk = proto.Clone(rhs).(*v15.AddModelChunk)
+		}
+	}
+	return r
+}
+
+func (m *Message_SetModelStage) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_SetModelStage)(nil)
+	}
+	r := new(Message_SetModelStage)
+	if rhs := m.SetModelStage; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v15.SetModelStage }); ok {
+			r.SetModelStage = vtpb.CloneVT()
+		} else {
+			r.SetModelStage = proto.Clone(rhs).(*v15.SetModelStage)
+		}
+	}
+	return r
+}
+
+func (m *Message_RollBackModel) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_RollBackModel)(nil)
+	}
+	r := new(Message_RollBackModel)
+	if rhs := m.RollBackModel; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v15.RollBack }); ok {
+			r.RollBackModel = vtpb.CloneVT()
+		} else {
+			r.RollBackModel = proto.Clone(rhs).(*v15.RollBack)
+		}
+	}
+	return r
+}
+
+func (m *Message_SetPlaybook) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_SetPlaybook)(nil)
+	}
+	r := new(Message_SetPlaybook)
+	if rhs := m.SetPlaybook; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v15.SetPlaybook }); ok {
+			r.SetPlaybook = vtpb.CloneVT()
+		} else {
+			r.SetPlaybook = proto.Clone(rhs).(*v15.SetPlaybook)
+		}
+	}
+	return r
+}
+
+func (m *Message_RemovePlaybook) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_RemovePlaybook)(nil)
+	}
+	r := new(Message_RemovePlaybook)
+	if rhs := m.RemovePlaybook; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v15.RemovePlaybook }); ok {
+			r.RemovePlaybook = vtpb.CloneVT()
+		} else {
+			r.RemovePlaybook = proto.Clone(rhs).(*v15.RemovePlaybook)
+		}
+	}
+	return r
+}
+
+func (m *Message_RebaseAnchors) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_RebaseAnchors)(nil)
+	}
+	r := new(Message_RebaseAnchors)
+	if rhs := m.RebaseAnchors; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v15.RebaseAnchors }); ok {
+			r.RebaseAnchors = vtpb.CloneVT()
+		} else {
+			r.RebaseAnchors = proto.Clone(rhs).(*v15.RebaseAnchors)
+		}
+	}
+	return r
+}
+
+func (m *Message_ResetBreaker) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_ResetBreaker)(nil)
+	}
+	r := new(Message_ResetBreaker)
+	if rhs := m.ResetBreaker; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v15.ResetBreaker }); ok {
+			r.ResetBreaker = vtpb.CloneVT()
+		} else {
+			r.ResetBreaker = proto.Clone(rhs).(*v15.ResetBreaker)
 		}
 	}
 	return r
@@ -2647,6 +2843,385 @@ func (this *Message_AnchorBatch) EqualVT(thatIface isMessage_Sum) bool {
 			q = &v14.AnchorBatch{}
 		}
 		if equal, ok := interface{}(p).(interface{ EqualVT(*v14.AnchorBatch) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_ThreatSetParams) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_ThreatSetParams)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.ThreatSetParams, that.ThreatSetParams; p != q {
+		if p == nil {
+			p = &v15.SetParams{}
+		}
+		if q == nil {
+			q = &v15.SetParams{}
+		}
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v15.SetParams) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_ThreatRelease) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_ThreatRelease)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.ThreatRelease, that.ThreatRelease; p != q {
+		if p == nil {
+			p = &v15.Release{}
+		}
+		if q == nil {
+			q = &v15.Release{}
+		}
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v15.Release) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_ThreatReject) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_ThreatReject)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.ThreatReject, that.ThreatReject; p != q {
+		if p == nil {
+			p = &v15.Reject{}
+		}
+		if q == nil {
+			q = &v15.Reject{}
+		}
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v15.Reject) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_ThreatAppeal) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_ThreatAppeal)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.ThreatAppeal, that.ThreatAppeal; p != q {
+		if p == nil {
+			p = &v15.Appeal{}
+		}
+		if q == nil {
+			q = &v15.Appeal{}
+		}
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v15.Appeal) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_ThreatLift) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_ThreatLift)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.ThreatLift, that.ThreatLift; p != q {
+		if p == nil {
+			p = &v15.Lift{}
+		}
+		if q == nil {
+			q = &v15.Lift{}
+		}
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v15.Lift) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_RegisterModel) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_RegisterModel)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.RegisterModel, that.RegisterModel; p != q {
+		if p == nil {
+			p = &v15.RegisterModel{}
+		}
+		if q == nil {
+			q = &v15.RegisterModel{}
+		}
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v15.RegisterModel) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_AddModelChunk) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_AddModelChunk)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.AddModelChunk, that.AddModelChunk; p != q {
+		if p == nil {
+			p = &v15.AddModelChunk{}
+		}
+		if q == nil {
+			q = &v15.AddModelChunk{}
+		}
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v15.AddModelChunk) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_SetModelStage) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_SetModelStage)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.SetModelStage, that.SetModelStage; p != q {
+		if p == nil {
+			p = &v15.SetModelStage{}
+		}
+		if q == nil {
+			q = &v15.SetModelStage{}
+		}
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v15.SetModelStage) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_RollBackModel) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_RollBackModel)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.RollBackModel, that.RollBackModel; p != q {
+		if p == nil {
+			p = &v15.RollBack{}
+		}
+		if q == nil {
+			q = &v15.RollBack{}
+		}
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v15.RollBack) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_SetPlaybook) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_SetPlaybook)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.SetPlaybook, that.SetPlaybook; p != q {
+		if p == nil {
+			p = &v15.SetPlaybook{}
+		}
+		if q == nil {
+			q = &v15.SetPlaybook{}
+		}
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v15.SetPlaybook) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_RemovePlaybook) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_RemovePlaybook)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.RemovePlaybook, that.RemovePlaybook; p != q {
+		if p == nil {
+			p = &v15.RemovePlaybook{}
+		}
+		if q == nil {
+			q = &v15.RemovePlaybook{}
+		}
+		if equal, ok := interface{}(p).(interface {
+			EqualVT(*v15.RemovePlaybook) bool
+		}); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_RebaseAnchors) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_RebaseAnchors)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.RebaseAnchors, that.RebaseAnchors; p != q {
+		if p == nil {
+			p = &v15.RebaseAnchors{}
+		}
+		if q == nil {
+			q = &v15.RebaseAnchors{}
+		}
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v15.RebaseAnchors) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_ResetBreaker) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_ResetBreaker)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.ResetBreaker, that.ResetBreaker; p != q {
+		if p == nil {
+			p = &v15.ResetBreaker{}
+		}
+		if q == nil {
+			q = &v15.ResetBreaker{}
+		}
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v15.ResetBreaker) bool }); ok {
 			if !equal.EqualVT(q) {
 				return false
 			}
@@ -4971,6 +5546,513 @@ func (m *Message_AnchorBatch) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	}
 	return len(dAtA) - i, nil
 }
+func (m *Message_ThreatSetParams) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_ThreatSetParams) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.ThreatSetParams != nil {
+		if vtmsg, ok := interface{}(m.ThreatSetParams).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.ThreatSetParams)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0x1f
+		i--
+		dAtA[i] = 0xa2
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0x1f
+		i--
+		dAtA[i] = 0xa2
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_ThreatRelease) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_ThreatRelease) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.ThreatRelease != nil {
+		if vtmsg, ok := interface{}(m.ThreatRelease).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.ThreatRelease)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0x1f
+		i--
+		dAtA[i] = 0xaa
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0x1f
+		i--
+		dAtA[i] = 0xaa
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_ThreatReject) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_ThreatReject) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.ThreatReject != nil {
+		if vtmsg, ok := interface{}(m.ThreatReject).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.ThreatReject)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0x1f
+		i--
+		dAtA[i] = 0xb2
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0x1f
+		i--
+		dAtA[i] = 0xb2
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_ThreatAppeal) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_ThreatAppeal) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.ThreatAppeal != nil {
+		if vtmsg, ok := interface{}(m.ThreatAppeal).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.ThreatAppeal)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0x1f
+		i--
+		dAtA[i] = 0xba
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0x1f
+		i--
+		dAtA[i] = 0xba
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_ThreatLift) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_ThreatLift) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.ThreatLift != nil {
+		if vtmsg, ok := interface{}(m.ThreatLift).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.ThreatLift)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0x1f
+		i--
+		dAtA[i] = 0xc2
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0x1f
+		i--
+		dAtA[i] = 0xc2
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_RegisterModel) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_RegisterModel) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.RegisterModel != nil {
+		if vtmsg, ok := interface{}(m.RegisterModel).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.RegisterModel)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0x1f
+		i--
+		dAtA[i] = 0xf2
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0x1f
+		i--
+		dAtA[i] = 0xf2
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_AddModelChunk) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_AddModelChunk) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.AddModelChunk != nil {
+		if vtmsg, ok := interface{}(m.AddModelChunk).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.AddModelChunk)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0x1f
+		i--
+		dAtA[i] = 0xfa
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0x1f
+		i--
+		dAtA[i] = 0xfa
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_SetModelStage) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_SetModelStage) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.SetModelStage != nil {
+		if vtmsg, ok := interface{}(m.SetModelStage).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.SetModelStage)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0x20
+		i--
+		dAtA[i] = 0x82
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0x20
+		i--
+		dAtA[i] = 0x82
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_RollBackModel) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_RollBackModel) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.RollBackModel != nil {
+		if vtmsg, ok := interface{}(m.RollBackModel).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.RollBackModel)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0x20
+		i--
+		dAtA[i] = 0x8a
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0x20
+		i--
+		dAtA[i] = 0x8a
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_SetPlaybook) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_SetPlaybook) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.SetPlaybook != nil {
+		if vtmsg, ok := interface{}(m.SetPlaybook).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.SetPlaybook)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0x20
+		i--
+		dAtA[i] = 0xc2
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0x20
+		i--
+		dAtA[i] = 0xc2
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_RemovePlaybook) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_RemovePlaybook) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.RemovePlaybook != nil {
+		if vtmsg, ok := interface{}(m.RemovePlaybook).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.RemovePlaybook)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0x20
+		i--
+		dAtA[i] = 0xca
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0x20
+		i--
+		dAtA[i] = 0xca
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_RebaseAnchors) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_RebaseAnchors) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.RebaseAnchors != nil {
+		if vtmsg, ok := interface{}(m.RebaseAnchors).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.RebaseAnchors)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0x21
+		i--
+		dAtA[i] = 0x92
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0x21
+		i--
+		dAtA[i] = 0x92
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_ResetBreaker) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_ResetBreaker) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.ResetBreaker != nil {
+		if vtmsg, ok := interface{}(m.ResetBreaker).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.ResetBreaker)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0x21
+		i--
+		dAtA[i] = 0x9a
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0x21
+		i--
+		dAtA[i] = 0x9a
+	}
+	return len(dAtA) - i, nil
+}
 func (m *Tx) SizeVT() (n int) {
 	if m == nil {
 		return 0
@@ -6126,6 +7208,266 @@ func (m *Message_AnchorBatch) SizeVT() (n int) {
 			l = size.SizeVT()
 		} else {
 			l = proto.Size(m.AnchorBatch)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_ThreatSetParams) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.ThreatSetParams != nil {
+		if size, ok := interface{}(m.ThreatSetParams).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.ThreatSetParams)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_ThreatRelease) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.ThreatRelease != nil {
+		if size, ok := interface{}(m.ThreatRelease).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.ThreatRelease)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_ThreatReject) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.ThreatReject != nil {
+		if size, ok := interface{}(m.ThreatReject).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.ThreatReject)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_ThreatAppeal) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.ThreatAppeal != nil {
+		if size, ok := interface{}(m.ThreatAppeal).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.ThreatAppeal)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_ThreatLift) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.ThreatLift != nil {
+		if size, ok := interface{}(m.ThreatLift).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.ThreatLift)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_RegisterModel) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.RegisterModel != nil {
+		if size, ok := interface{}(m.RegisterModel).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.RegisterModel)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_AddModelChunk) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.AddModelChunk != nil {
+		if size, ok := interface{}(m.AddModelChunk).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.AddModelChunk)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_SetModelStage) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.SetModelStage != nil {
+		if size, ok := interface{}(m.SetModelStage).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.SetModelStage)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_RollBackModel) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.RollBackModel != nil {
+		if size, ok := interface{}(m.RollBackModel).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.RollBackModel)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_SetPlaybook) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.SetPlaybook != nil {
+		if size, ok := interface{}(m.SetPlaybook).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.SetPlaybook)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_RemovePlaybook) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.RemovePlaybook != nil {
+		if size, ok := interface{}(m.RemovePlaybook).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.RemovePlaybook)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_RebaseAnchors) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.RebaseAnchors != nil {
+		if size, ok := interface{}(m.RebaseAnchors).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.RebaseAnchors)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_ResetBreaker) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.ResetBreaker != nil {
+		if size, ok := interface{}(m.ResetBreaker).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.ResetBreaker)
 		}
 		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
 	} else {
@@ -9676,6 +11018,747 @@ func (m *Message) UnmarshalVT(dAtA []byte) error {
 					}
 				}
 				m.Sum = &Message_AnchorBatch{AnchorBatch: v}
+			}
+			iNdEx = postIndex
+		case 500:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ThreatSetParams", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_ThreatSetParams); ok {
+				if unmarshal, ok := interface{}(oneof.ThreatSetParams).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.ThreatSetParams); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v15.SetParams{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_ThreatSetParams{ThreatSetParams: v}
+			}
+			iNdEx = postIndex
+		case 501:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ThreatRelease", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_ThreatRelease); ok {
+				if unmarshal, ok := interface{}(oneof.ThreatRelease).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.ThreatRelease); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v15.Release{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_ThreatRelease{ThreatRelease: v}
+			}
+			iNdEx = postIndex
+		case 502:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ThreatReject", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_ThreatReject); ok {
+				if unmarshal, ok := interface{}(oneof.ThreatReject).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.ThreatReject); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v15.Reject{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_ThreatReject{ThreatReject: v}
+			}
+			iNdEx = postIndex
+		case 503:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ThreatAppeal", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_ThreatAppeal); ok {
+				if unmarshal, ok := interface{}(oneof.ThreatAppeal).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.ThreatAppeal); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v15.Appeal{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_ThreatAppeal{ThreatAppeal: v}
+			}
+			iNdEx = postIndex
+		case 504:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ThreatLift", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_ThreatLift); ok {
+				if unmarshal, ok := interface{}(oneof.ThreatLift).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.ThreatLift); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v15.Lift{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_ThreatLift{ThreatLift: v}
+			}
+			iNdEx = postIndex
+		case 510:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field RegisterModel", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_RegisterModel); ok {
+				if unmarshal, ok := interface{}(oneof.RegisterModel).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.RegisterModel); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v15.RegisterModel{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_RegisterModel{RegisterModel: v}
+			}
+			iNdEx = postIndex
+		case 511:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field AddModelChunk", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_AddModelChunk); ok {
+				if unmarshal, ok := interface{}(oneof.AddModelChunk).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.AddModelChunk); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v15.AddModelChunk{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_AddModelChunk{AddModelChunk: v}
+			}
+			iNdEx = postIndex
+		case 512:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field SetModelStage", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_SetModelStage); ok {
+				if unmarshal, ok := interface{}(oneof.SetModelStage).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.SetModelStage); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v15.SetModelStage{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_SetModelStage{SetModelStage: v}
+			}
+			iNdEx = postIndex
+		case 513:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field RollBackModel", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_RollBackModel); ok {
+				if unmarshal, ok := interface{}(oneof.RollBackModel).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.RollBackModel); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v15.RollBack{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_RollBackModel{RollBackModel: v}
+			}
+			iNdEx = postIndex
+		case 520:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field SetPlaybook", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_SetPlaybook); ok {
+				if unmarshal, ok := interface{}(oneof.SetPlaybook).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.SetPlaybook); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v15.SetPlaybook{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_SetPlaybook{SetPlaybook: v}
+			}
+			iNdEx = postIndex
+		case 521:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field RemovePlaybook", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_RemovePlaybook); ok {
+				if unmarshal, ok := interface{}(oneof.RemovePlaybook).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.RemovePlaybook); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v15.RemovePlaybook{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_RemovePlaybook{RemovePlaybook: v}
+			}
+			iNdEx = postIndex
+		case 530:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field RebaseAnchors", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_RebaseAnchors); ok {
+				if unmarshal, ok := interface{}(oneof.RebaseAnchors).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.RebaseAnchors); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v15.RebaseAnchors{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_RebaseAnchors{RebaseAnchors: v}
+			}
+			iNdEx = postIndex
+		case 531:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ResetBreaker", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_ResetBreaker); ok {
+				if unmarshal, ok := interface{}(oneof.ResetBreaker).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.ResetBreaker); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v15.ResetBreaker{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_ResetBreaker{ResetBreaker: v}
 			}
 			iNdEx = postIndex
 		default:
