@@ -48,8 +48,9 @@ type application struct {
 	pool       *Pool
 	records    *records.Log
 	membership Membership
-	voice      Voice     // nil: says nothing, and lets nobody say anything
-	lied       func(Lie) // nil: nobody is told
+	voice      Voice                       // nil: says nothing, and lets nobody say anything
+	lied       func(Lie)                   // nil: nobody is told
+	bend       func(txs [][]byte) [][]byte // a seam for tests: what a dishonest proposer does to its block
 	log        *slog.Logger
 	build      time.Duration // the most that building a proposal may take
 	idle       time.Duration // how long a proposal waits for a first transaction

@@ -53,6 +53,9 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 	txs = slices.Insert(txs, 0, x.Docket(req.LocalLastCommit.Round, votes))
 	a.candidates.add(keyOf(header, txs), x.End())
 	a.pool.Remove(evict...)
+	if a.bend != nil {
+		txs = a.bend(txs)
+	}
 	return &abci.ResponsePrepareProposal{Txs: txs}, nil
 }
 
