@@ -281,5 +281,19 @@ func (n *Node) LightBlock(height int64) (*types.LightBlock, error) {
 	}, nil
 }
 
+// Txs are the bytes of a block's transactions, without its docket, in order; false
+// where the engine no longer has the block.
+func (n *Node) Txs(height int64) ([][]byte, bool) {
+	b := n.node.BlockStore().LoadBlock(height)
+	if b == nil || len(b.Txs) == 0 {
+		return nil, false
+	}
+	out := make([][]byte, len(b.Txs)-1)
+	for i, raw := range b.Txs[1:] {
+		out[i] = raw
+	}
+	return out, true
+}
+
 // now is the wall clock, a seam for tests.
 var now = time.Now
