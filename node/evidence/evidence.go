@@ -42,6 +42,7 @@ type Entry struct {
 // Log is a file of entries. Run must be running for entries to reach the disk.
 type Log struct {
 	path    string
+	limit   int // MaxEntries
 	log     *slog.Logger
 	pending chan Entry
 
@@ -53,7 +54,7 @@ type Log struct {
 // Open reads the file, or begins one. A line that is no entry is an error that names
 // it: evidence does not vanish unsaid.
 func Open(path string, log *slog.Logger) (*Log, error) {
-	l := &Log{path: path, log: log, pending: make(chan Entry, queue)}
+	l := &Log{path: path, limit: MaxEntries, log: log, pending: make(chan Entry, queue)}
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return l, nil
@@ -95,7 +96,7 @@ func (l *Log) Add(e Entry, docket []byte) {
 }
 
 func (l *Log) keep(e Entry) {
-	if len(l.entries) == MaxEntries {
+	if len(l.entries) == l.limit {
 		l.entries = append(l.entries[:0], l.entries[1:]...)
 	}
 	l.entries = append(l.entries, e)

@@ -11,12 +11,16 @@ import (
 	"time"
 )
 
+// few is how many entries the tests keep.
+const few = 20
+
 func start(t *testing.T, path string) (*Log, func()) {
 	t.Helper()
 	l, err := Open(path, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
+	l.limit = few
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); l.Run(ctx) }()
@@ -27,12 +31,12 @@ func start(t *testing.T, path string) (*Log, func()) {
 func TestEvidenceSurvivesARestart(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lies.jsonl")
 	l, stop := start(t, path)
-	for i := range MaxEntries + 5 {
+	for i := range few + 5 {
 		for {
 			before, _ := l.Entries()
 			l.Add(Entry{Height: int64(i), Proposer: "AB", Reason: strings.Repeat("x", 5000)}, make([]byte, 100_000))
 			after, _ := l.Entries()
-			if len(after) > len(before) || len(after) == MaxEntries && after[MaxEntries-1].Height == int64(i) {
+			if len(after) > len(before) || len(after) == few && after[few-1].Height == int64(i) {
 				break
 			}
 			time.Sleep(time.Millisecond)
@@ -42,7 +46,7 @@ func TestEvidenceSurvivesARestart(t *testing.T) {
 	l, stop = start(t, path)
 	defer stop()
 	got, dropped := l.Entries()
-	if len(got) != MaxEntries || dropped != 0 || got[0].Height != 5 || got[MaxEntries-1].Height != MaxEntries+4 {
+	if len(got) != few || dropped != 0 || got[0].Height != 5 || got[few-1].Height != few+4 {
 		t.Fatalf("%d entries from %d to %d, %d dropped", len(got), got[0].Height, got[len(got)-1].Height, dropped)
 	}
 	if len(got[0].Reason) != maxReason || len(got[0].Docket) > maxDocket*4/3+4 || got[0].Seen == "" {
