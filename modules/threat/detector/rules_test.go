@@ -8,6 +8,7 @@ import (
 	"github.com/chancery/chancery/modules/threat/stream/fixed"
 	"github.com/chancery/chancery/modules/threat/trees"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
+	threatv1 "github.com/chancery/chancery/proto/chancery/threat/v1"
 )
 
 const (
@@ -139,6 +140,37 @@ func TestRuleLifts(t *testing.T) {
 		if !strings.Contains(all, want) {
 			t.Errorf("%q is not in:\n%s", want, all)
 		}
+	}
+}
+
+// TestStreamsAloneDoNotHold: what was not calibrated on data does not reach the score from which a built detector holds.
+func TestStreamsAloneDoNotHold(t *testing.T) {
+	parts := DefaultBlend(nil).Parts
+	for _, p := range parts[:len(parts)-1] {
+		if most := p.Knots[len(p.Knots)-1].Points; most >= DefaultHold || p.Lifts {
+			t.Errorf("%s reaches %d", p.Name, most)
+		}
+	}
+	if p := parts[len(parts)-1]; p.Name != PartName(Rules) || !p.Lifts {
+		t.Error("rules do not lift")
+	}
+}
+
+// TestCalibrationIsThinned: a blend has fewer corners than a model may have, and keeps the outermost.
+func TestCalibrationIsThinned(t *testing.T) {
+	m := example(1, 1)
+	m.Boosted.Calibration = &threatv1.Calibration{}
+	for i := range int64(256) {
+		m.Boosted.Calibration.Margin = append(m.Boosted.Calibration.Margin, i*i)
+		m.Boosted.Calibration.Score = append(m.Boosted.Calibration.Score, uint32(i))
+	}
+	m.Forest.Calibration = &threatv1.Calibration{Margin: []int64{5}, Score: []uint32{700}}
+	parts := decoded(t, Build("thin", m)).Message().Blend.Parts
+	if k := parts[0].Knots; len(k) != 64 || k[0].Value != 0 || k[63].Value != 255*255 || k[63].Points != 255 {
+		t.Errorf("%v", k)
+	}
+	if k := parts[1].Knots; len(k) != 2 || k[0].Points != 700 || k[1].Points != 700 {
+		t.Errorf("%v", k)
 	}
 }
 
