@@ -551,6 +551,46 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// TestDamagedBytes: whatever becomes of the bytes, they are refused, or are another detector in canonical bytes.
+func TestDamagedBytes(t *testing.T) {
+	raw := must(Encode(Build("whole", example(2, 1))))
+	seed := fixed.Seed(3)
+	usable := 0
+	for range 3000 {
+		bad := bytes.Clone(raw)
+		for range 1 + seed.Below(3) {
+			at := seed.Below(uint64(len(bad)))
+			switch seed.Below(3) {
+			case 0:
+				bad[at] ^= 1 << seed.Below(8)
+			case 1:
+				bad = append(bad[:at:at], bad[at+1:]...)
+			default:
+				bad[at] = byte(seed.Next())
+			}
+		}
+		d, err := Decode(bad)
+		if err != nil {
+			continue
+		}
+		usable++
+		if again := must(d.Message().MarshalVT()); !bytes.Equal(again, bad) {
+			t.Fatal("bytes that are not canonical are accepted")
+		}
+		if usable%50 == 0 {
+			w := newWorld(t, d)
+			w.run(t, 2, &Scratch{}, func(_ *Inputs, r Result) {
+				if r.Score > MaxScore || r.Work > d.MaxWork() {
+					t.Fatalf("%+v", r)
+				}
+			})
+		}
+	}
+	if usable == 0 {
+		t.Error("no damage was harmless, so nothing but refusals was tested")
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	f.Add(must(Encode(Build("whole", example(3, 2)))))
 	f.Add(must(Encode(Build("streams", nil))))
