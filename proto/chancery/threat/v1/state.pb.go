@@ -2461,9 +2461,17 @@ type Journal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Unix milliseconds.
 	Time int64 `protobuf:"varint,1,opt,name=time,proto3" json:"time,omitempty"`
-	// Authors, in order of appearance.
-	Actors        []string `protobuf:"bytes,2,rep,name=actors,proto3" json:"actors,omitempty"`
-	Entries       []*Entry `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Authors, in order of appearance, each once.
+	Actors []string `protobuf:"bytes,2,rep,name=actors,proto3" json:"actors,omitempty"`
+	// In order of the block.
+	Entries []*Entry `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Organisations of the authors, in order of appearance, each once.
+	Organisations []string `protobuf:"bytes,4,rep,name=organisations,proto3" json:"organisations,omitempty"`
+	// For each author the index in organisations.
+	Organisation []uint32 `protobuf:"varint,5,rep,packed,name=organisation,proto3" json:"organisation,omitempty"`
+	// For each author what it is: 1 organisation, 2 person, 3 device, 4 service,
+	// 5 consortium, 0 anything else.
+	Kind          []uint32 `protobuf:"varint,6,rep,packed,name=kind,proto3" json:"kind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2519,6 +2527,27 @@ func (x *Journal) GetEntries() []*Entry {
 	return nil
 }
 
+func (x *Journal) GetOrganisations() []string {
+	if x != nil {
+		return x.Organisations
+	}
+	return nil
+}
+
+func (x *Journal) GetOrganisation() []uint32 {
+	if x != nil {
+		return x.Organisation
+	}
+	return nil
+}
+
+func (x *Journal) GetKind() []uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return nil
+}
+
 // Entry is one transaction of a journal.
 type Entry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2531,7 +2560,11 @@ type Entry struct {
 	// What became of it.
 	Fate Fate `protobuf:"varint,4,opt,name=fate,proto3,enum=chancery.threat.v1.Fate" json:"fate,omitempty"`
 	// Whether it failed.
-	Failed        bool `protobuf:"varint,5,opt,name=failed,proto3" json:"failed,omitempty"`
+	Failed bool `protobuf:"varint,5,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Whether the author had never used the resource before.
+	Fresh bool `protobuf:"varint,6,opt,name=fresh,proto3" json:"fresh,omitempty"`
+	// Whether the resource is a sensitive one.
+	Sensitive     bool `protobuf:"varint,7,opt,name=sensitive,proto3" json:"sensitive,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2597,6 +2630,20 @@ func (x *Entry) GetFate() Fate {
 func (x *Entry) GetFailed() bool {
 	if x != nil {
 		return x.Failed
+	}
+	return false
+}
+
+func (x *Entry) GetFresh() bool {
+	if x != nil {
+		return x.Fresh
+	}
+	return false
+}
+
+func (x *Entry) GetSensitive() bool {
+	if x != nil {
+		return x.Sensitive
 	}
 	return false
 }
@@ -2670,8 +2717,13 @@ type Progress struct {
 	Settled int64 `protobuf:"varint,1,opt,name=settled,proto3" json:"settled,omitempty"`
 	// Pages hold cells as of this height.
 	Paged int64 `protobuf:"varint,2,opt,name=paged,proto3" json:"paged,omitempty"`
-	// Transactions in journals.
-	Pending       uint64 `protobuf:"varint,3,opt,name=pending,proto3" json:"pending,omitempty"`
+	// Transactions in journals above settled.
+	Pending uint64 `protobuf:"varint,3,opt,name=pending,proto3" json:"pending,omitempty"`
+	// The settings by which cells are counted: a Detector with nothing but midas, tick_ms
+	// and half_space. Empty when none are. With other settings cells begin anew.
+	Streams []byte `protobuf:"bytes,4,opt,name=streams,proto3" json:"streams,omitempty"`
+	// Unix milliseconds at which cells began; ticks are counted from it.
+	Began         int64 `protobuf:"varint,5,opt,name=began,proto3" json:"began,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2723,6 +2775,20 @@ func (x *Progress) GetPaged() int64 {
 func (x *Progress) GetPending() uint64 {
 	if x != nil {
 		return x.Pending
+	}
+	return 0
+}
+
+func (x *Progress) GetStreams() []byte {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
+}
+
+func (x *Progress) GetBegan() int64 {
+	if x != nil {
+		return x.Began
 	}
 	return 0
 }
@@ -3036,25 +3102,32 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	" \x01(\x04R\tsensitive\x12\x1a\n" +
 	"\badaptive\x18\v \x01(\fR\badaptive\x12\x16\n" +
 	"\x06anchor\x18\f \x01(\fR\x06anchor\x12\x14\n" +
-	"\x05tally\x18\r \x01(\fR\x05tally\"j\n" +
+	"\x05tally\x18\r \x01(\fR\x05tally\"\xc8\x01\n" +
 	"\aJournal\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x03R\x04time\x12\x16\n" +
 	"\x06actors\x18\x02 \x03(\tR\x06actors\x123\n" +
-	"\aentries\x18\x03 \x03(\v2\x19.chancery.threat.v1.EntryR\aentries\"\x95\x01\n" +
+	"\aentries\x18\x03 \x03(\v2\x19.chancery.threat.v1.EntryR\aentries\x12$\n" +
+	"\rorganisations\x18\x04 \x03(\tR\rorganisations\x12\"\n" +
+	"\forganisation\x18\x05 \x03(\rR\forganisation\x12\x12\n" +
+	"\x04kind\x18\x06 \x03(\rR\x04kind\"\xc9\x01\n" +
 	"\x05Entry\x12\x14\n" +
 	"\x05actor\x18\x01 \x01(\rR\x05actor\x12\x1a\n" +
 	"\bresource\x18\x02 \x01(\x06R\bresource\x12\x14\n" +
 	"\x05event\x18\x03 \x01(\fR\x05event\x12,\n" +
 	"\x04fate\x18\x04 \x01(\x0e2\x18.chancery.threat.v1.FateR\x04fate\x12\x16\n" +
-	"\x06failed\x18\x05 \x01(\bR\x06failed\"B\n" +
+	"\x06failed\x18\x05 \x01(\bR\x06failed\x12\x14\n" +
+	"\x05fresh\x18\x06 \x01(\bR\x05fresh\x12\x1c\n" +
+	"\tsensitive\x18\a \x01(\bR\tsensitive\"B\n" +
 	"\x04Page\x12\x12\n" +
 	"\x04past\x18\x01 \x03(\x04R\x04past\x12\x10\n" +
 	"\x03now\x18\x02 \x03(\x04R\x03now\x12\x14\n" +
-	"\x05epoch\x18\x03 \x03(\x04R\x05epoch\"T\n" +
+	"\x05epoch\x18\x03 \x03(\x04R\x05epoch\"\x84\x01\n" +
 	"\bProgress\x12\x18\n" +
 	"\asettled\x18\x01 \x01(\x03R\asettled\x12\x14\n" +
 	"\x05paged\x18\x02 \x01(\x03R\x05paged\x12\x18\n" +
-	"\apending\x18\x03 \x01(\x04R\apending\"\x8b\x01\n" +
+	"\apending\x18\x03 \x01(\x04R\apending\x12\x18\n" +
+	"\astreams\x18\x04 \x01(\fR\astreams\x12\x14\n" +
+	"\x05began\x18\x05 \x01(\x03R\x05began\"\x8b\x01\n" +
 	"\fBreakerState\x12\x12\n" +
 	"\x04seen\x18\x01 \x01(\rR\x04seen\x12\x18\n" +
 	"\aflagged\x18\x02 \x01(\rR\aflagged\x12\x16\n" +
