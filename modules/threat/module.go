@@ -18,6 +18,7 @@ type Module struct {
 	executor chain.Executor // set once at boot
 
 	history    history
+	detectors  detectorCache
 	remembered traceCache
 	settings   settingsCache
 }

@@ -30,7 +30,7 @@ const (
 // steps is how adaptive profiles move.
 type steps struct {
 	profile.Settings
-	epochMs int64
+	epochMs int64 // positive
 }
 
 // defaultSteps are the steps where no model says others.
@@ -39,11 +39,13 @@ var defaultSteps = steps{
 	epochMs:  24 * 60 * 60 * 1000,
 }
 
+// epoch is the epoch of a time, as the second in which it began: so epochs go on where
+// another model has others.
 func (s steps) epoch(time int64) uint64 {
-	if s.epochMs <= 0 || time <= 0 {
+	if time <= 0 {
 		return 0
 	}
-	return uint64(time / s.epochMs)
+	return uint64(time / s.epochMs * s.epochMs / 1000)
 }
 
 // ofPeers are the steps of a group.
@@ -154,16 +156,11 @@ func (m *Module) settle(ctx *chain.Ctx, p *threatv1.Progress, params *threatv1.P
 	}
 }
 
-// writeCells writes the pages that changed since they were last written, each
-// pageEvery blocks, and removes the journals that are not needed any more. It moves p.
-func (m *Module) writeCells(ctx *chain.Ctx, p *threatv1.Progress, cells *book) {
-	if ctx.Height()%pageEvery != 0 {
-		return
-	}
-	m.writePages(ctx, cells, p.Paged)
+// prune removes the journals that have trained and of which pages have the cells.
+func (m *Module) prune(ctx *chain.Ctx, p *threatv1.Progress) {
 	var done []int64
 	for height := range m.journals.Walk(ctx, state.All()) {
-		if height > p.Settled {
+		if height > min(p.Settled, p.Paged) {
 			break
 		}
 		done = append(done, height)
@@ -171,5 +168,11 @@ func (m *Module) writeCells(ctx *chain.Ctx, p *threatv1.Progress, cells *book) {
 	for _, height := range done {
 		m.journals.Remove(ctx, height)
 	}
-	p.Paged = ctx.Height()
+}
+
+func (m *Module) anyJournal(r state.Reader) bool {
+	for range m.journals.Walk(r, state.All()) {
+		return true
+	}
+	return false
 }

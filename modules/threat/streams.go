@@ -91,38 +91,46 @@ func (s *streams) tick(time, began int64) uint64 {
 	return 1 + uint64(time-began)/uint64(s.tickMs)
 }
 
-// settingsOf is Progress.Streams of a detector, empty where it counts nothing.
-func settingsOf(d *detector.Detector) []byte {
+// settings are what of a detector matters to what is learnt.
+type settings struct {
+	hash    [32]byte
+	streams []byte // as Progress.Streams, empty where it counts nothing
+	steps   steps
+}
+
+func settingsOf(d *detector.Detector) settings {
 	all := d.Message()
-	settings := &threatv1.Detector{Midas: all.Midas, TickMs: all.TickMs, HalfSpace: all.HalfSpace}
-	return must(settings.MarshalVT())
+	s := settings{
+		hash:    d.Hash(),
+		streams: must((&threatv1.Detector{Midas: all.Midas, TickMs: all.TickMs, HalfSpace: all.HalfSpace}).MarshalVT()),
+		steps:   defaultSteps,
+	}
+	if own := d.Steps(); own.Check() == nil {
+		s.steps = steps{Settings: own, epochMs: all.Profile.EpochMs}
+	}
+	return s
 }
 
 // settingsMemo is how many detectors' settings are remembered.
 const settingsMemo = 8
 
-// settingsCache remembers the settings of detectors by their hash.
+// settingsCache remembers the settings of detectors.
 type settingsCache struct {
 	//determinism:allow guards a cache of a pure function
-	mu    sync.Mutex // guards known, which is replaced and never changed
-	known []knownSettings
+	mu    sync.Mutex // guards known
+	known []settings
 }
 
-type knownSettings struct {
-	hash [32]byte
-	raw  []byte
-}
-
-func (c *settingsCache) of(d *detector.Detector) []byte {
+func (c *settingsCache) of(d *detector.Detector) settings {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	hash := d.Hash()
-	for _, k := range c.known {
-		if k.hash == hash {
-			return k.raw
+	for _, s := range c.known {
+		if s.hash == hash {
+			return s
 		}
 	}
-	k := knownSettings{hash, settingsOf(d)}
-	c.known = append(slices.Clone(c.known[max(len(c.known)+1-settingsMemo, 0):]), k)
-	return k.raw
+	s := settingsOf(d)
+	c.known = append(slices.Clone(c.known[max(len(c.known)+1-settingsMemo, 0):]), s)
+	return s
 }
