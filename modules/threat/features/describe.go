@@ -198,7 +198,7 @@ func access(m proto.Message) (Facts, bool) {
 		s := m.GetScope()
 		f := Facts{
 			Kind: 208, Class: ClassBreakGlass, Owner: s.GetOrganisation(), Emergency: true, Privilege: true, Items: len(s.GetActions()),
-			Resource: name(name("glass:", s.GetOrganisation())+" ", name(s.GetResourceType()+"::", s.GetResourceId())),
+			Resource: "glass:" + s.GetOrganisation() + " " + s.GetResourceType() + "::" + s.GetResourceId(),
 			Special:  special(s.GetResourceType()),
 		}
 		for _, purpose := range s.GetPurposes() {

@@ -23,7 +23,7 @@ func Fill(row []int64, facts []Facts, c *Context) {
 func who(row []int64, c *Context) {
 	row[AuthorKindFeature] = int64(c.Kind)
 	row[RolesFeature] = int64(max(c.Roles, 0))
-	row[AdministratorFeature] = flag(c.Administrator)
+	row[AdministratorFeature] = bit(c.Administrator)
 	row[DepthFeature] = int64(c.Depth)
 	row[SignersFeature] = int64(max(c.Signers, 0))
 	row[IdentityAgeFeature] = logMs(c.IdentityAge)
@@ -53,15 +53,15 @@ func what(row []int64, facts []Facts, c *Context) {
 		s := int64(c.Sensitivity(f))
 		row[SensitivityMaxFeature] = max(row[SensitivityMaxFeature], s)
 		row[SensitivitySumFeature] += s
-		row[SpecialFeature] += flag(f.Special)
-		row[PrivilegeFeature] += flag(f.Privilege)
-		row[EmergencyFeature] += flag(f.Emergency)
-		row[DestructiveFeature] += flag(f.Destructive)
-		row[OnBehalfFeature] += flag(f.OnBehalf)
-		row[KeysOfOthersFeature] += flag(c.keyOfOther(f))
-		row[ForeignFeature] += flag(c.foreign(f))
-		row[OthersFeature] += flag(c.other(f))
-		row[ResourcesFeature] += flag(i == 0 || f.Resource != facts[i-1].Resource)
+		row[SpecialFeature] += bit(f.Special)
+		row[PrivilegeFeature] += bit(f.Privilege)
+		row[EmergencyFeature] += bit(f.Emergency)
+		row[DestructiveFeature] += bit(f.Destructive)
+		row[OnBehalfFeature] += bit(f.OnBehalf)
+		row[KeysOfOthersFeature] += bit(c.keyOfOther(f))
+		row[ForeignFeature] += bit(c.foreign(f))
+		row[OthersFeature] += bit(c.other(f))
+		row[ResourcesFeature] += bit(i == 0 || f.Resource != facts[i-1].Resource)
 		if int(f.Class) < Classes {
 			// The feature at 0 is the kind of the author, which no class counts.
 			if at := counted[f.Class]; at != 0 {
@@ -80,7 +80,7 @@ func when(row []int64, c *Context) {
 	hour, day := clock(c.Now)
 	row[HourOfDayFeature] = int64(hour)
 	row[WeekdayFeature] = int64(day)
-	row[OffHoursFeature] = flag(day >= 5 || hour < 6 || hour >= 20)
+	row[OffHoursFeature] = bit(day >= 5 || hour < 6 || hour >= 20)
 	row[ActorGapFeature] = trees.Missing
 	if c.Actor.Count > 0 {
 		row[ActorGapFeature] = logMs(since(c.Now, c.Actor.Last))
@@ -205,7 +205,7 @@ func Event(facts []Facts, c *Context) (e profile.Event) {
 			e[eventEdge] = 2
 		}
 	}
-	e[eventNature] = uint8(flag(emergency) | flag(destructive)<<1 | flag(behalf)<<2)
+	e[eventNature] = uint8(bit(emergency) | bit(destructive)<<1 | bit(behalf)<<2)
 	return e
 }
 
@@ -251,7 +251,7 @@ func since(a, b int64) int64 {
 	return fixed.AddSigned(a, -b)
 }
 
-func flag(b bool) int64 {
+func bit(b bool) int64 {
 	if b {
 		return 1
 	}

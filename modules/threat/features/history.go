@@ -27,7 +27,7 @@ const (
 // The decayed counts are Q16 as of Last, and are moved only by Add, that is when a transaction is counted. So the same
 // transactions in the same order give the same History to the bit, on every machine, whoever reads it in between and
 // however often. At is a pure reading. Decay rounds down, so that going to a time in two steps need not give what
-// going there in one gives; it is never more.
+// going there in one gives: never take a reading of At for the History itself.
 type History struct {
 	First, Last int64  // Unix ms of the first and latest transaction; 0: none
 	Count       uint64 // of transactions
