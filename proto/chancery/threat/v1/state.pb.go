@@ -1001,7 +1001,9 @@ type ModelRecord struct {
 	// What it said and what reviewers said of it.
 	Counts *ModelCounts `protobuf:"bytes,12,opt,name=counts,proto3" json:"counts,omitempty"`
 	// SHA-256 of its card.
-	CardHash      []byte `protobuf:"bytes,13,opt,name=card_hash,json=cardHash,proto3" json:"card_hash,omitempty"`
+	CardHash []byte `protobuf:"bytes,13,opt,name=card_hash,json=cardHash,proto3" json:"card_hash,omitempty"`
+	// SHA-256 of each chunk, while it is loading, where they were announced.
+	ChunkHashes   [][]byte `protobuf:"bytes,14,rep,name=chunk_hashes,json=chunkHashes,proto3" json:"chunk_hashes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1123,6 +1125,13 @@ func (x *ModelRecord) GetCounts() *ModelCounts {
 func (x *ModelRecord) GetCardHash() []byte {
 	if x != nil {
 		return x.CardHash
+	}
+	return nil
+}
+
+func (x *ModelRecord) GetChunkHashes() [][]byte {
+	if x != nil {
+		return x.ChunkHashes
 	}
 	return nil
 }
@@ -1315,7 +1324,7 @@ type Hold struct {
 	TxId         []byte `protobuf:"bytes,1,opt,name=tx_id,json=txId,proto3" json:"tx_id,omitempty"`
 	Author       string `protobuf:"bytes,2,opt,name=author,proto3" json:"author,omitempty"`
 	Organisation string `protobuf:"bytes,3,opt,name=organisation,proto3" json:"organisation,omitempty"`
-	// Full names of its messages.
+	// Full names of its messages, each once, in order of appearance.
 	Kinds   []string    `protobuf:"bytes,4,rep,name=kinds,proto3" json:"kinds,omitempty"`
 	Verdict *v1.Verdict `protobuf:"bytes,5,opt,name=verdict,proto3" json:"verdict,omitempty"`
 	// Hash of the model that decided; empty when none could.
@@ -1328,10 +1337,12 @@ type Hold struct {
 	Playbook string `protobuf:"bytes,10,opt,name=playbook,proto3" json:"playbook,omitempty"`
 	Height   int64  `protobuf:"varint,11,opt,name=height,proto3" json:"height,omitempty"`
 	Time     int64  `protobuf:"varint,12,opt,name=time,proto3" json:"time,omitempty"`
-	// Unix milliseconds at which it expires if nobody decides.
+	// Unix milliseconds at which it expires if nobody decides; where it is denied or
+	// rejected, until which it can be appealed, or 0 if it cannot.
 	ExpiresAt int64      `protobuf:"varint,13,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	Status    HoldStatus `protobuf:"varint,14,opt,name=status,proto3,enum=chancery.threat.v1.HoldStatus" json:"status,omitempty"`
-	Reviews   []*Opinion `protobuf:"bytes,15,rep,name=reviews,proto3" json:"reviews,omitempty"`
+	// What reviewers said, the earliest first.
+	Reviews []*Opinion `protobuf:"bytes,15,rep,name=reviews,proto3" json:"reviews,omitempty"`
 	// Appeals made so far; an appeal says why by the hash of a text.
 	Appeals []*AppealRecord `protobuf:"bytes,16,rep,name=appeals,proto3" json:"appeals,omitempty"`
 	// What execution gave after a release: code and codespace of a failure.
@@ -1341,7 +1352,15 @@ type Hold struct {
 	EndedHeight int64 `protobuf:"varint,19,opt,name=ended_height,json=endedHeight,proto3" json:"ended_height,omitempty"`
 	EndedTime   int64 `protobuf:"varint,20,opt,name=ended_time,json=endedTime,proto3" json:"ended_time,omitempty"`
 	// Bytes of the transaction.
-	Size          uint32 `protobuf:"varint,21,opt,name=size,proto3" json:"size,omitempty"`
+	Size uint32 `protobuf:"varint,21,opt,name=size,proto3" json:"size,omitempty"`
+	// Administrators of the author's own organisation that must agree, where a playbook
+	// asks for more approvals; 0: organisations must, as the parameters say.
+	Approvals uint32 `protobuf:"varint,22,opt,name=approvals,proto3" json:"approvals,omitempty"`
+	// Who signed it, sorted, where approvals are asked for: none of them is asked again.
+	Signers []string `protobuf:"bytes,23,rep,name=signers,proto3" json:"signers,omitempty"`
+	// How many of the reviews, from the first, led to a rejection that an appeal
+	// reopened. They count no more.
+	Reopened      uint32 `protobuf:"varint,24,opt,name=reopened,proto3" json:"reopened,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1523,6 +1542,27 @@ func (x *Hold) GetSize() uint32 {
 	return 0
 }
 
+func (x *Hold) GetApprovals() uint32 {
+	if x != nil {
+		return x.Approvals
+	}
+	return 0
+}
+
+func (x *Hold) GetSigners() []string {
+	if x != nil {
+		return x.Signers
+	}
+	return nil
+}
+
+func (x *Hold) GetReopened() uint32 {
+	if x != nil {
+		return x.Reopened
+	}
+	return 0
+}
+
 // Opinion is one reviewer's word on a held transaction or a response.
 type Opinion struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1608,8 +1648,10 @@ type AppealRecord struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Author string                 `protobuf:"bytes,1,opt,name=author,proto3" json:"author,omitempty"`
 	// SHA-256 of the reasons given.
-	TextHash      []byte `protobuf:"bytes,2,opt,name=text_hash,json=textHash,proto3" json:"text_hash,omitempty"`
-	Time          int64  `protobuf:"varint,3,opt,name=time,proto3" json:"time,omitempty"`
+	TextHash []byte `protobuf:"bytes,2,opt,name=text_hash,json=textHash,proto3" json:"text_hash,omitempty"`
+	Time     int64  `protobuf:"varint,3,opt,name=time,proto3" json:"time,omitempty"`
+	// How the transaction stood when it was appealed; unspecified for a response.
+	Status        HoldStatus `protobuf:"varint,4,opt,name=status,proto3,enum=chancery.threat.v1.HoldStatus" json:"status,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1665,7 +1707,15 @@ func (x *AppealRecord) GetTime() int64 {
 	return 0
 }
 
-// HeldBytes is the bytes of a held transaction until it is decided.
+func (x *AppealRecord) GetStatus() HoldStatus {
+	if x != nil {
+		return x.Status
+	}
+	return HoldStatus_HOLD_STATUS_UNSPECIFIED
+}
+
+// HeldBytes is the bytes of a held or denied transaction until it is decided and can
+// be appealed no more.
 type HeldBytes struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Raw           []byte                 `protobuf:"bytes,1,opt,name=raw,proto3" json:"raw,omitempty"`
@@ -1710,7 +1760,8 @@ func (x *HeldBytes) GetRaw() []byte {
 	return nil
 }
 
-// HoldTotals is what is held now, of all or of one organisation.
+// HoldTotals is how many transactions have their bytes kept, of all or of one
+// organisation.
 type HoldTotals struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Count         uint32                 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
@@ -2966,7 +3017,7 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	"\x0estep_numerator\x18\x01 \x01(\rR\rstepNumerator\x12)\n" +
 	"\x10step_denominator\x18\x02 \x01(\rR\x0fstepDenominator\x12&\n" +
 	"\x0fsteps_per_epoch\x18\x03 \x01(\rR\rstepsPerEpoch\x12\x19\n" +
-	"\bepoch_ms\x18\x04 \x01(\x03R\aepochMs\"\xf0\x02\n" +
+	"\bepoch_ms\x18\x04 \x01(\x03R\aepochMs\"\x93\x03\n" +
 	"\vModelRecord\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\fR\x04hash\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -2981,7 +3032,8 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	" \x01(\x03R\x04time\x12\x14\n" +
 	"\x05since\x18\v \x01(\x03R\x05since\x127\n" +
 	"\x06counts\x18\f \x01(\v2\x1f.chancery.threat.v1.ModelCountsR\x06counts\x12\x1b\n" +
-	"\tcard_hash\x18\r \x01(\fR\bcardHash\"\xa4\x01\n" +
+	"\tcard_hash\x18\r \x01(\fR\bcardHash\x12!\n" +
+	"\fchunk_hashes\x18\x0e \x03(\fR\vchunkHashes\"\xa4\x01\n" +
 	"\vModelCounts\x12\x16\n" +
 	"\x06scored\x18\x01 \x01(\x04R\x06scored\x12\x18\n" +
 	"\aflagged\x18\x02 \x01(\x04R\aflagged\x12\x12\n" +
@@ -2996,7 +3048,7 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	"\vnext_height\x18\x04 \x01(\x03R\n" +
 	"nextHeight\x12\x16\n" +
 	"\x06canary\x18\x05 \x01(\fR\x06canary\x12\x16\n" +
-	"\x06shadow\x18\x06 \x01(\fR\x06shadow\"\xba\x05\n" +
+	"\x06shadow\x18\x06 \x01(\fR\x06shadow\"\x8e\x06\n" +
 	"\x04Hold\x12\x13\n" +
 	"\x05tx_id\x18\x01 \x01(\fR\x04txId\x12\x16\n" +
 	"\x06author\x18\x02 \x01(\tR\x06author\x12\"\n" +
@@ -3023,17 +3075,21 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	"\fended_height\x18\x13 \x01(\x03R\vendedHeight\x12\x1d\n" +
 	"\n" +
 	"ended_time\x18\x14 \x01(\x03R\tendedTime\x12\x12\n" +
-	"\x04size\x18\x15 \x01(\rR\x04size\"\x94\x01\n" +
+	"\x04size\x18\x15 \x01(\rR\x04size\x12\x1c\n" +
+	"\tapprovals\x18\x16 \x01(\rR\tapprovals\x12\x18\n" +
+	"\asigners\x18\x17 \x03(\tR\asigners\x12\x1a\n" +
+	"\breopened\x18\x18 \x01(\rR\breopened\"\x94\x01\n" +
 	"\aOpinion\x12\"\n" +
 	"\forganisation\x18\x01 \x01(\tR\forganisation\x12\x1a\n" +
 	"\breviewer\x18\x02 \x01(\tR\breviewer\x12\x18\n" +
 	"\arelease\x18\x03 \x01(\bR\arelease\x12\x1b\n" +
 	"\tnote_hash\x18\x04 \x01(\fR\bnoteHash\x12\x12\n" +
-	"\x04time\x18\x05 \x01(\x03R\x04time\"W\n" +
+	"\x04time\x18\x05 \x01(\x03R\x04time\"\x8f\x01\n" +
 	"\fAppealRecord\x12\x16\n" +
 	"\x06author\x18\x01 \x01(\tR\x06author\x12\x1b\n" +
 	"\ttext_hash\x18\x02 \x01(\fR\btextHash\x12\x12\n" +
-	"\x04time\x18\x03 \x01(\x03R\x04time\"\x1d\n" +
+	"\x04time\x18\x03 \x01(\x03R\x04time\x126\n" +
+	"\x06status\x18\x04 \x01(\x0e2\x1e.chancery.threat.v1.HoldStatusR\x06status\"\x1d\n" +
 	"\tHeldBytes\x12\x10\n" +
 	"\x03raw\x18\x01 \x01(\fR\x03raw\"8\n" +
 	"\n" +
@@ -3267,26 +3323,27 @@ var file_chancery_threat_v1_state_proto_depIdxs = []int32{
 	2,  // 12: chancery.threat.v1.Hold.status:type_name -> chancery.threat.v1.HoldStatus
 	16, // 13: chancery.threat.v1.Hold.reviews:type_name -> chancery.threat.v1.Opinion
 	17, // 14: chancery.threat.v1.Hold.appeals:type_name -> chancery.threat.v1.AppealRecord
-	3,  // 15: chancery.threat.v1.Playbook.actions:type_name -> chancery.threat.v1.Action
-	3,  // 16: chancery.threat.v1.Response.action:type_name -> chancery.threat.v1.Action
-	39, // 17: chancery.threat.v1.Response.verdict:type_name -> chancery.chain.v1.Verdict
-	4,  // 18: chancery.threat.v1.Response.status:type_name -> chancery.threat.v1.ResponseStatus
-	16, // 19: chancery.threat.v1.Response.reviews:type_name -> chancery.threat.v1.Opinion
-	17, // 20: chancery.threat.v1.Response.appeals:type_name -> chancery.threat.v1.AppealRecord
-	5,  // 21: chancery.threat.v1.Assessment.risk:type_name -> chancery.threat.v1.Risk
-	6,  // 22: chancery.threat.v1.Assessment.cause:type_name -> chancery.threat.v1.Cause
-	22, // 23: chancery.threat.v1.Assessments.assessments:type_name -> chancery.threat.v1.Assessment
-	25, // 24: chancery.threat.v1.Standing.held:type_name -> chancery.threat.v1.Held
-	5,  // 25: chancery.threat.v1.Standing.common:type_name -> chancery.threat.v1.Risk
-	5,  // 26: chancery.threat.v1.Held.risk:type_name -> chancery.threat.v1.Risk
-	6,  // 27: chancery.threat.v1.Held.cause:type_name -> chancery.threat.v1.Cause
-	28, // 28: chancery.threat.v1.Journal.entries:type_name -> chancery.threat.v1.Entry
-	7,  // 29: chancery.threat.v1.Entry.fate:type_name -> chancery.threat.v1.Fate
-	30, // [30:30] is the sub-list for method output_type
-	30, // [30:30] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	2,  // 15: chancery.threat.v1.AppealRecord.status:type_name -> chancery.threat.v1.HoldStatus
+	3,  // 16: chancery.threat.v1.Playbook.actions:type_name -> chancery.threat.v1.Action
+	3,  // 17: chancery.threat.v1.Response.action:type_name -> chancery.threat.v1.Action
+	39, // 18: chancery.threat.v1.Response.verdict:type_name -> chancery.chain.v1.Verdict
+	4,  // 19: chancery.threat.v1.Response.status:type_name -> chancery.threat.v1.ResponseStatus
+	16, // 20: chancery.threat.v1.Response.reviews:type_name -> chancery.threat.v1.Opinion
+	17, // 21: chancery.threat.v1.Response.appeals:type_name -> chancery.threat.v1.AppealRecord
+	5,  // 22: chancery.threat.v1.Assessment.risk:type_name -> chancery.threat.v1.Risk
+	6,  // 23: chancery.threat.v1.Assessment.cause:type_name -> chancery.threat.v1.Cause
+	22, // 24: chancery.threat.v1.Assessments.assessments:type_name -> chancery.threat.v1.Assessment
+	25, // 25: chancery.threat.v1.Standing.held:type_name -> chancery.threat.v1.Held
+	5,  // 26: chancery.threat.v1.Standing.common:type_name -> chancery.threat.v1.Risk
+	5,  // 27: chancery.threat.v1.Held.risk:type_name -> chancery.threat.v1.Risk
+	6,  // 28: chancery.threat.v1.Held.cause:type_name -> chancery.threat.v1.Cause
+	28, // 29: chancery.threat.v1.Journal.entries:type_name -> chancery.threat.v1.Entry
+	7,  // 30: chancery.threat.v1.Entry.fate:type_name -> chancery.threat.v1.Fate
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_chancery_threat_v1_state_proto_init() }
