@@ -57,7 +57,7 @@ func (m *Module) watch(ctx *chain.Ctx, seen []sighting) {
 	b := state.CloneVT()
 	for _, s := range seen {
 		b.Seen++
-		if s.flagged && flag(b, s.actor, rules.Actor) &&
+		if s.flagged && countFlagged(b, s.actor, rules.Actor) &&
 			uint64(b.Flagged)*10_000 > uint64(rules.Rate)*uint64(rules.Window) {
 			until := ctx.Time() + rules.RestMs
 			ctx.Emit(&threatv1.BreakerOpened{Seen: b.Seen, Flagged: b.Flagged, Until: until})
@@ -71,8 +71,8 @@ func (m *Module) watch(ctx *chain.Ctx, seen []sighting) {
 	m.breaker.Put(ctx, b)
 }
 
-// flag counts an actor's flagged transaction, where it does not count often enough.
-func flag(b *threatv1.BreakerState, actor string, most uint32) bool {
+// countFlagged counts an actor's flagged transaction, where it does not count often enough.
+func countFlagged(b *threatv1.BreakerState, actor string, most uint32) bool {
 	i, known := slices.BinarySearch(b.Actors, actor)
 	if !known {
 		b.Actors = slices.Insert(b.Actors, i, actor)
@@ -88,7 +88,7 @@ func flag(b *threatv1.BreakerState, actor string, most uint32) bool {
 
 func (m *Module) resetBreaker() chain.Route {
 	return chain.Handle(chain.Handler[*threatv1.ResetBreaker]{
-		Check: func(r chain.ReadCtx, _ *threatv1.ResetBreaker) error { return m.governed(r) },
+		Check: func(r chain.ReadCtx, _ *threatv1.ResetBreaker) error { return m.byConsortium(r) },
 		Execute: func(ctx *chain.Ctx, _ *threatv1.ResetBreaker) (proto.Message, error) {
 			if m.breakerIn(ctx).OpenUntil != 0 {
 				ctx.Emit(&threatv1.BreakerClosed{})

@@ -96,7 +96,7 @@ func (m *Module) next(r state.Reader, v *version) *version {
 		n.begin()
 	}
 	if j, ok := m.journals.Peek(r, n.height); ok {
-		m.fold(r, n, n.height, j)
+		m.fold(r, n, n.height, j, true)
 	}
 	for len(n.pending) > 0 && n.pending[0].height <= n.progress.Settled {
 		for _, subject := range n.pending[0].subjects {
@@ -117,7 +117,7 @@ func (m *Module) rebuild(r state.Reader, height int64) *version {
 	from := min(v.progress.Settled, v.progress.Paged)
 	for at, j := range m.journals.Walk(r, state.All().After(state.Int64.Encode(nil, from))) {
 		v.cells.height = at
-		m.fold(r, v, at, j)
+		m.fold(r, v, at, j, at > v.progress.Paged)
 	}
 	return v
 }
@@ -136,8 +136,8 @@ func (v *version) sameStreams(p *threatv1.Progress) bool {
 }
 
 // fold counts the transactions of a journal: in histories where it has not trained
-// yet, in cells where the pages do not have it. r shows traces of v's progress.
-func (m *Module) fold(r state.Reader, v *version, height int64, j *threatv1.Journal) {
+// yet, and in cells where these do not have it. r shows traces of v's progress.
+func (m *Module) fold(r state.Reader, v *version, height int64, j *threatv1.Journal, absorb bool) {
 	pending := height > v.progress.Settled
 	var subjects []string
 	count := func(subject string, d deed) {
@@ -166,7 +166,7 @@ func (m *Module) fold(r state.Reader, v *version, height int64, j *threatv1.Jour
 			count(d.actor, d)
 			count(organisations[j.Organisation[e.Actor]], d)
 		}
-		if height > v.progress.Paged && d.Fate == threatv1.Fate_FATE_ADMITTED {
+		if absorb && d.Fate == threatv1.Fate_FATE_ADMITTED {
 			v.streams.absorb(v.cells, actors[e.Actor], e.Resource, d.event(), j.Time, v.progress.Began)
 		}
 	}

@@ -117,18 +117,10 @@ func (m *Module) paramsIn(r state.Reader) *threatv1.Params {
 	return DefaultParams()
 }
 
-// governed refuses an author other than the consortium.
-func (m *Module) governed(r chain.ReadCtx) error {
-	if r.Author() != m.deps.Identity.Consortium() {
-		return ErrNotConsortium.With("the author is %s", r.Author())
-	}
-	return nil
-}
-
 func (m *Module) setParams() chain.Route {
 	return chain.Handle(chain.Handler[*threatv1.SetParams]{
 		Validate: func(msg *threatv1.SetParams) error { return CheckParams(msg.Params) },
-		Check:    func(r chain.ReadCtx, _ *threatv1.SetParams) error { return m.governed(r) },
+		Check:    func(r chain.ReadCtx, _ *threatv1.SetParams) error { return m.byConsortium(r) },
 		Execute: func(ctx *chain.Ctx, msg *threatv1.SetParams) (proto.Message, error) {
 			m.params.Put(ctx, msg.Params)
 			ctx.Emit(&threatv1.ParamsChanged{Params: msg.Params})

@@ -36,7 +36,7 @@ func (m *Module) rebaseAnchors() chain.Route {
 }
 
 func (m *Module) checkRebase(r chain.ReadCtx, msg *threatv1.RebaseAnchors) error {
-	governed := m.governed(r) == nil
+	governed := m.byConsortium(r) == nil
 	for _, actor := range msg.Actors {
 		if !governed {
 			organisation, ok := m.deps.Identity.Organisation(r, actor)

@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/state"
@@ -60,7 +59,7 @@ type edge struct{ actor, resource uint64 }
 // judged is what was found of the transaction that was judged last.
 type judged struct {
 	id           tx.ID
-	valid        bool
+	begun, done  bool // done: a verdict was found
 	organisation string
 	kind         uint32
 	edge         edge
@@ -158,6 +157,7 @@ func (s *screening) Judge(r chain.ReadCtx, c *chain.Candidate) (*chainv1.Verdict
 			v.Ruling, j.playbook, j.approvals = chainv1.Ruling_RULING_HOLD, playbook, approvals
 		}
 	}
+	j.done = true
 	return v, row
 }
 
@@ -165,7 +165,7 @@ func (s *screening) Judge(r chain.ReadCtx, c *chain.Candidate) (*chainv1.Verdict
 // follows from the state and the transaction alone.
 func (s *screening) find(r chain.ReadCtx, c *chain.Candidate) {
 	j, id, author := &s.judged, s.m.deps.Identity, c.Body.Author
-	*j = judged{id: c.ID, valid: true, organisation: c.Authority.Organisation, facts: j.facts[:0]}
+	*j = judged{id: c.ID, begun: true, organisation: c.Authority.Organisation, facts: j.facts[:0]}
 	r.Charge(chain.ModelStep, contextWork+describeWork*uint64(len(c.Messages)))
 	for _, message := range c.Messages {
 		f, _ := features.Describe(message)
@@ -268,12 +268,10 @@ func (s *screening) failsClosed(messages []proto.Message) bool {
 	})
 }
 
-func nameOf(m proto.Message) protoreflect.FullName { return m.ProtoReflect().Descriptor().FullName() }
-
 // last is what was found of a transaction. It is the one that was judged last, for a
 // block's transactions are delivered one after another.
 func (s *screening) last(c *chain.Candidate) *judged {
-	if !s.judged.valid || s.judged.id != c.ID {
+	if !s.judged.begun || s.judged.id != c.ID {
 		panic("threat: a transaction was not judged last before it was kept, executed or noted")
 	}
 	return &s.judged
@@ -311,10 +309,17 @@ func (s *screening) Note(c *chain.Candidate, v *chainv1.Verdict, r *chainv1.TxRe
 		return
 	}
 	j := s.last(c)
-	j.valid = false
+	j.begun = false
 	if s.lives == nil {
 		s.lives, s.counts, s.edges = make(map[string]features.History), make(map[string]uint32), make(map[edge]uint32)
 	}
+	group := organisationSubject + j.organisation
+	s.counts[c.Body.Author]++
+	s.counts[group]++
+	if !j.done {
+		return // it ran out of units while it was judged: there is nothing to learn from
+	}
+	s.edges[j.edge]++
 	d := deed{
 		actor: c.Body.Author, organisation: j.organisation, kind: j.kind, time: j.context.Now,
 		Entry: &threatv1.Entry{
@@ -324,13 +329,9 @@ func (s *screening) Note(c *chain.Candidate, v *chainv1.Verdict, r *chainv1.TxRe
 		},
 	}
 	s.journal.add(d.actor, d.organisation, d.kind, d.Entry)
-	group := organisationSubject + j.organisation
 	j.actor.Add(d.time, d.counted())
 	j.group.Add(d.time, d.counted())
 	s.lives[d.actor], s.lives[group] = j.actor, j.group
-	s.counts[d.actor]++
-	s.counts[group]++
-	s.edges[j.edge]++
 	if d.Fate == threatv1.Fate_FATE_ADMITTED {
 		s.streams.absorb(s.cells, j.edge.actor, j.edge.resource, j.event, d.time, s.began)
 	}
