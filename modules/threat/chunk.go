@@ -85,14 +85,10 @@ func (m *Module) admitModel(ctx *chain.Ctx, rec *threatv1.ModelRecord, raw []byt
 	if err != nil {
 		return ErrBadModel.Wrap(err)
 	}
-	if work, most := uint64(d.MaxWork()), m.paramsIn(ctx).MaxScoreWork; work > most {
+	if work, most := d.MaxWork(), m.paramsIn(ctx).MaxScoreWork; work > most {
 		return ErrTooCostly.With("it needs up to %d, and %d are allowed", work, most)
 	}
-	form := new(threatv1.Detector)
-	if err := form.UnmarshalVT(raw); err != nil {
-		return ErrBadModel.Wrap(err)
-	}
 	rec.Stage, rec.Since, rec.ChunkHashes = threatv1.Stage_STAGE_REGISTERED, ctx.Height(), nil
-	rec.Name, rec.CardHash = form.Name, form.CardHash
+	rec.Name, rec.CardHash = d.Name(), d.Message().CardHash
 	return nil
 }

@@ -3,13 +3,14 @@ package threat
 import (
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/state"
+	"github.com/chancery/chancery/modules/threat/detector"
 	threatv1 "github.com/chancery/chancery/proto/chancery/threat/v1"
 )
 
-// Bands of scores.
+// Bands of scores, as a detector's baseline has them.
 const (
-	bands    = 20
-	bandSize = 500
+	bands    = detector.Bands
+	bandSize = detector.MaxScore / bands
 )
 
 // modelTally is what a model said in a block.

@@ -404,3 +404,5 @@ func rejectOf(id []byte) *threatv1.Reject   { return &threatv1.Reject{TxId: id} 
 func appealOf(id []byte) *threatv1.Appeal {
 	return &threatv1.Appeal{Against: &threatv1.Appeal_TxId{TxId: id}, TextHash: slices.Repeat([]byte{7}, 32)}
 }
+
+func protoList(m ...proto.Message) []proto.Message { return m }

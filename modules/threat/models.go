@@ -18,7 +18,7 @@ import (
 const (
 	chunkSize = 64 << 10
 	// maxModelBytes bounds a model's bytes.
-	maxModelBytes = 2 << 20
+	maxModelBytes = detector.MaxBytes
 	// maxModels bounds the models that are not retired, and maxModelRecords all of
 	// them: records stay, for what was said by a model has its hash.
 	maxModels       = 16
@@ -147,7 +147,7 @@ func (m *Module) usable(r state.Reader, hash []byte) (*loaded, error) {
 		l = &loaded{hash: bytes.Clone(hash), detector: d}
 		m.detectors.add(l)
 	}
-	if uint64(l.detector.MaxWork()) > m.paramsIn(r).MaxScoreWork {
+	if l.detector.MaxWork() > m.paramsIn(r).MaxScoreWork {
 		return nil, errTooMuch
 	}
 	return l, nil
