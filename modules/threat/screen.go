@@ -152,7 +152,7 @@ func (s *screening) Judge(r chain.ReadCtx, c *chain.Candidate) (*chainv1.Verdict
 	case j.model == nil && s.failsClosed(c.Messages):
 		v.Ruling = chainv1.Ruling_RULING_HOLD
 	default:
-		hold, playbook, approvals := s.m.before(r, &situation{candidate: c, verdict: v, facts: j.facts, model: j.model})
+		hold, playbook, approvals := s.m.before(r, &situation{candidate: c, verdict: v, facts: j.facts, context: &j.context, model: j.model})
 		if hold {
 			v.Ruling, j.playbook, j.approvals = chainv1.Ruling_RULING_HOLD, playbook, approvals
 		}
@@ -300,7 +300,7 @@ func (s *screening) Respond(ctx *chain.Ctx, c *chain.Candidate, v *chainv1.Verdi
 		}
 		ctx.Emit(alarm)
 	}
-	s.m.after(ctx, &situation{candidate: c, verdict: v, facts: j.facts, model: j.model})
+	s.m.after(ctx, &situation{candidate: c, verdict: v, facts: j.facts, context: &j.context, model: j.model})
 }
 
 // Note implements chain.Screening.

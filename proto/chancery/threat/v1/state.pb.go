@@ -2083,6 +2083,123 @@ func (x *Response) GetEndedTime() int64 {
 	return 0
 }
 
+// Acting is the responses about a subject that act now.
+type Acting struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sorted by action and playbook; one for each.
+	Responses     []*ActingResponse `protobuf:"bytes,1,rep,name=responses,proto3" json:"responses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Acting) Reset() {
+	*x = Acting{}
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Acting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Acting) ProtoMessage() {}
+
+func (x *Acting) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Acting.ProtoReflect.Descriptor instead.
+func (*Acting) Descriptor() ([]byte, []int) {
+	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Acting) GetResponses() []*ActingResponse {
+	if x != nil {
+		return x.Responses
+	}
+	return nil
+}
+
+// ActingResponse is one of them.
+type ActingResponse struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Action   Action                 `protobuf:"varint,1,opt,name=action,proto3,enum=chancery.threat.v1.Action" json:"action,omitempty"`
+	Playbook string                 `protobuf:"bytes,2,opt,name=playbook,proto3" json:"playbook,omitempty"`
+	// The response, 32 bytes.
+	Id []byte `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
+	// Unix milliseconds at which it was taken.
+	Time          int64 `protobuf:"varint,4,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActingResponse) Reset() {
+	*x = ActingResponse{}
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActingResponse) ProtoMessage() {}
+
+func (x *ActingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActingResponse.ProtoReflect.Descriptor instead.
+func (*ActingResponse) Descriptor() ([]byte, []int) {
+	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ActingResponse) GetAction() Action {
+	if x != nil {
+		return x.Action
+	}
+	return Action_ACTION_UNSPECIFIED
+}
+
+func (x *ActingResponse) GetPlaybook() string {
+	if x != nil {
+		return x.Playbook
+	}
+	return ""
+}
+
+func (x *ActingResponse) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *ActingResponse) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
 // Assessment is one validator's opinion of a subject.
 type Assessment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2100,7 +2217,7 @@ type Assessment struct {
 
 func (x *Assessment) Reset() {
 	*x = Assessment{}
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[14]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2112,7 +2229,7 @@ func (x *Assessment) String() string {
 func (*Assessment) ProtoMessage() {}
 
 func (x *Assessment) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[14]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2125,7 +2242,7 @@ func (x *Assessment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assessment.ProtoReflect.Descriptor instead.
 func (*Assessment) Descriptor() ([]byte, []int) {
-	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{14}
+	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Assessment) GetSubject() string {
@@ -2174,7 +2291,7 @@ type Assessments struct {
 
 func (x *Assessments) Reset() {
 	*x = Assessments{}
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[15]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2186,7 +2303,7 @@ func (x *Assessments) String() string {
 func (*Assessments) ProtoMessage() {}
 
 func (x *Assessments) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[15]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2199,7 +2316,7 @@ func (x *Assessments) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assessments.ProtoReflect.Descriptor instead.
 func (*Assessments) Descriptor() ([]byte, []int) {
-	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{15}
+	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Assessments) GetAssessments() []*Assessment {
@@ -2216,14 +2333,17 @@ type Standing struct {
 	// The latest of each validator, sorted by validator.
 	Held []*Held `protobuf:"bytes,2,rep,name=held,proto3" json:"held,omitempty"`
 	// The common risk when it was last found.
-	Common        Risk `protobuf:"varint,3,opt,name=common,proto3,enum=chancery.threat.v1.Risk" json:"common,omitempty"`
+	Common Risk `protobuf:"varint,3,opt,name=common,proto3,enum=chancery.threat.v1.Risk" json:"common,omitempty"`
+	// Whether validators with more than half of all voting power say that it lied as a
+	// proposer.
+	Accused       bool `protobuf:"varint,4,opt,name=accused,proto3" json:"accused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Standing) Reset() {
 	*x = Standing{}
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[16]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2235,7 +2355,7 @@ func (x *Standing) String() string {
 func (*Standing) ProtoMessage() {}
 
 func (x *Standing) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[16]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2248,7 +2368,7 @@ func (x *Standing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Standing.ProtoReflect.Descriptor instead.
 func (*Standing) Descriptor() ([]byte, []int) {
-	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{16}
+	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Standing) GetSubject() string {
@@ -2272,6 +2392,13 @@ func (x *Standing) GetCommon() Risk {
 	return Risk_RISK_UNSPECIFIED
 }
 
+func (x *Standing) GetAccused() bool {
+	if x != nil {
+		return x.Accused
+	}
+	return false
+}
+
 // Held is one validator's latest opinion.
 type Held struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2289,7 +2416,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[17]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2301,7 +2428,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[17]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2314,7 +2441,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{17}
+	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Held) GetValidator() []byte {
@@ -2388,7 +2515,7 @@ type Trace struct {
 
 func (x *Trace) Reset() {
 	*x = Trace{}
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[18]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2400,7 +2527,7 @@ func (x *Trace) String() string {
 func (*Trace) ProtoMessage() {}
 
 func (x *Trace) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[18]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2413,7 +2540,7 @@ func (x *Trace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trace.ProtoReflect.Descriptor instead.
 func (*Trace) Descriptor() ([]byte, []int) {
-	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{18}
+	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Trace) GetFirst() int64 {
@@ -2529,7 +2656,7 @@ type Journal struct {
 
 func (x *Journal) Reset() {
 	*x = Journal{}
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[19]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2541,7 +2668,7 @@ func (x *Journal) String() string {
 func (*Journal) ProtoMessage() {}
 
 func (x *Journal) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[19]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2554,7 +2681,7 @@ func (x *Journal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Journal.ProtoReflect.Descriptor instead.
 func (*Journal) Descriptor() ([]byte, []int) {
-	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{19}
+	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Journal) GetTime() int64 {
@@ -2622,7 +2749,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[20]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2634,7 +2761,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[20]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2647,7 +2774,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{20}
+	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Entry) GetActor() uint32 {
@@ -2712,7 +2839,7 @@ type Page struct {
 
 func (x *Page) Reset() {
 	*x = Page{}
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[21]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2724,7 +2851,7 @@ func (x *Page) String() string {
 func (*Page) ProtoMessage() {}
 
 func (x *Page) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[21]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2737,7 +2864,7 @@ func (x *Page) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Page.ProtoReflect.Descriptor instead.
 func (*Page) Descriptor() ([]byte, []int) {
-	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{21}
+	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Page) GetPast() []uint64 {
@@ -2781,7 +2908,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[22]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2793,7 +2920,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[22]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2806,7 +2933,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{22}
+	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Progress) GetSettled() int64 {
@@ -2860,7 +2987,7 @@ type BreakerState struct {
 
 func (x *BreakerState) Reset() {
 	*x = BreakerState{}
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[23]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2872,7 +2999,7 @@ func (x *BreakerState) String() string {
 func (*BreakerState) ProtoMessage() {}
 
 func (x *BreakerState) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[23]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2885,7 +3012,7 @@ func (x *BreakerState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BreakerState.ProtoReflect.Descriptor instead.
 func (*BreakerState) Descriptor() ([]byte, []int) {
-	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{23}
+	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *BreakerState) GetSeen() uint32 {
@@ -2933,7 +3060,7 @@ type Chunk struct {
 
 func (x *Chunk) Reset() {
 	*x = Chunk{}
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[24]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2945,7 +3072,7 @@ func (x *Chunk) String() string {
 func (*Chunk) ProtoMessage() {}
 
 func (x *Chunk) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[24]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2958,7 +3085,7 @@ func (x *Chunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
 func (*Chunk) Descriptor() ([]byte, []int) {
-	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{24}
+	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Chunk) GetBytes() []byte {
@@ -3123,7 +3250,14 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	"\aappeals\x18\x0e \x03(\v2 .chancery.threat.v1.AppealRecordR\aappeals\x12\x18\n" +
 	"\aoutcome\x18\x0f \x01(\tR\aoutcome\x12\x1d\n" +
 	"\n" +
-	"ended_time\x18\x10 \x01(\x03R\tendedTime\"\xb3\x01\n" +
+	"ended_time\x18\x10 \x01(\x03R\tendedTime\"J\n" +
+	"\x06Acting\x12@\n" +
+	"\tresponses\x18\x01 \x03(\v2\".chancery.threat.v1.ActingResponseR\tresponses\"\x84\x01\n" +
+	"\x0eActingResponse\x122\n" +
+	"\x06action\x18\x01 \x01(\x0e2\x1a.chancery.threat.v1.ActionR\x06action\x12\x1a\n" +
+	"\bplaybook\x18\x02 \x01(\tR\bplaybook\x12\x0e\n" +
+	"\x02id\x18\x03 \x01(\fR\x02id\x12\x12\n" +
+	"\x04time\x18\x04 \x01(\x03R\x04time\"\xb3\x01\n" +
 	"\n" +
 	"Assessment\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12,\n" +
@@ -3132,11 +3266,12 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	"\x06source\x18\x04 \x01(\fR\x06source\x12\x14\n" +
 	"\x05until\x18\x05 \x01(\x03R\x05until\"O\n" +
 	"\vAssessments\x12@\n" +
-	"\vassessments\x18\x01 \x03(\v2\x1e.chancery.threat.v1.AssessmentR\vassessments\"\x84\x01\n" +
+	"\vassessments\x18\x01 \x03(\v2\x1e.chancery.threat.v1.AssessmentR\vassessments\"\x9e\x01\n" +
 	"\bStanding\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12,\n" +
 	"\x04held\x18\x02 \x03(\v2\x18.chancery.threat.v1.HeldR\x04held\x120\n" +
-	"\x06common\x18\x03 \x01(\x0e2\x18.chancery.threat.v1.RiskR\x06common\"\xc9\x01\n" +
+	"\x06common\x18\x03 \x01(\x0e2\x18.chancery.threat.v1.RiskR\x06common\x12\x18\n" +
+	"\aaccused\x18\x04 \x01(\bR\aaccused\"\xc9\x01\n" +
 	"\x04Held\x12\x1c\n" +
 	"\tvalidator\x18\x01 \x01(\fR\tvalidator\x12,\n" +
 	"\x04risk\x18\x02 \x01(\x0e2\x18.chancery.threat.v1.RiskR\x04risk\x12/\n" +
@@ -3264,7 +3399,7 @@ func file_chancery_threat_v1_state_proto_rawDescGZIP() []byte {
 }
 
 var file_chancery_threat_v1_state_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_chancery_threat_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_chancery_threat_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_chancery_threat_v1_state_proto_goTypes = []any{
 	(Mode)(0),                 // 0: chancery.threat.v1.Mode
 	(Stage)(0),                // 1: chancery.threat.v1.Stage
@@ -3288,62 +3423,66 @@ var file_chancery_threat_v1_state_proto_goTypes = []any{
 	(*HoldTotals)(nil),        // 19: chancery.threat.v1.HoldTotals
 	(*Playbook)(nil),          // 20: chancery.threat.v1.Playbook
 	(*Response)(nil),          // 21: chancery.threat.v1.Response
-	(*Assessment)(nil),        // 22: chancery.threat.v1.Assessment
-	(*Assessments)(nil),       // 23: chancery.threat.v1.Assessments
-	(*Standing)(nil),          // 24: chancery.threat.v1.Standing
-	(*Held)(nil),              // 25: chancery.threat.v1.Held
-	(*Trace)(nil),             // 26: chancery.threat.v1.Trace
-	(*Journal)(nil),           // 27: chancery.threat.v1.Journal
-	(*Entry)(nil),             // 28: chancery.threat.v1.Entry
-	(*Page)(nil),              // 29: chancery.threat.v1.Page
-	(*Progress)(nil),          // 30: chancery.threat.v1.Progress
-	(*BreakerState)(nil),      // 31: chancery.threat.v1.BreakerState
-	(*Chunk)(nil),             // 32: chancery.threat.v1.Chunk
-	(*Model)(nil),             // 33: chancery.threat.v1.Model
-	(*MidasSettings)(nil),     // 34: chancery.threat.v1.MidasSettings
-	(*HalfSpaceSettings)(nil), // 35: chancery.threat.v1.HalfSpaceSettings
-	(*RuleSet)(nil),           // 36: chancery.threat.v1.RuleSet
-	(*Blend)(nil),             // 37: chancery.threat.v1.Blend
-	(*Thresholds)(nil),        // 38: chancery.threat.v1.Thresholds
-	(*v1.Verdict)(nil),        // 39: chancery.chain.v1.Verdict
+	(*Acting)(nil),            // 22: chancery.threat.v1.Acting
+	(*ActingResponse)(nil),    // 23: chancery.threat.v1.ActingResponse
+	(*Assessment)(nil),        // 24: chancery.threat.v1.Assessment
+	(*Assessments)(nil),       // 25: chancery.threat.v1.Assessments
+	(*Standing)(nil),          // 26: chancery.threat.v1.Standing
+	(*Held)(nil),              // 27: chancery.threat.v1.Held
+	(*Trace)(nil),             // 28: chancery.threat.v1.Trace
+	(*Journal)(nil),           // 29: chancery.threat.v1.Journal
+	(*Entry)(nil),             // 30: chancery.threat.v1.Entry
+	(*Page)(nil),              // 31: chancery.threat.v1.Page
+	(*Progress)(nil),          // 32: chancery.threat.v1.Progress
+	(*BreakerState)(nil),      // 33: chancery.threat.v1.BreakerState
+	(*Chunk)(nil),             // 34: chancery.threat.v1.Chunk
+	(*Model)(nil),             // 35: chancery.threat.v1.Model
+	(*MidasSettings)(nil),     // 36: chancery.threat.v1.MidasSettings
+	(*HalfSpaceSettings)(nil), // 37: chancery.threat.v1.HalfSpaceSettings
+	(*RuleSet)(nil),           // 38: chancery.threat.v1.RuleSet
+	(*Blend)(nil),             // 39: chancery.threat.v1.Blend
+	(*Thresholds)(nil),        // 40: chancery.threat.v1.Thresholds
+	(*v1.Verdict)(nil),        // 41: chancery.chain.v1.Verdict
 }
 var file_chancery_threat_v1_state_proto_depIdxs = []int32{
 	0,  // 0: chancery.threat.v1.Params.mode:type_name -> chancery.threat.v1.Mode
 	9,  // 1: chancery.threat.v1.Params.breaker:type_name -> chancery.threat.v1.Breaker
-	33, // 2: chancery.threat.v1.Detector.model:type_name -> chancery.threat.v1.Model
-	34, // 3: chancery.threat.v1.Detector.midas:type_name -> chancery.threat.v1.MidasSettings
-	35, // 4: chancery.threat.v1.Detector.half_space:type_name -> chancery.threat.v1.HalfSpaceSettings
+	35, // 2: chancery.threat.v1.Detector.model:type_name -> chancery.threat.v1.Model
+	36, // 3: chancery.threat.v1.Detector.midas:type_name -> chancery.threat.v1.MidasSettings
+	37, // 4: chancery.threat.v1.Detector.half_space:type_name -> chancery.threat.v1.HalfSpaceSettings
 	11, // 5: chancery.threat.v1.Detector.profile:type_name -> chancery.threat.v1.ProfileSteps
-	36, // 6: chancery.threat.v1.Detector.rules:type_name -> chancery.threat.v1.RuleSet
-	37, // 7: chancery.threat.v1.Detector.blend:type_name -> chancery.threat.v1.Blend
-	38, // 8: chancery.threat.v1.Detector.thresholds:type_name -> chancery.threat.v1.Thresholds
+	38, // 6: chancery.threat.v1.Detector.rules:type_name -> chancery.threat.v1.RuleSet
+	39, // 7: chancery.threat.v1.Detector.blend:type_name -> chancery.threat.v1.Blend
+	40, // 8: chancery.threat.v1.Detector.thresholds:type_name -> chancery.threat.v1.Thresholds
 	1,  // 9: chancery.threat.v1.ModelRecord.stage:type_name -> chancery.threat.v1.Stage
 	13, // 10: chancery.threat.v1.ModelRecord.counts:type_name -> chancery.threat.v1.ModelCounts
-	39, // 11: chancery.threat.v1.Hold.verdict:type_name -> chancery.chain.v1.Verdict
+	41, // 11: chancery.threat.v1.Hold.verdict:type_name -> chancery.chain.v1.Verdict
 	2,  // 12: chancery.threat.v1.Hold.status:type_name -> chancery.threat.v1.HoldStatus
 	16, // 13: chancery.threat.v1.Hold.reviews:type_name -> chancery.threat.v1.Opinion
 	17, // 14: chancery.threat.v1.Hold.appeals:type_name -> chancery.threat.v1.AppealRecord
 	2,  // 15: chancery.threat.v1.AppealRecord.status:type_name -> chancery.threat.v1.HoldStatus
 	3,  // 16: chancery.threat.v1.Playbook.actions:type_name -> chancery.threat.v1.Action
 	3,  // 17: chancery.threat.v1.Response.action:type_name -> chancery.threat.v1.Action
-	39, // 18: chancery.threat.v1.Response.verdict:type_name -> chancery.chain.v1.Verdict
+	41, // 18: chancery.threat.v1.Response.verdict:type_name -> chancery.chain.v1.Verdict
 	4,  // 19: chancery.threat.v1.Response.status:type_name -> chancery.threat.v1.ResponseStatus
 	16, // 20: chancery.threat.v1.Response.reviews:type_name -> chancery.threat.v1.Opinion
 	17, // 21: chancery.threat.v1.Response.appeals:type_name -> chancery.threat.v1.AppealRecord
-	5,  // 22: chancery.threat.v1.Assessment.risk:type_name -> chancery.threat.v1.Risk
-	6,  // 23: chancery.threat.v1.Assessment.cause:type_name -> chancery.threat.v1.Cause
-	22, // 24: chancery.threat.v1.Assessments.assessments:type_name -> chancery.threat.v1.Assessment
-	25, // 25: chancery.threat.v1.Standing.held:type_name -> chancery.threat.v1.Held
-	5,  // 26: chancery.threat.v1.Standing.common:type_name -> chancery.threat.v1.Risk
-	5,  // 27: chancery.threat.v1.Held.risk:type_name -> chancery.threat.v1.Risk
-	6,  // 28: chancery.threat.v1.Held.cause:type_name -> chancery.threat.v1.Cause
-	28, // 29: chancery.threat.v1.Journal.entries:type_name -> chancery.threat.v1.Entry
-	7,  // 30: chancery.threat.v1.Entry.fate:type_name -> chancery.threat.v1.Fate
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	23, // 22: chancery.threat.v1.Acting.responses:type_name -> chancery.threat.v1.ActingResponse
+	3,  // 23: chancery.threat.v1.ActingResponse.action:type_name -> chancery.threat.v1.Action
+	5,  // 24: chancery.threat.v1.Assessment.risk:type_name -> chancery.threat.v1.Risk
+	6,  // 25: chancery.threat.v1.Assessment.cause:type_name -> chancery.threat.v1.Cause
+	24, // 26: chancery.threat.v1.Assessments.assessments:type_name -> chancery.threat.v1.Assessment
+	27, // 27: chancery.threat.v1.Standing.held:type_name -> chancery.threat.v1.Held
+	5,  // 28: chancery.threat.v1.Standing.common:type_name -> chancery.threat.v1.Risk
+	5,  // 29: chancery.threat.v1.Held.risk:type_name -> chancery.threat.v1.Risk
+	6,  // 30: chancery.threat.v1.Held.cause:type_name -> chancery.threat.v1.Cause
+	30, // 31: chancery.threat.v1.Journal.entries:type_name -> chancery.threat.v1.Entry
+	7,  // 32: chancery.threat.v1.Entry.fate:type_name -> chancery.threat.v1.Fate
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_chancery_threat_v1_state_proto_init() }
@@ -3359,7 +3498,7 @@ func file_chancery_threat_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chancery_threat_v1_state_proto_rawDesc), len(file_chancery_threat_v1_state_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   25,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

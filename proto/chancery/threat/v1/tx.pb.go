@@ -527,7 +527,8 @@ func (x *AppealResponse) GetExpiresAt() int64 {
 }
 
 // Lift is a reviewer's word for ending a response, or against it. Author as for
-// Release, and not the subject.
+// Release, and neither the subject nor of an organisation that is the subject. It ends
+// with enough organisations, one of them not the subject's.
 type Lift struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The response, 32 bytes.
