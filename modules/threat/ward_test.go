@@ -27,13 +27,21 @@ import (
 
 // work is a module that does what it is told: a transaction about something whose name
 // begins with bad fails.
-type work struct{}
+type work struct{ tap func(*chain.Ctx) }
 
 func (work) Name() string                                           { return "work" }
 func (work) Schema() *state.Schema                                  { return state.NewSchema("work", 0x7e) }
 func (work) RegisterQueries(grpc.ServiceRegistrar, chain.Snapshots) {}
 func (work) InitGenesis(*chain.Ctx, json.RawMessage) error          { return nil }
 func (work) ExportGenesis(state.Reader) (proto.Message, error)      { return &chainv1.Seen{}, nil }
+
+// EndBlock lets a test do something within a block, which it then drops.
+func (x work) EndBlock(ctx *chain.Ctx) {
+	if x.tap != nil {
+		x.tap(ctx)
+	}
+}
+
 func (work) Routes() []chain.Route {
 	return []chain.Route{
 		chain.Handle(chain.Handler[*provenancev1.RegisterEntity]{
@@ -112,6 +120,7 @@ type ward struct {
 	t       testing.TB
 	m       *Module // of the instance that lives
 	modules []*Module
+	tap     func(*chain.Ctx)
 }
 
 func genesisOf(raw []byte, p *threatv1.Params) *threatv1.Genesis {
@@ -136,7 +145,11 @@ func newWard(t testing.TB, g *threatv1.Genesis) *ward {
 		Modules: func() []chain.Module {
 			m := New(Deps{Identity: &houses{organisations: []string{house, north, south, east}, inactive: map[string]bool{}}})
 			w.modules = append(w.modules, m)
-			return []chain.Module{work{}, m}
+			return []chain.Module{work{tap: func(ctx *chain.Ctx) {
+				if w.tap != nil {
+					w.tap(ctx)
+				}
+			}}, m}
 		},
 		Screen: func(modules []chain.Module) chain.Screen { return modules[1].(*Module) },
 	})
@@ -218,4 +231,11 @@ func (w *ward) actor(did string) *threatv1.ActorResponse {
 		w.t.Fatal(err)
 	}
 	return out
+}
+
+// inBlock runs fn within a block that is dropped.
+func (w *ward) inBlock(fn func(*chain.Ctx)) {
+	w.tap = fn
+	defer func() { w.tap = nil }()
+	w.App().Begin(chain.Header{Height: w.Height() + 1, Time: w.Now + chaintest.BlockTime}).End()
 }
