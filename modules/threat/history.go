@@ -183,14 +183,6 @@ func (m *Module) settledHistory(r state.Reader, subject string) features.History
 	return features.History{}
 }
 
-// of is what a subject did up to the version, where r shows the state of its height.
-func (m *Module) of(r state.Reader, v *version, subject string) features.History {
-	if l, ok := v.lives.Get(subject); ok {
-		return l.History
-	}
-	return m.settledHistory(r, subject)
-}
-
 func (m *Module) progressIn(r state.Reader) *threatv1.Progress {
 	if p, ok := m.progress.Peek(r); ok {
 		return p

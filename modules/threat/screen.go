@@ -65,6 +65,7 @@ type judged struct {
 	edge         edge
 	facts        []features.Facts
 	context      features.Context
+	own, peers   *trace           // nil: none
 	actor, group features.History // before the transaction, without counts of the block
 	event        profile.Event
 	sensitive    bool
@@ -75,7 +76,7 @@ type judged struct {
 	flagged      bool // by its score it is held or denied, were verdicts carried out
 	playbook     string
 	approvals    uint32
-	peers        profile.Anchor
+	lately       profile.Anchor // what peers do of late
 }
 
 // Open implements chain.Screen.
@@ -161,8 +162,8 @@ func (s *screening) Judge(r chain.ReadCtx, c *chain.Candidate) (*chainv1.Verdict
 	return v, row
 }
 
-// find gathers what is known of a transaction. What it reads, and so what r is charged,
-// follows from the state and the transaction alone.
+// find gathers what is known of a transaction. It reads traces whether or not they are
+// needed, so that what r is charged follows from the state and the transaction alone.
 func (s *screening) find(r chain.ReadCtx, c *chain.Candidate) {
 	j, id, author := &s.judged, s.m.deps.Identity, c.Body.Author
 	*j = judged{id: c.ID, begun: true, organisation: c.Authority.Organisation, facts: j.facts[:0]}
@@ -195,24 +196,28 @@ func (s *screening) find(r chain.ReadCtx, c *chain.Candidate) {
 	x.Risk = uint8(s.m.CommonRisk(r, author))
 	x.OrganisationRisk = uint8(s.m.CommonRisk(r, j.organisation))
 	group := organisationSubject + j.organisation
-	j.actor, j.group = s.history(r, author), s.history(r, group)
+	j.own, _ = s.m.traceIn(r, author)
+	j.peers, _ = s.m.traceIn(r, peersOf(j.organisation, j.kind))
+	all, _ := s.m.traceIn(r, group)
+	j.actor, j.group = s.history(author, j.own), s.history(group, all)
 	x.Actor, x.Organisation = j.actor, j.group
 	x.Actor.InBlock, x.Organisation.InBlock = s.counts[author], s.counts[group]
 	x.EdgeInBlock = s.edges[j.edge]
 	j.context = x
 }
 
-// history is what a subject did up to the transaction at hand. It reads its trace
-// whether or not that is needed.
-func (s *screening) history(r chain.ReadCtx, subject string) features.History {
-	settled := s.m.settledHistory(r, subject)
+// history is what a subject with a trace, or none, did up to the transaction at hand.
+func (s *screening) history(subject string, settled *trace) features.History {
 	if h, ok := s.lives[subject]; ok {
 		return h
 	}
 	if l, ok := s.past.lives.Get(subject); ok {
 		return l.History
 	}
-	return settled
+	if settled != nil {
+		return settled.history
+	}
+	return features.History{}
 }
 
 // score scores the transaction at hand. An error is why there is no score.
@@ -225,12 +230,12 @@ func (s *screening) score(r chain.ReadCtx, by *loaded, scratch *detector.Scratch
 	if s.models.active != by && string(s.m.settings.of(by.detector).streams) != string(s.settings.streams) {
 		in.Tick, in.Cells = 1, noCells{} // they are counted by other settings
 	}
-	if t, ok := s.m.traceIn(r, j.context.Author); ok && t.known {
+	if t := j.own; t != nil && t.known {
 		in.Anchor, in.Adaptive = &t.anchor, &t.adaptive
 	}
-	if t, ok := s.m.traceIn(r, peersOf(j.organisation, j.kind)); ok && t.known {
-		j.peers = t.adaptive.Rebase()
-		in.Peers = &j.peers
+	if t := j.peers; t != nil && t.known {
+		j.lately = t.adaptive.Rebase()
+		in.Peers = &j.lately
 	}
 	result, err := by.detector.Score(&in, scratch)
 	if _, none := in.Cells.(noCells); none {
