@@ -114,12 +114,12 @@ func TestAppealOfAResponse(t *testing.T) {
 	d := newDesk(t)
 	id := bytes.Repeat([]byte{3}, 32)
 	d.step(func(ctx *chain.Ctx, m *Module) error {
-		m.responses.Put(ctx, id, &threatv1.Response{Id: id, Subject: suspect, ExpiresAt: 99 + ctx.Time(), Status: threatv1.ResponseStatus_RESPONSE_STATUS_ACTIVE})
+		m.responses.Put(ctx, id, &threatv1.Response{Id: id, Subject: suspect, ExpiresAt: 99_000 + ctx.Time(), Status: threatv1.ResponseStatus_RESPONSE_STATUS_ACTIVE})
 		return nil
 	})
-	until := d.Now + 99
+	until := d.Now + 99_000
 	r := d.Do(suspect, &threatv1.Appeal{TextHash: id, Against: &threatv1.Appeal_ResponseId{ResponseId: id}})
-	if got := chaintest.Response[threatv1.AppealResponse](t, r).ExpiresAt; got < until {
+	if got := chaintest.Response[threatv1.AppealResponse](t, r).ExpiresAt; got != until {
 		t.Fatalf("until %d, want %d", got, until)
 	}
 	rec, _ := d.m.responses.Lookup(d.View(), id)

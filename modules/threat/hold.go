@@ -66,7 +66,7 @@ func (m *Module) keep(ctx *chain.Ctx, c *chain.Candidate, v *chainv1.Verdict, mo
 		return err
 	}
 	m.kept.Put(ctx, h.TxId, &threatv1.HeldBytes{Raw: c.Raw})
-	m.fileHold(ctx, h)
+	m.fileHold(ctx, h, true)
 	if h.Status == threatv1.HoldStatus_HOLD_STATUS_HELD {
 		ctx.Emit(&threatv1.TxHeld{Hold: h})
 	} else {
@@ -112,23 +112,23 @@ func (m *Module) total(r state.Reader, organisation string) *threatv1.HoldTotals
 	return new(threatv1.HoldTotals)
 }
 
-// fileHold writes a new record and makes it findable. Where its bytes are kept, it is
-// counted and due.
+// fileHold writes a new record and makes it findable. Where its bytes are kept, which
+// is the caller's to do, it is counted and due.
 func (m *Module) fileHold(w interface {
 	state.Reader
 	state.Writer
-}, h *threatv1.Hold) {
+}, h *threatv1.Hold, kept bool) {
 	m.holds.Put(w, h.TxId, h)
 	m.holdsAt.Add(w, state.Join(h.Height, h.TxId))
 	m.holdsOf.Add(w, state.Join3(h.Organisation, h.Height, h.TxId))
-	if !m.kept.Has(w, h.TxId) {
+	if !kept {
 		return
 	}
 	m.holdsDue.Add(w, state.Join(h.ExpiresAt, h.TxId))
-	for _, of := range []string{everyone, h.Organisation} {
-		t := m.total(w, of)
+	for _, whose := range []string{everyone, h.Organisation} {
+		t := m.total(w, whose)
 		t.Count, t.Bytes = t.Count+1, t.Bytes+uint64(h.Size)
-		m.totals.Put(w, of, t)
+		m.totals.Put(w, whose, t)
 	}
 }
 
@@ -137,15 +137,15 @@ func (m *Module) fileHold(w interface {
 func (m *Module) dropBytes(ctx *chain.Ctx, h *threatv1.Hold) {
 	m.kept.Remove(ctx, h.TxId)
 	m.holdsDue.Remove(ctx, state.Join(h.ExpiresAt, h.TxId))
-	for _, of := range []string{everyone, h.Organisation} {
-		t := m.total(ctx, of)
+	for _, whose := range []string{everyone, h.Organisation} {
+		t := m.total(ctx, whose)
 		if t.Count == 0 || t.Bytes < uint64(h.Size) {
 			panic("threat: more bytes are dropped than are kept")
 		}
 		if t.Count, t.Bytes = t.Count-1, t.Bytes-uint64(h.Size); t.Count == 0 {
-			m.totals.Remove(ctx, of)
+			m.totals.Remove(ctx, whose)
 		} else {
-			m.totals.Put(ctx, of, t)
+			m.totals.Put(ctx, whose, t)
 		}
 	}
 }
@@ -201,7 +201,7 @@ func (m *Module) importHolds(ctx *chain.Ctx, holds []*threatv1.GenesisHold) erro
 		if len(g.Raw) > 0 {
 			m.kept.Put(ctx, h.TxId, &threatv1.HeldBytes{Raw: bytes.Clone(g.Raw)})
 		}
-		m.fileHold(ctx, h)
+		m.fileHold(ctx, h, len(g.Raw) > 0)
 	}
 	return nil
 }

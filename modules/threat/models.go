@@ -110,11 +110,6 @@ func (c *chosen) deciding(organisation string) (decides, beside *loaded, why err
 	return c.active, beside, c.why
 }
 
-// deciding is choose and its deciding in one. r is as for choose.
-func (m *Module) deciding(r chain.ReadCtx, organisation string) (decides, beside *loaded, why error) {
-	return m.choose(r).deciding(organisation)
-}
-
 // inShare tells whether a canary decides for an organisation: where the first eight
 // bytes, big endian, of SHA-256(hash || organisation) are below share modulo 10000. So
 // each model has other organisations, and each of them the same one throughout.
