@@ -309,6 +309,20 @@ func (b *Book) Run(ctx context.Context) error {
 	}
 }
 
+// from is what one origin says, in no order.
+func (b *Book) from(origin Origin) []Opinion {
+	i := slices.Index(origins[:], origin)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var out []Opinion
+	for subject, e := range b.subjects {
+		if s := e.said[i]; s.until != 0 {
+			out = append(out, Opinion{subject, s.level, s.reason, s.source, s.until})
+		}
+	}
+	return out
+}
+
 // of is what was sent at a height, in its order.
 func (b *Book) of(height int64) []Opinion {
 	var list []*sent
