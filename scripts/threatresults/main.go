@@ -49,7 +49,7 @@ const (
 )
 
 // runner runs the command line.
-type runner struct{ binary, shared, folder string }
+type runner struct{ binary, shared, folder, sets string }
 
 // answer is what chancery model train --output json prints.
 type answer struct {
@@ -71,12 +71,9 @@ type answer struct {
 
 // train runs chancery model train and returns what it printed, with the measurement
 // that is asked for first.
-func (r runner) train(on string, args ...string) (*answer, error) { return r.ask("train", on, args...) }
-
-// ask is train for any command of chancery model that measures.
-func (r runner) ask(command, on string, args ...string) (*answer, error) {
+func (r runner) train(on string, args ...string) (*answer, error) {
 	var stdout, stderr bytes.Buffer
-	c := exec.Command(r.binary, append([]string{"model", command, "--output", "json"}, args...)...)
+	c := exec.Command(r.binary, append([]string{"model", "train", "--output", "json"}, args...)...)
 	c.Stdout, c.Stderr = &stdout, &stderr
 	if err := c.Run(); err != nil {
 		return nil, fmt.Errorf("%s: %w\n%s", strings.Join(c.Args, " "), err, stderr.String())
@@ -101,6 +98,7 @@ func run() error {
 	flag.StringVar(&r.shared, "shared", "../shared", "folder with datasets")
 	flag.StringVar(&out, "out", "docs/threat-results.md", "file to write")
 	flag.StringVar(&only, "only", "", "combined: measure the combined scorer alone and leave the rest of the file as it is")
+	flag.StringVar(&r.sets, "sets", "", "sets of adbench to measure the combined scorer on, with commas between them; all where empty")
 	flag.StringVar(&keep, "keep", "", "folder to leave the training and test rows in")
 	flag.Parse()
 	if _, err := os.Stat(filepath.Join(r.shared, "datasets")); err != nil {
