@@ -11,7 +11,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/chancery/chancery/modules/threat/stream/cell"
 	"github.com/chancery/chancery/modules/threat/stream/evidence"
+	"github.com/chancery/chancery/modules/threat/stream/halfspace"
 )
 
 // sayings are parts of which two speak of odds that are right, one is noise, and one is absent from half of the rows
@@ -169,6 +171,38 @@ func TestCombinedScoresAreOfAllParts(t *testing.T) {
 	}
 	if _, err := Combine(context.Background(), data.Select(all(20)), Combination{}); !errors.Is(err, ErrLabels) {
 		t.Errorf("few rows: %v", err)
+	}
+}
+
+func TestFrozenMassesScoreAsTheCellsDid(t *testing.T) {
+	rng := rand.New(rand.NewPCG(6, 6))
+	row := func() []int64 { return []int64{rng.Int64N(1000), rng.Int64N(1000) * rng.Int64N(3)} }
+	for _, n := range []int{500, 749, 750, 751, 1300} {
+		s := halfspace.Settings{Trees: 5, Depth: 6, Window: 250, SizeLimit: 25, Seed: 3, Ranges: []halfspace.Range{{High: 1000}, {High: 2000}}}
+		half, err := halfspace.New(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cells, err := cell.NewMemory(half.Extents()...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range n {
+			if err := half.Absorb(cells, row()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f, err := freeze(cells, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 200 {
+			asked := row()
+			want, _ := half.Score(cells, asked)
+			if have, err := half.Score(f, asked); err != nil || have != want || !have.Ready {
+				t.Fatalf("after %d rows %v is %+v (%v), not %+v", n, asked, have, err, want)
+			}
+		}
 	}
 }
 

@@ -31,8 +31,8 @@ const tails = 11
 type parts struct {
 	model   *artifact.Model // boosted trees, from labels, and a forest, without
 	half    *halfspace.Forest
-	cells   *cell.Memory // after all rows, in their order; no longer written
-	cuts    [][]int64    // by feature, ascending: bin b holds what is above cut b-1 and at most cut b
+	cells   cell.Reader // after all rows, in their order
+	cuts    [][]int64   // by feature, ascending: bin b holds what is above cut b-1 and at most cut b
 	anchors []profile.Anchor
 }
 
@@ -82,15 +82,60 @@ func (p *parts) stream(rows [][]int64, seed uint64) error {
 	if p.half, err = halfspace.New(s); err != nil {
 		return ErrBounds.Wrap(err)
 	}
-	if p.cells, err = cell.NewMemory(p.half.Extents()...); err != nil {
+	cells, err := cell.NewMemory(p.half.Extents()...)
+	if err != nil {
 		return ErrBounds.Wrap(err)
 	}
 	for _, row := range rows {
-		if err := p.half.Absorb(p.cells, row); err != nil {
+		if err := p.half.Absorb(cells, row); err != nil {
 			return err
 		}
 	}
-	return nil
+	p.cells, err = freeze(cells, s)
+	return err
+}
+
+// frozen is the masses of half-space trees that absorb no more: 2 bytes for each cell, so that they stay in a
+// processor's cache.
+type frozen struct {
+	clock  cell.Cell
+	window uint64
+	depth  int
+	masses []uint16 // tree by tree, by column
+}
+
+// freeze keeps what a score reads of cells.
+func freeze(cells *cell.Memory, s halfspace.Settings) (*frozen, error) {
+	clock, err := cells.Cell(cell.Key{Space: halfspace.SpaceClock})
+	if err != nil {
+		return nil, err
+	}
+	f := &frozen{clock: clock, window: clock.Past / uint64(s.Window), depth: s.Depth, masses: make([]uint16, s.Trees<<(s.Depth+1))}
+	for tree := range s.Trees {
+		for column := range 2 << s.Depth {
+			c, err := cells.Cell(cell.Key{Space: halfspace.SpaceNode, Row: uint16(tree), Column: uint32(column)})
+			if err != nil {
+				return nil, err
+			}
+			mass := uint64(0)
+			switch c.Epoch {
+			case f.window:
+				mass = c.Past
+			case f.window - 1:
+				mass = c.Now
+			}
+			f.masses[tree<<(s.Depth+1)+column] = uint16(min(mass, uint64(s.Window))) // the window is at most 250
+		}
+	}
+	return f, nil
+}
+
+// Cell implements cell.Reader.
+func (f *frozen) Cell(k cell.Key) (cell.Cell, error) {
+	if k.Space == halfspace.SpaceClock {
+		return f.clock, nil
+	}
+	return cell.Cell{Past: uint64(f.masses[int(k.Row)<<(f.depth+1)+int(k.Column)]), Epoch: f.window}, nil
 }
 
 // habits makes anchors of the rows: each feature is put into bins that halve towards both of its tails, so that a
