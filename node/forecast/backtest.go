@@ -169,6 +169,6 @@ func Deviate(h History) (Deviation, bool) {
 	}
 	m := fitRate(h.before(1))
 	d := Deviation{Time: h.time(-1), Observed: h.Counts[n-1], Rate: m.band(1)}
-	d.Distance = (d.Observed - d.Rate.Expected) / math.Sqrt(m.spread.variance(d.Rate.Expected, 1))
+	d.Distance = (d.Observed - d.Rate.Expected) / math.Sqrt(m.spread[0].variance(d.Rate.Expected))
 	return d, true
 }

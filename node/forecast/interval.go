@@ -2,7 +2,7 @@ package forecast
 
 import (
 	"math"
-	"sort"
+	"slices"
 
 	"gonum.org/v1/gonum/mathext"
 	"gonum.org/v1/gonum/stat/distuv"
@@ -13,74 +13,154 @@ type outcome struct{ expected, observed float64 }
 
 func (o outcome) square() float64 { e := o.observed - o.expected; return e * e }
 
-// spread is the variance of a count about its forecast: scale · mean^power, where the
-// scale depends on the horizon, but at least that of a Poisson count.
-type spread struct {
-	power float64
-	scale [len(horizons)]float64
+// probabilities are those below the bounds of a Band.
+var probabilities = [...]float64{0.025, 0.10, 0.90, 0.975}
+
+// bounds are the quantiles of probabilities.
+type bounds [len(probabilities)]float64
+
+// spread is how counts lie about their forecast, at each of horizons.
+type spread [len(horizons)]scatter
+
+// scatter is the errors of forecasts at one horizon. Their variance is scale ·
+// mean^exponent, but at least that of a Poisson count.
+type scatter struct {
+	exponent, scale float64
+	// tails are quantiles of the errors, in standard deviations. Without measured ones a
+	// negative binomial distribution is assumed.
+	tails    bounds
+	measured bool
 }
 
-// constantSpread is the same for every horizon.
-func constantSpread(power, scale float64) spread {
-	s := spread{power: power}
-	for i := range s.scale {
-		s.scale[i] = scale
+func (s *scatter) variance(mean float64) float64 {
+	return max(s.scale*math.Pow(mean, s.exponent), mean)
+}
+
+// quasiPoisson is the same for every horizon.
+func quasiPoisson(dispersion float64) spread {
+	var s spread
+	for i := range s {
+		s[i] = scatter{exponent: 1, scale: dispersion}
 	}
 	return s
 }
 
-// leastErrors is how many errors at a horizon are enough to go by.
-const leastErrors = 30
+// leastErrors is how many errors at a horizon are enough to take quantiles of.
+const leastErrors = 40
 
-// newSpread finds the power, 0 to 2 (a constant variance, quasi-Poisson, constant
-// relative error), by the Gaussian pseudo-likelihood of the one-step errors (Davidian
-// and Carroll, Variance Function Estimation, JASA 1987), and the scale by the sums
-// of the squared errors at each horizon. Where there are too few errors, the variance
-// grows as the smoothing's formula says. It never falls with the horizon.
+// newSpread measures the errors at each horizon by themselves. Where there are too few
+// of them, the variance of one bucket ahead grows as the smoothing's formula says.
 func newSpread(errors [len(horizons)][]outcome, growth func(h int) float64) spread {
 	var s spread
-	best := math.Inf(1)
-	for _, power := range [...]float64{0, 1, 2} {
-		scale := scaleOf(errors[0], power)
-		loss := 0.0
-		for _, o := range errors[0] {
-			v := max(scale*math.Pow(o.expected, power), o.expected)
-			loss += math.Log(v) + o.square()/v
+	for k, h := range horizons {
+		switch {
+		case len(errors[k]) >= leastErrors:
+			s[k] = scatterOf(errors[k])
+			s[k].measure(errors[k])
+		case k == 0:
+			s[k] = scatterOf(errors[k])
+		default:
+			s[k] = scatter{exponent: s[0].exponent, scale: s[0].scale * growth(h)}
 		}
-		if loss < best {
-			best, s.power, s.scale[0] = loss, power, scale
-		}
-	}
-	for k := 1; k < len(horizons); k++ {
-		s.scale[k] = s.scale[0] * growth(horizons[k])
-		if len(errors[k]) >= leastErrors {
-			s.scale[k] = scaleOf(errors[k], s.power)
-		}
-		s.scale[k] = max(s.scale[k], s.scale[k-1])
 	}
 	return s
 }
 
-// scaleOf is the scale of a spread, with a correction for the parameters that were
-// fitted.
-func scaleOf(errors []outcome, power float64) float64 {
-	squares, means := 0.0, 0.0
-	for _, o := range errors {
-		squares += o.square()
-		means += math.Pow(o.expected, power)
+// medianSquare is the median of the square of a standard normal variable.
+const medianSquare = 0.4549364
+
+// scatterOf finds the exponent, of 0 (a constant variance), 1 (quasi-Poisson) and 2 (a
+// constant relative error), by the pseudo-likelihood of the errors (Davidian and
+// Carroll, Variance Function Estimation, JASA 1987). Bursts must not hide what is
+// usual: the likelihood is that of Student's t with 4 degrees of freedom, and the
+// scale is by the median of the squares.
+func scatterOf(errors []outcome) scatter {
+	var chosen scatter
+	best := math.Inf(1)
+	squares := make([]float64, len(errors))
+	for _, exponent := range [...]float64{0, 1, 2} {
+		for i, o := range errors {
+			squares[i] = o.square() / math.Pow(o.expected, exponent)
+		}
+		slices.Sort(squares)
+		s := scatter{exponent: exponent, scale: squares[len(squares)/2] / medianSquare}
+		loss := 0.0
+		for _, o := range errors {
+			v := s.variance(o.expected)
+			loss += math.Log(v) + 5*math.Log1p(o.square()/(4*v))
+		}
+		if loss < best {
+			best, chosen = loss, s
+		}
 	}
-	n := float64(len(errors))
-	return squares / means * n / max(n-4, 1)
+	return chosen
 }
 
-func (s *spread) variance(mean float64, h int) float64 {
-	k := sort.SearchInts(horizons[:], h)
-	scale := s.scale[k]
-	if horizons[k] != h {
-		share := float64(h-horizons[k-1]) / float64(horizons[k]-horizons[k-1])
-		scale = s.scale[k-1] + share*(s.scale[k]-s.scale[k-1])
+// measure takes the tails from the errors, a little wider for the parameters that were
+// fitted to them.
+func (s *scatter) measure(errors []outcome) {
+	z := make([]float64, len(errors))
+	for i, o := range errors {
+		z[i] = (o.observed - o.expected) / math.Sqrt(s.variance(o.expected))
 	}
-	return max(scale*math.Pow(mean, s.power), mean)
+	slices.Sort(z)
+	n := float64(len(z))
+	for i, p := range probabilities {
+		s.tails[i] = quantileOf(z, p) * math.Sqrt(n/(n-4))
+	}
+	s.measured = true
+}
+
+// bounds are never within those of a Poisson count.
+func (s *scatter) bounds(mean float64, poisson bounds) bounds {
+	variance := s.variance(mean)
+	deviation := math.Sqrt(variance)
+	c := newCounts(mean, variance)
+	var b bounds
+	for i, p := range probabilities {
+		if s.measured {
+			b[i] = max(math.Round(mean+s.tails[i]*deviation), 0)
+		} else {
+			b[i] = c.quantile(p)
+		}
+	}
+	return b.around(poisson)
+}
+
+// around is the wider of two.
+func (b bounds) around(o bounds) bounds {
+	for i, p := range probabilities {
+		if p < 0.5 {
+			b[i] = min(b[i], o[i])
+		} else {
+			b[i] = max(b[i], o[i])
+		}
+	}
+	return b
+}
+
+// bounds are on straight lines between two horizons, and never narrower than at a
+// nearer one.
+func (s *spread) bounds(mean float64, h int) bounds {
+	var poisson bounds
+	c := newCounts(mean, mean)
+	for i, p := range probabilities {
+		poisson[i] = c.quantile(p)
+	}
+	at := s[0].bounds(mean, poisson)
+	before := at
+	k := 0
+	for horizons[k] < h {
+		k++
+		before, at = at, s[k].bounds(mean, poisson).around(at)
+	}
+	if k > 0 {
+		share := float64(h-horizons[k-1]) / float64(horizons[k]-horizons[k-1])
+		for i := range at {
+			at[i] = math.Round(before[i] + share*(at[i]-before[i]))
+		}
+	}
+	return at
 }
 
 // counts is the distribution of a count with a mean and a variance: negative binomial,
@@ -139,14 +219,8 @@ func tails(errors []float64) func(p float64) float64 {
 	if n < 2 {
 		return func(p float64) float64 { return math.Copysign(MaxScore, p-0.5) }
 	}
-	if n >= 40 {
-		return func(p float64) float64 {
-			// The place among n + 1 gaps, on a straight line between two errors.
-			at := min(max(p*float64(n+1)-1, 0), float64(n-1))
-			k := int(at)
-			next := min(k+1, n-1)
-			return errors[k] + (at-float64(k))*(errors[next]-errors[k])
-		}
+	if n >= leastErrors {
+		return func(p float64) float64 { return quantileOf(errors, p) }
 	}
 	squares := 0.0
 	for _, e := range errors {
@@ -155,4 +229,14 @@ func tails(errors []float64) func(p float64) float64 {
 	s := math.Sqrt(squares / float64(n-1) * (1 + 1/float64(n)))
 	t := distuv.StudentsT{Mu: 0, Sigma: 1, Nu: float64(n - 1)}
 	return func(p float64) float64 { return s * t.Quantile(p) }
+}
+
+// quantileOf is a quantile of sorted values: its place among the n + 1 gaps about
+// them, on a straight line between two.
+func quantileOf(sorted []float64, p float64) float64 {
+	n := len(sorted)
+	at := min(max(p*float64(n+1)-1, 0), float64(n-1))
+	k := int(at)
+	next := min(k+1, n-1)
+	return sorted[k] + (at-float64(k))*(sorted[next]-sorted[k])
 }

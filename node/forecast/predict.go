@@ -160,7 +160,7 @@ func fitMean(h History) *rateModel {
 		m.fit.Dispersion = squares / seen / m.x.level
 	}
 	// Of the next count and of the rate itself.
-	m.spread = constantSpread(1, dispersion*(1+1/seen))
+	m.spread = quasiPoisson(dispersion * (1 + 1/seen))
 	return m
 }
 
@@ -261,12 +261,8 @@ func (m *rateModel) measure() {
 // band is the forecast h buckets on.
 func (m *rateModel) band(h int) Band {
 	mean := m.expected(&m.x, h, 0)
-	c := newCounts(mean, m.spread.variance(mean, h))
-	return Band{
-		Expected: mean,
-		Low80:    c.quantile(0.10), High80: c.quantile(0.90),
-		Low95: c.quantile(0.025), High95: c.quantile(0.975),
-	}
+	b := m.spread.bounds(mean, h)
+	return Band{Expected: mean, Low95: b[0], Low80: b[1], High80: b[2], High95: b[3]}
 }
 
 // riskModel forecasts mean scores.

@@ -255,8 +255,7 @@ func TestIntervalsCoverSeasonalPoissonCounts(t *testing.T) {
 			n := len(h.Counts)
 			for fold := range 25 {
 				origin := n/2 + fold*(n/2-MaxHorizon)/25
-				known := h.before(n - origin - MaxHorizon)
-				known.Counts, known.Risks = known.Counts[max(0, len(known.Counts)-720-MaxHorizon):], known.Risks[max(0, len(known.Risks)-720-MaxHorizon):]
+				known := h.before(n-origin-MaxHorizon).kept(DefaultSettings(), MaxHorizon)
 				all.fold(known, len(known.Counts)-MaxHorizon, MaxHorizon)
 			}
 		}
@@ -274,5 +273,41 @@ func TestIntervalsCoverSeasonalPoissonCounts(t *testing.T) {
 		if r.MASE >= r.NaiveMASE {
 			t.Errorf("%s: MASE %.3f, of the seasonal naive forecast %.3f", c.name, r.MASE, r.NaiveMASE)
 		}
+	}
+}
+
+// A job that runs every night at half past two is a matter of Holt and Winters: a
+// profile of hours would smear it.
+func TestANightlyJobIsExpected(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	bucket := 30 * time.Minute
+	counts := make([]float64, 14*48+13)
+	h := historyOf(counts, bucket, nil)
+	for i := range counts {
+		counts[i] = distuv.Poisson{Lambda: 3, Src: source{r}}.Rand()
+		if h.time(i-len(counts))%day == 2*hour+hour/2 {
+			counts[i] += 300
+		}
+	}
+	f := Predict(historyOf(counts, bucket, nil), MaxHorizon)
+	if f.Rate.Model != ModelSeason {
+		t.Errorf("the model is %s", f.Rate.Model)
+	}
+	for _, p := range f.Points {
+		if job := p.Time%day == 2*hour+hour/2; job && math.Abs(p.Rate.Expected-303) > 20 || !job && p.Rate.Expected > 30 {
+			t.Errorf("%v: %+v", time.UnixMilli(p.Time).UTC(), p.Rate)
+		}
+	}
+}
+
+func TestTooLittleIsSaidWithCare(t *testing.T) {
+	none := Predict(History{Bucket: 60_000, End: 1000}, 3)
+	if len(none.Points) != 3 || none.Rate.Model != ModelMean || none.Points[0].Rate.High95 < 1 || none.Points[0].Risk != nil {
+		t.Errorf("of nothing: %+v", none)
+	}
+	one := Predict(historyOf([]float64{4}, time.Minute, []float64{700}), 1)
+	p := one.Points[0]
+	if p.Rate.Low95 > 1 || p.Rate.High95 < 8 || p.Risk == nil || p.Risk.Low95 != 0 || p.Risk.High95 != MaxScore {
+		t.Errorf("of one bucket: %+v, risk %+v", p, p.Risk)
 	}
 }

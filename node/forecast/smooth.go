@@ -1,6 +1,9 @@
 package forecast
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // smoothing is the parameters of additive exponential smoothing with a damped trend
 // and an additive season, the model ETS(A,Ad,A) in the innovations form of Hyndman,
@@ -155,21 +158,24 @@ func indices(y []float64, m int) []float64 {
 	return sums
 }
 
-// fit chooses parameters that make the sum of the squared errors of the one-step
-// forecasts small: first on a grid, then by compass search within the bounds. It
-// returns what it chose and the states after the values. The work is at most
-// maxTrials passes over the values.
+// fit chooses parameters that make the sum of Huber's loss of the one-step forecasts
+// small, so that bursts do not teach it to follow every one: first on a grid, then by
+// compass search within the bounds. It returns what it chose and the states after the
+// values. The work is at most maxTrials passes over the values.
 func fit(y []float64, m int) (smoothing, states) {
 	first := begin(y, m)
 	scratch := first.clone()
+	usual := usualError(y, m)
 	loss := func(p smoothing) float64 {
 		x := scratch
 		x.level, x.trend, x.next = first.level, first.trend, first.next
 		copy(x.season, first.season)
 		sum := 0.0
 		for _, v := range y {
-			if e := x.step(p, v); e == e {
+			if e := math.Abs(x.step(p, v)); e <= usual {
 				sum += e * e
+			} else {
+				sum += usual * (2*e - usual)
 			}
 		}
 		return sum
@@ -213,6 +219,23 @@ func fit(y []float64, m int) (smoothing, states) {
 		x.step(best, v)
 	}
 	return best, x
+}
+
+// usualError is the error up to which Huber's loss is a square: three standard
+// deviations of the noise, by the median difference of neighbours or of seasons, and
+// at least 2.
+func usualError(y []float64, m int) float64 {
+	lag := max(m, 1)
+	var d []float64
+	for i := lag; i < len(y); i++ {
+		d = append(d, math.Abs(y[i]-y[i-lag]))
+	}
+	if len(d) == 0 {
+		return 2
+	}
+	slices.Sort(d)
+	// A difference has twice the variance; 0.6745 is the median of |N(0, 1)|.
+	return max(3*d[len(d)/2]/(0.6745*math.Sqrt2), 2)
 }
 
 const (
