@@ -1,6 +1,9 @@
 package forecast
 
-import "math"
+import (
+	"context"
+	"math"
+)
 
 // Bounds of a backtest.
 const (
@@ -41,7 +44,7 @@ type Report struct {
 // evenly spread over its second half, up to horizon buckets each.
 func Backtest(h History, folds, horizon int) Report {
 	var t tally
-	t.add(h, folds, horizon)
+	_ = t.add(context.Background(), h, folds, horizon) // fails with its context alone
 	return t.report()
 }
 
@@ -53,11 +56,12 @@ type tally struct {
 	models                                      map[string]int
 }
 
-func (t *tally) add(h History, folds, horizon int) {
+// add backtests one history. It ends early, with the context's error, when that ends.
+func (t *tally) add(ctx context.Context, h History, folds, horizon int) error {
 	n := len(h.Counts)
 	first := max(n/2, leastHistory)
 	if n <= first {
-		return
+		return nil
 	}
 	folds, horizon = min(max(folds, 1), MaxFolds), min(max(horizon, 1), MaxHorizon)
 	folds = min(folds, n-first)
@@ -68,8 +72,12 @@ func (t *tally) add(h History, folds, horizon int) {
 		if origin >= n {
 			break
 		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		t.fold(h, origin, horizon)
 	}
+	return nil
 }
 
 func (t *tally) fold(h History, origin, horizon int) {

@@ -80,7 +80,7 @@ func (s Settings) Check() error {
 	case s.Subjects < 1 || s.Subjects > 1_000_000:
 		return fmt.Errorf("subjects: %d, want 1 to 1000000", s.Subjects)
 	case s.LookBack < 0:
-		return fmt.Errorf("look back: %s is negative", s.LookBack)
+		return fmt.Errorf("look_back: %s is negative", s.LookBack)
 	}
 	return nil
 }

@@ -240,7 +240,7 @@ func TestSettings(t *testing.T) {
 		"buckets":   func(s *Settings) { s.Buckets = 47 },
 		"hours":     func(s *Settings) { s.Hours = 5000 },
 		"subjects":  func(s *Settings) { s.Subjects = 0 },
-		"look back": func(s *Settings) { s.LookBack = -1 },
+		"look_back": func(s *Settings) { s.LookBack = -1 },
 	} {
 		s := DefaultSettings()
 		spoil(&s)
