@@ -31,6 +31,7 @@ func (a *app) commands() []*cobra.Command {
 		grouped("use", a.eventsCommand()),
 		grouped("use", a.importCommand()),
 		grouped("use", a.modelCommand()),
+		grouped("use", a.threatCommand()),
 
 		a.versionCommand(),
 		a.docsCommand(),

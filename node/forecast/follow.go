@@ -40,10 +40,10 @@ func follow(ctx context.Context, store *Store, log *records.Log, source Source) 
 		height = begin
 	}
 	for {
-		store.ahead(log.Head())
 		if err := log.Wait(ctx, height); err != nil {
 			return err
 		}
+		store.ahead(log.Head())
 		block, err := log.Block(height)
 		if errors.Is(err, records.ErrNoBlock) {
 			// It was pruned meanwhile, or the node took its state from a snapshot.
