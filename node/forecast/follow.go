@@ -31,6 +31,7 @@ func Follow(ctx context.Context, store *Store, log *records.Log, source Source, 
 }
 
 func follow(ctx context.Context, store *Store, log *records.Log, source Source) error {
+	store.ahead(log.Head())
 	height := store.Place().Height + 1
 	if height == 1 {
 		begin, err := beginning(log, store.settings.LookBack)
