@@ -24,6 +24,7 @@ import (
 	"github.com/chancery/chancery/consensus"
 	"github.com/chancery/chancery/consensus/records"
 	"github.com/chancery/chancery/node/config"
+	"github.com/chancery/chancery/node/forecast"
 	"github.com/chancery/chancery/node/rpc"
 	"github.com/chancery/chancery/node/telemetry"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
@@ -53,6 +54,7 @@ type Node struct {
 	door      *rpc.Server
 	listener  net.Listener      // nil: no door
 	telemetry *telemetry.Server // nil: none
+	forecasts *forecast.Store   // nil: none
 	guard     keyGuard
 
 	cancel context.CancelFunc
@@ -215,10 +217,17 @@ func openDB(backend, name, dir string) (dbm.DB, error) {
 func (n *Node) openDoors(genesis []byte, security *tls.Config, registry *prometheus.Registry) error {
 	r := n.config.RPC
 	var err error
-	n.door, err = rpc.New(rpc.Options{
+	options := rpc.Options{
 		App: n.engine.App(), Records: n.engine.Records(), Engine: engine{n.engine}, Genesis: genesis,
 		Limits: Limits(r), TLS: security, Log: n.log.With("part", "rpc"), Metrics: registry,
-	})
+	}
+	if n.config.Forecast.Subjects > 0 {
+		if n.forecasts, err = forecast.NewStore(n.config.Forecast.Settings()); err != nil {
+			return err
+		}
+		options.Forecasts = forecast.NewService(n.forecasts)
+	}
+	n.door, err = rpc.New(options)
 	if err != nil {
 		return err
 	}
@@ -297,6 +306,11 @@ func (n *Node) Start() error {
 	})
 	n.group.Go(func() { n.watchHealth(ctx) })
 	n.group.Go(func() { writeImages(ctx, n.engine.App().Tree(), n.log) })
+	if n.forecasts != nil {
+		n.group.Go(func() {
+			forecast.Follow(ctx, n.forecasts, n.engine.Records(), forecast.FromEvents, n.log.With("part", "forecast"))
+		})
+	}
 	if n.listener != nil {
 		if !n.config.RPC.TLS() {
 			n.log.Warn("INSECURE: clients on this machine are neither encrypted nor authenticated; set rpc.tls_cert, rpc.tls_key and rpc.client_ca for anything but development", "listen", n.listener.Addr().String())
