@@ -43,7 +43,7 @@ type screening struct {
 	lives   map[string]features.History
 	counts  map[string]uint32
 	edges   map[edge]uint32
-	cells   *book
+	cells   *cellBook
 	journal writer
 	seen    []sighting
 	tallies []modelTally
@@ -97,7 +97,7 @@ func (m *Module) Open(ctx *chain.Ctx, votes []*chainv1.Vote) chain.Screening {
 		if s.streams, err = streamsOf(s.settings.streams); err != nil {
 			panic(&state.Fault{Where: "read the settings of streaming scorers", Err: err})
 		}
-		s.began, s.cells = ctx.Time(), &book{height: ctx.Height(), mine: true}
+		s.began, s.cells = ctx.Time(), &cellBook{height: ctx.Height(), mine: true}
 	} else {
 		s.cells = s.past.cells.copyAt(ctx.Height())
 	}
@@ -409,7 +409,7 @@ func (s *screening) Close(ctx *chain.Ctx) {
 }
 
 // book is the cells at the end of the block, counted by the streams of p.
-func (s *screening) book(ctx *chain.Ctx, p *threatv1.Progress) *book {
+func (s *screening) book(ctx *chain.Ctx, p *threatv1.Progress) *cellBook {
 	switch {
 	case s.past == nil:
 		return s.m.past(ctx).cells

@@ -249,7 +249,7 @@ func TestStreamsCountAsTheirDetector(t *testing.T) {
 		t.Fatal(err)
 	}
 	const began = chaintest.GenesisTime
-	var theirs, ours book
+	var theirs, ours cellBook
 	theirs.mine, ours.mine = true, true
 	rapid.Check(t, func(r *rapid.T) {
 		var e profile.Event
