@@ -25,7 +25,7 @@ const (
 // page is cells that lie side by side.
 type page struct {
 	cells   [pageCells]cell.Cell
-	changed int64 // height
+	changed int64     // height
 	owner   *cellBook // which alone may change it
 }
 
