@@ -74,7 +74,7 @@ func (m *Module) setPlaybook() chain.Route {
 			return checkPlaybook(msg.Playbook)
 		},
 		Check: func(r chain.ReadCtx, msg *threatv1.SetPlaybook) error {
-			if err := m.governed(r); err != nil {
+			if err := m.byConsortium(r); err != nil {
 				return err
 			}
 			r.Charge(chain.PolicyStep, uint64(len(msg.Playbook.When))/conditionParsing)
@@ -106,7 +106,7 @@ func (m *Module) removePlaybook() chain.Route {
 			return nil
 		},
 		Check: func(r chain.ReadCtx, msg *threatv1.RemovePlaybook) error {
-			if err := m.governed(r); err != nil {
+			if err := m.byConsortium(r); err != nil {
 				return err
 			}
 			if !m.playbooks.Has(r, msg.Name) {

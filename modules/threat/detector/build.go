@@ -53,8 +53,8 @@ func DefaultBlend(model *threatv1.Model) *threatv1.Blend {
 	if model.GetForest() != nil {
 		add(Forest, 2000, knots(model.Forest.Calibration)...)
 	}
-	// Chi-squared of one degree of freedom: 10.8 is one in a thousand ticks of a steady edge, but edges are not steady.
-	add(MIDAS, 1000, knot(10*midas.One, 0), knot(100*midas.One, 3000), knot(1000*midas.One, 5500), knot(100_000*midas.One, 7000))
+	// An edge that is used once in n ticks has a chi-squared of about n when it is used, so hundreds are nothing unusual.
+	add(MIDAS, 1000, knot(500*midas.One, 0), knot(5000*midas.One, 3000), knot(100_000*midas.One, 6000), knot(10_000_000*midas.One, 7000))
 	// Sixteen trees, each at most 9 bits emptier than an even spread.
 	add(HalfSpace, 1000, knot(16*fixed.LogScale, 0), knot(64*fixed.LogScale, 4000), knot(128*fixed.LogScale, 7000))
 	// Twelve features; a habit of many values has about two bits of surprise in each.

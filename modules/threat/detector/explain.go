@@ -103,7 +103,7 @@ func Value(feature int, v int64) string {
 	return strconv.FormatInt(v, 10)
 }
 
-// unlog is the least x for which log2(1+x) is at least v, Q12, short of what rounding hides.
+// unlog is the least x for which log2(1+x) is at least v, Q12, which may be a little less than what the logarithm was of.
 func unlog(v int64) uint64 {
 	low, high := uint64(0), uint64(1)<<63
 	for low < high {
@@ -116,13 +116,14 @@ func unlog(v int64) uint64 {
 	return low
 }
 
-// duration is milliseconds in the largest unit of which there are two or more.
+// duration is milliseconds in the largest unit of which there are two or more, within the thousandth that a logarithm
+// may hide.
 func duration(ms uint64) string {
 	for _, u := range [...]struct {
 		ms   uint64
 		name string
 	}{{features.Day, "days"}, {features.Hour, "h"}, {features.Minute, "min"}, {1000, "s"}} {
-		if ms >= 2*u.ms {
+		if ms+ms/1000 >= 2*u.ms {
 			return strconv.FormatUint((ms+u.ms/2)/u.ms, 10) + " " + u.name
 		}
 	}

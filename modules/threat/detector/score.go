@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// ExplainFrom is the score from which on drivers of trees name the feature.
+	// ExplainFrom is the score from which on drivers of trees and of half-space trees name the feature.
 	ExplainFrom = 2000
 	// MinEvents is how many events an adaptive profile has absorbed before it says something.
 	MinEvents = 32
@@ -90,7 +90,10 @@ func (d *Detector) Score(in *Inputs, s *Scratch) (Result, error) {
 		return Result{}, err
 	}
 	d.govern(s, &r)
-	return r, d.weigh(s, &r)
+	if err := d.weigh(in, s, &r); err != nil {
+		return Result{}, err
+	}
+	return r, nil
 }
 
 // say lets a part speak.
@@ -125,13 +128,13 @@ func (d *Detector) sense(in *Inputs, s *Scratch, r *Result) error {
 			s.values[i] = int64(v)
 		}
 		n := features.Schema.Features()
-		reading, err := d.space.Explain(in.Cells, s.values[:n], s.causes[:n])
+		reading, err := d.space.Score(in.Cells, s.values[:n])
 		if err != nil {
 			return err
 		}
 		r.Work += costCell * d.space.Reads()
 		if r.HalfSpace = reading; reading.Ready {
-			s.say(r, HalfSpace, reading.Sparsity, largest(s.causes[:n]))
+			s.say(r, HalfSpace, reading.Sparsity, -1)
 		}
 	}
 	if d.proto.Profile != nil {
@@ -228,7 +231,7 @@ func (d *Detector) govern(s *Scratch, r *Result) {
 }
 
 // weigh blends what was said, and finds what drove it.
-func (d *Detector) weigh(s *Scratch, r *Result) error {
+func (d *Detector) weigh(in *Inputs, s *Scratch, r *Result) error {
 	var inputs [Parts]blend.Input
 	for i, part := range d.parts {
 		inputs[i] = s.inputs[part]
@@ -239,34 +242,50 @@ func (d *Detector) weigh(s *Scratch, r *Result) error {
 	for i, from := range b.Drivers[:b.Count] {
 		part := d.parts[from.Part]
 		r.Drivers[i] = Driver{Part: part, Feature: from.Feature + 1, Value: from.Value, Points: from.Points}
-		if r.Score < ExplainFrom || part != Boosted && part != Forest {
+		if r.Score < ExplainFrom {
 			continue
 		}
-		at, work, err := d.deciding(part, s)
+		var err error
+		switch part {
+		case Boosted, Forest:
+			r.Drivers[i].Feature, err = d.treesDriver(part, s, r)
+		case HalfSpace:
+			r.Drivers[i].Feature, err = d.spaceDriver(in, s, r)
+		}
 		if err != nil {
 			return err
 		}
-		r.Drivers[i].Feature = at + 1
-		r.Work += uint64(work)
 	}
 	return nil
 }
 
-// deciding is the place in the row of the feature that raised a part's margin most, -1 where none did.
-func (d *Detector) deciding(part int, s *Scratch) (at int, work uint32, err error) {
+// treesDriver is the place in the row, plus one, of the feature that raised a part's margin most, 0 where none did.
+func (d *Detector) treesDriver(part int, s *Scratch, r *Result) (int, error) {
 	e := d.model.Boosted()
 	if part == Forest {
 		e = d.model.Forest()
 	}
 	contributions := s.contributions[:len(d.bound)]
 	clear(contributions)
-	if _, work, err = e.Explain(s.gathered[:len(d.bound)], contributions); err != nil {
-		return -1, 0, err
+	_, work, err := e.Explain(s.gathered[:len(d.bound)], contributions)
+	if err != nil {
+		return 0, err
 	}
-	if at = largest(contributions); at < 0 {
-		return -1, work, nil
+	r.Work += uint64(work)
+	if at := largest(contributions); at >= 0 {
+		return d.bound[at] + 1, nil
 	}
-	return d.bound[at], work, nil
+	return 0, nil
+}
+
+// spaceDriver is the feature of profiles, plus one, that made the region rarest, 0 where none did.
+func (d *Detector) spaceDriver(in *Inputs, s *Scratch, r *Result) (int, error) {
+	n := features.Schema.Features()
+	if _, err := d.space.Explain(in.Cells, s.values[:n], s.causes[:n]); err != nil {
+		return 0, err
+	}
+	r.Work += costCell * d.space.Reads()
+	return largest(s.causes[:n]) + 1, nil
 }
 
 // largest is the index of the largest value above 0, the first of equals, and -1 where there is none.
@@ -310,7 +329,7 @@ func (d *Detector) most() uint64 {
 		work += costCell * d.sketch.Reads()
 	}
 	if d.space != nil {
-		work += costCell * d.space.Reads()
+		work += 2 * costCell * d.space.Reads()
 	}
 	if d.proto.Profile != nil {
 		work += costLogarithm * (3*features.Schema.SurpriseWork() + features.Schema.DistanceWork())

@@ -463,12 +463,19 @@ func specials(all []string) bool {
 	return false
 }
 
+// specialName is how many bytes of a name are looked at; an IRI that is valid has fewer.
+const specialName = 256
+
 // special tells whether a name has one of specialWords in it, in whatever case of ASCII.
 func special(s string) bool {
 	if s == "https://w3id.org/dpv#PersonalData" {
 		return true // stands for every category
 	}
+	s = s[:min(len(s), specialName)]
 	for i := range len(s) {
+		if !specialStarts[s[i]] {
+			continue
+		}
 		for _, w := range specialWords {
 			if len(s)-i >= len(w) && fold(s[i:i+len(w)], w) {
 				return true
@@ -477,6 +484,14 @@ func special(s string) bool {
 	}
 	return false
 }
+
+// specialStarts are the first letters of specialWords in both cases.
+var specialStarts = func() (starts [256]bool) {
+	for _, w := range specialWords {
+		starts[w[0]], starts[w[0]-('a'-'A')] = true, true
+	}
+	return starts
+}()
 
 // fold tells whether s is the lower-case word w in another case.
 func fold(s, w string) bool {

@@ -385,6 +385,17 @@ func TestRowByHand(t *testing.T) {
 	}
 }
 
+func TestSpecialNames(t *testing.T) {
+	for name, want := range map[string]bool{
+		"https://w3id.org/dpv#PersonalData": true, "https://w3id.org/dpv/pd#MentalHealth": true, "GENOMICS": true, "Hospital::Patient": true, "x" + strings.Repeat("y", 240) + "genetic": true,
+		"": false, "https://w3id.org/dpv/pd#Email": false, "genet": false, "heal th": false, "https://w3id.org/dpv#ServiceProvision": false, strings.Repeat("y", 300) + "genetic": false,
+	} {
+		if special(name) != want {
+			t.Errorf("%q is special: %v", name, !want)
+		}
+	}
+}
+
 func TestNothingIsAllocated(t *testing.T) {
 	var facts []Facts
 	for _, arm := range tx.Arms() {

@@ -1001,7 +1001,9 @@ type ModelRecord struct {
 	// What it said and what reviewers said of it.
 	Counts *ModelCounts `protobuf:"bytes,12,opt,name=counts,proto3" json:"counts,omitempty"`
 	// SHA-256 of its card.
-	CardHash      []byte `protobuf:"bytes,13,opt,name=card_hash,json=cardHash,proto3" json:"card_hash,omitempty"`
+	CardHash []byte `protobuf:"bytes,13,opt,name=card_hash,json=cardHash,proto3" json:"card_hash,omitempty"`
+	// SHA-256 of each chunk, while it is loading, where they were announced.
+	ChunkHashes   [][]byte `protobuf:"bytes,14,rep,name=chunk_hashes,json=chunkHashes,proto3" json:"chunk_hashes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1123,6 +1125,13 @@ func (x *ModelRecord) GetCounts() *ModelCounts {
 func (x *ModelRecord) GetCardHash() []byte {
 	if x != nil {
 		return x.CardHash
+	}
+	return nil
+}
+
+func (x *ModelRecord) GetChunkHashes() [][]byte {
+	if x != nil {
+		return x.ChunkHashes
 	}
 	return nil
 }
@@ -1315,7 +1324,7 @@ type Hold struct {
 	TxId         []byte `protobuf:"bytes,1,opt,name=tx_id,json=txId,proto3" json:"tx_id,omitempty"`
 	Author       string `protobuf:"bytes,2,opt,name=author,proto3" json:"author,omitempty"`
 	Organisation string `protobuf:"bytes,3,opt,name=organisation,proto3" json:"organisation,omitempty"`
-	// Full names of its messages.
+	// Full names of its messages, each once, in order of appearance.
 	Kinds   []string    `protobuf:"bytes,4,rep,name=kinds,proto3" json:"kinds,omitempty"`
 	Verdict *v1.Verdict `protobuf:"bytes,5,opt,name=verdict,proto3" json:"verdict,omitempty"`
 	// Hash of the model that decided; empty when none could.
@@ -1328,10 +1337,12 @@ type Hold struct {
 	Playbook string `protobuf:"bytes,10,opt,name=playbook,proto3" json:"playbook,omitempty"`
 	Height   int64  `protobuf:"varint,11,opt,name=height,proto3" json:"height,omitempty"`
 	Time     int64  `protobuf:"varint,12,opt,name=time,proto3" json:"time,omitempty"`
-	// Unix milliseconds at which it expires if nobody decides.
+	// Unix milliseconds at which it expires if nobody decides; where it is denied or
+	// rejected, until which it can be appealed, or 0 if it cannot.
 	ExpiresAt int64      `protobuf:"varint,13,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	Status    HoldStatus `protobuf:"varint,14,opt,name=status,proto3,enum=chancery.threat.v1.HoldStatus" json:"status,omitempty"`
-	Reviews   []*Opinion `protobuf:"bytes,15,rep,name=reviews,proto3" json:"reviews,omitempty"`
+	// What reviewers said, the earliest first.
+	Reviews []*Opinion `protobuf:"bytes,15,rep,name=reviews,proto3" json:"reviews,omitempty"`
 	// Appeals made so far; an appeal says why by the hash of a text.
 	Appeals []*AppealRecord `protobuf:"bytes,16,rep,name=appeals,proto3" json:"appeals,omitempty"`
 	// What execution gave after a release: code and codespace of a failure.
@@ -1341,7 +1352,15 @@ type Hold struct {
 	EndedHeight int64 `protobuf:"varint,19,opt,name=ended_height,json=endedHeight,proto3" json:"ended_height,omitempty"`
 	EndedTime   int64 `protobuf:"varint,20,opt,name=ended_time,json=endedTime,proto3" json:"ended_time,omitempty"`
 	// Bytes of the transaction.
-	Size          uint32 `protobuf:"varint,21,opt,name=size,proto3" json:"size,omitempty"`
+	Size uint32 `protobuf:"varint,21,opt,name=size,proto3" json:"size,omitempty"`
+	// Administrators of the author's own organisation that must agree, where a playbook
+	// asks for more approvals; 0: organisations must, as the parameters say.
+	Approvals uint32 `protobuf:"varint,22,opt,name=approvals,proto3" json:"approvals,omitempty"`
+	// Who signed it, sorted, where approvals are asked for: none of them is asked again.
+	Signers []string `protobuf:"bytes,23,rep,name=signers,proto3" json:"signers,omitempty"`
+	// How many of the reviews, from the first, led to a rejection that an appeal
+	// reopened. They count no more.
+	Reopened      uint32 `protobuf:"varint,24,opt,name=reopened,proto3" json:"reopened,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1523,6 +1542,27 @@ func (x *Hold) GetSize() uint32 {
 	return 0
 }
 
+func (x *Hold) GetApprovals() uint32 {
+	if x != nil {
+		return x.Approvals
+	}
+	return 0
+}
+
+func (x *Hold) GetSigners() []string {
+	if x != nil {
+		return x.Signers
+	}
+	return nil
+}
+
+func (x *Hold) GetReopened() uint32 {
+	if x != nil {
+		return x.Reopened
+	}
+	return 0
+}
+
 // Opinion is one reviewer's word on a held transaction or a response.
 type Opinion struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1608,8 +1648,10 @@ type AppealRecord struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Author string                 `protobuf:"bytes,1,opt,name=author,proto3" json:"author,omitempty"`
 	// SHA-256 of the reasons given.
-	TextHash      []byte `protobuf:"bytes,2,opt,name=text_hash,json=textHash,proto3" json:"text_hash,omitempty"`
-	Time          int64  `protobuf:"varint,3,opt,name=time,proto3" json:"time,omitempty"`
+	TextHash []byte `protobuf:"bytes,2,opt,name=text_hash,json=textHash,proto3" json:"text_hash,omitempty"`
+	Time     int64  `protobuf:"varint,3,opt,name=time,proto3" json:"time,omitempty"`
+	// How the transaction stood when it was appealed; unspecified for a response.
+	Status        HoldStatus `protobuf:"varint,4,opt,name=status,proto3,enum=chancery.threat.v1.HoldStatus" json:"status,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1665,7 +1707,15 @@ func (x *AppealRecord) GetTime() int64 {
 	return 0
 }
 
-// HeldBytes is the bytes of a held transaction until it is decided.
+func (x *AppealRecord) GetStatus() HoldStatus {
+	if x != nil {
+		return x.Status
+	}
+	return HoldStatus_HOLD_STATUS_UNSPECIFIED
+}
+
+// HeldBytes is the bytes of a held or denied transaction until it is decided and can
+// be appealed no more.
 type HeldBytes struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Raw           []byte                 `protobuf:"bytes,1,opt,name=raw,proto3" json:"raw,omitempty"`
@@ -1710,7 +1760,8 @@ func (x *HeldBytes) GetRaw() []byte {
 	return nil
 }
 
-// HoldTotals is what is held now, of all or of one organisation.
+// HoldTotals is how many transactions have their bytes kept, of all or of one
+// organisation.
 type HoldTotals struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Count         uint32                 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
@@ -2588,9 +2639,17 @@ type Journal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Unix milliseconds.
 	Time int64 `protobuf:"varint,1,opt,name=time,proto3" json:"time,omitempty"`
-	// Authors, in order of appearance.
-	Actors        []string `protobuf:"bytes,2,rep,name=actors,proto3" json:"actors,omitempty"`
-	Entries       []*Entry `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Authors, in order of appearance, each once.
+	Actors []string `protobuf:"bytes,2,rep,name=actors,proto3" json:"actors,omitempty"`
+	// In order of the block.
+	Entries []*Entry `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Organisations of the authors, in order of appearance, each once.
+	Organisations []string `protobuf:"bytes,4,rep,name=organisations,proto3" json:"organisations,omitempty"`
+	// For each author the index in organisations.
+	Organisation []uint32 `protobuf:"varint,5,rep,packed,name=organisation,proto3" json:"organisation,omitempty"`
+	// For each author what it is: 1 organisation, 2 person, 3 device, 4 service,
+	// 5 consortium, 0 anything else.
+	Kind          []uint32 `protobuf:"varint,6,rep,packed,name=kind,proto3" json:"kind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2646,6 +2705,27 @@ func (x *Journal) GetEntries() []*Entry {
 	return nil
 }
 
+func (x *Journal) GetOrganisations() []string {
+	if x != nil {
+		return x.Organisations
+	}
+	return nil
+}
+
+func (x *Journal) GetOrganisation() []uint32 {
+	if x != nil {
+		return x.Organisation
+	}
+	return nil
+}
+
+func (x *Journal) GetKind() []uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return nil
+}
+
 // Entry is one transaction of a journal.
 type Entry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2658,7 +2738,11 @@ type Entry struct {
 	// What became of it.
 	Fate Fate `protobuf:"varint,4,opt,name=fate,proto3,enum=chancery.threat.v1.Fate" json:"fate,omitempty"`
 	// Whether it failed.
-	Failed        bool `protobuf:"varint,5,opt,name=failed,proto3" json:"failed,omitempty"`
+	Failed bool `protobuf:"varint,5,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Whether the author had never used the resource before.
+	Fresh bool `protobuf:"varint,6,opt,name=fresh,proto3" json:"fresh,omitempty"`
+	// Whether the resource is a sensitive one.
+	Sensitive     bool `protobuf:"varint,7,opt,name=sensitive,proto3" json:"sensitive,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2724,6 +2808,20 @@ func (x *Entry) GetFate() Fate {
 func (x *Entry) GetFailed() bool {
 	if x != nil {
 		return x.Failed
+	}
+	return false
+}
+
+func (x *Entry) GetFresh() bool {
+	if x != nil {
+		return x.Fresh
+	}
+	return false
+}
+
+func (x *Entry) GetSensitive() bool {
+	if x != nil {
+		return x.Sensitive
 	}
 	return false
 }
@@ -2797,8 +2895,13 @@ type Progress struct {
 	Settled int64 `protobuf:"varint,1,opt,name=settled,proto3" json:"settled,omitempty"`
 	// Pages hold cells as of this height.
 	Paged int64 `protobuf:"varint,2,opt,name=paged,proto3" json:"paged,omitempty"`
-	// Transactions in journals.
-	Pending       uint64 `protobuf:"varint,3,opt,name=pending,proto3" json:"pending,omitempty"`
+	// Transactions in journals above settled.
+	Pending uint64 `protobuf:"varint,3,opt,name=pending,proto3" json:"pending,omitempty"`
+	// The settings by which cells are counted: a Detector with nothing but midas, tick_ms
+	// and half_space. Empty when none are. With other settings cells begin anew.
+	Streams []byte `protobuf:"bytes,4,opt,name=streams,proto3" json:"streams,omitempty"`
+	// Unix milliseconds at which cells began; ticks are counted from it.
+	Began         int64 `protobuf:"varint,5,opt,name=began,proto3" json:"began,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2850,6 +2953,20 @@ func (x *Progress) GetPaged() int64 {
 func (x *Progress) GetPending() uint64 {
 	if x != nil {
 		return x.Pending
+	}
+	return 0
+}
+
+func (x *Progress) GetStreams() []byte {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
+}
+
+func (x *Progress) GetBegan() int64 {
+	if x != nil {
+		return x.Began
 	}
 	return 0
 }
@@ -3027,7 +3144,7 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	"\x0estep_numerator\x18\x01 \x01(\rR\rstepNumerator\x12)\n" +
 	"\x10step_denominator\x18\x02 \x01(\rR\x0fstepDenominator\x12&\n" +
 	"\x0fsteps_per_epoch\x18\x03 \x01(\rR\rstepsPerEpoch\x12\x19\n" +
-	"\bepoch_ms\x18\x04 \x01(\x03R\aepochMs\"\xf0\x02\n" +
+	"\bepoch_ms\x18\x04 \x01(\x03R\aepochMs\"\x93\x03\n" +
 	"\vModelRecord\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\fR\x04hash\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -3042,7 +3159,8 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	" \x01(\x03R\x04time\x12\x14\n" +
 	"\x05since\x18\v \x01(\x03R\x05since\x127\n" +
 	"\x06counts\x18\f \x01(\v2\x1f.chancery.threat.v1.ModelCountsR\x06counts\x12\x1b\n" +
-	"\tcard_hash\x18\r \x01(\fR\bcardHash\"\xa4\x01\n" +
+	"\tcard_hash\x18\r \x01(\fR\bcardHash\x12!\n" +
+	"\fchunk_hashes\x18\x0e \x03(\fR\vchunkHashes\"\xa4\x01\n" +
 	"\vModelCounts\x12\x16\n" +
 	"\x06scored\x18\x01 \x01(\x04R\x06scored\x12\x18\n" +
 	"\aflagged\x18\x02 \x01(\x04R\aflagged\x12\x12\n" +
@@ -3057,7 +3175,7 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	"\vnext_height\x18\x04 \x01(\x03R\n" +
 	"nextHeight\x12\x16\n" +
 	"\x06canary\x18\x05 \x01(\fR\x06canary\x12\x16\n" +
-	"\x06shadow\x18\x06 \x01(\fR\x06shadow\"\xba\x05\n" +
+	"\x06shadow\x18\x06 \x01(\fR\x06shadow\"\x8e\x06\n" +
 	"\x04Hold\x12\x13\n" +
 	"\x05tx_id\x18\x01 \x01(\fR\x04txId\x12\x16\n" +
 	"\x06author\x18\x02 \x01(\tR\x06author\x12\"\n" +
@@ -3084,17 +3202,21 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	"\fended_height\x18\x13 \x01(\x03R\vendedHeight\x12\x1d\n" +
 	"\n" +
 	"ended_time\x18\x14 \x01(\x03R\tendedTime\x12\x12\n" +
-	"\x04size\x18\x15 \x01(\rR\x04size\"\x94\x01\n" +
+	"\x04size\x18\x15 \x01(\rR\x04size\x12\x1c\n" +
+	"\tapprovals\x18\x16 \x01(\rR\tapprovals\x12\x18\n" +
+	"\asigners\x18\x17 \x03(\tR\asigners\x12\x1a\n" +
+	"\breopened\x18\x18 \x01(\rR\breopened\"\x94\x01\n" +
 	"\aOpinion\x12\"\n" +
 	"\forganisation\x18\x01 \x01(\tR\forganisation\x12\x1a\n" +
 	"\breviewer\x18\x02 \x01(\tR\breviewer\x12\x18\n" +
 	"\arelease\x18\x03 \x01(\bR\arelease\x12\x1b\n" +
 	"\tnote_hash\x18\x04 \x01(\fR\bnoteHash\x12\x12\n" +
-	"\x04time\x18\x05 \x01(\x03R\x04time\"W\n" +
+	"\x04time\x18\x05 \x01(\x03R\x04time\"\x8f\x01\n" +
 	"\fAppealRecord\x12\x16\n" +
 	"\x06author\x18\x01 \x01(\tR\x06author\x12\x1b\n" +
 	"\ttext_hash\x18\x02 \x01(\fR\btextHash\x12\x12\n" +
-	"\x04time\x18\x03 \x01(\x03R\x04time\"\x1d\n" +
+	"\x04time\x18\x03 \x01(\x03R\x04time\x126\n" +
+	"\x06status\x18\x04 \x01(\x0e2\x1e.chancery.threat.v1.HoldStatusR\x06status\"\x1d\n" +
 	"\tHeldBytes\x12\x10\n" +
 	"\x03raw\x18\x01 \x01(\fR\x03raw\"8\n" +
 	"\n" +
@@ -3171,25 +3293,32 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	" \x01(\x04R\tsensitive\x12\x1a\n" +
 	"\badaptive\x18\v \x01(\fR\badaptive\x12\x16\n" +
 	"\x06anchor\x18\f \x01(\fR\x06anchor\x12\x14\n" +
-	"\x05tally\x18\r \x01(\fR\x05tally\"j\n" +
+	"\x05tally\x18\r \x01(\fR\x05tally\"\xc8\x01\n" +
 	"\aJournal\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x03R\x04time\x12\x16\n" +
 	"\x06actors\x18\x02 \x03(\tR\x06actors\x123\n" +
-	"\aentries\x18\x03 \x03(\v2\x19.chancery.threat.v1.EntryR\aentries\"\x95\x01\n" +
+	"\aentries\x18\x03 \x03(\v2\x19.chancery.threat.v1.EntryR\aentries\x12$\n" +
+	"\rorganisations\x18\x04 \x03(\tR\rorganisations\x12\"\n" +
+	"\forganisation\x18\x05 \x03(\rR\forganisation\x12\x12\n" +
+	"\x04kind\x18\x06 \x03(\rR\x04kind\"\xc9\x01\n" +
 	"\x05Entry\x12\x14\n" +
 	"\x05actor\x18\x01 \x01(\rR\x05actor\x12\x1a\n" +
 	"\bresource\x18\x02 \x01(\x06R\bresource\x12\x14\n" +
 	"\x05event\x18\x03 \x01(\fR\x05event\x12,\n" +
 	"\x04fate\x18\x04 \x01(\x0e2\x18.chancery.threat.v1.FateR\x04fate\x12\x16\n" +
-	"\x06failed\x18\x05 \x01(\bR\x06failed\"B\n" +
+	"\x06failed\x18\x05 \x01(\bR\x06failed\x12\x14\n" +
+	"\x05fresh\x18\x06 \x01(\bR\x05fresh\x12\x1c\n" +
+	"\tsensitive\x18\a \x01(\bR\tsensitive\"B\n" +
 	"\x04Page\x12\x12\n" +
 	"\x04past\x18\x01 \x03(\x04R\x04past\x12\x10\n" +
 	"\x03now\x18\x02 \x03(\x04R\x03now\x12\x14\n" +
-	"\x05epoch\x18\x03 \x03(\x04R\x05epoch\"T\n" +
+	"\x05epoch\x18\x03 \x03(\x04R\x05epoch\"\x84\x01\n" +
 	"\bProgress\x12\x18\n" +
 	"\asettled\x18\x01 \x01(\x03R\asettled\x12\x14\n" +
 	"\x05paged\x18\x02 \x01(\x03R\x05paged\x12\x18\n" +
-	"\apending\x18\x03 \x01(\x04R\apending\"\x8b\x01\n" +
+	"\apending\x18\x03 \x01(\x04R\apending\x12\x18\n" +
+	"\astreams\x18\x04 \x01(\fR\astreams\x12\x14\n" +
+	"\x05began\x18\x05 \x01(\x03R\x05began\"\x8b\x01\n" +
 	"\fBreakerState\x12\x12\n" +
 	"\x04seen\x18\x01 \x01(\rR\x04seen\x12\x18\n" +
 	"\aflagged\x18\x02 \x01(\rR\aflagged\x12\x16\n" +
@@ -3331,28 +3460,29 @@ var file_chancery_threat_v1_state_proto_depIdxs = []int32{
 	2,  // 12: chancery.threat.v1.Hold.status:type_name -> chancery.threat.v1.HoldStatus
 	16, // 13: chancery.threat.v1.Hold.reviews:type_name -> chancery.threat.v1.Opinion
 	17, // 14: chancery.threat.v1.Hold.appeals:type_name -> chancery.threat.v1.AppealRecord
-	3,  // 15: chancery.threat.v1.Playbook.actions:type_name -> chancery.threat.v1.Action
-	3,  // 16: chancery.threat.v1.Response.action:type_name -> chancery.threat.v1.Action
-	41, // 17: chancery.threat.v1.Response.verdict:type_name -> chancery.chain.v1.Verdict
-	4,  // 18: chancery.threat.v1.Response.status:type_name -> chancery.threat.v1.ResponseStatus
-	16, // 19: chancery.threat.v1.Response.reviews:type_name -> chancery.threat.v1.Opinion
-	17, // 20: chancery.threat.v1.Response.appeals:type_name -> chancery.threat.v1.AppealRecord
-	23, // 21: chancery.threat.v1.Acting.responses:type_name -> chancery.threat.v1.ActingResponse
-	3,  // 22: chancery.threat.v1.ActingResponse.action:type_name -> chancery.threat.v1.Action
-	5,  // 23: chancery.threat.v1.Assessment.risk:type_name -> chancery.threat.v1.Risk
-	6,  // 24: chancery.threat.v1.Assessment.cause:type_name -> chancery.threat.v1.Cause
-	24, // 25: chancery.threat.v1.Assessments.assessments:type_name -> chancery.threat.v1.Assessment
-	27, // 26: chancery.threat.v1.Standing.held:type_name -> chancery.threat.v1.Held
-	5,  // 27: chancery.threat.v1.Standing.common:type_name -> chancery.threat.v1.Risk
-	5,  // 28: chancery.threat.v1.Held.risk:type_name -> chancery.threat.v1.Risk
-	6,  // 29: chancery.threat.v1.Held.cause:type_name -> chancery.threat.v1.Cause
-	30, // 30: chancery.threat.v1.Journal.entries:type_name -> chancery.threat.v1.Entry
-	7,  // 31: chancery.threat.v1.Entry.fate:type_name -> chancery.threat.v1.Fate
-	32, // [32:32] is the sub-list for method output_type
-	32, // [32:32] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	2,  // 15: chancery.threat.v1.AppealRecord.status:type_name -> chancery.threat.v1.HoldStatus
+	3,  // 16: chancery.threat.v1.Playbook.actions:type_name -> chancery.threat.v1.Action
+	3,  // 17: chancery.threat.v1.Response.action:type_name -> chancery.threat.v1.Action
+	41, // 18: chancery.threat.v1.Response.verdict:type_name -> chancery.chain.v1.Verdict
+	4,  // 19: chancery.threat.v1.Response.status:type_name -> chancery.threat.v1.ResponseStatus
+	16, // 20: chancery.threat.v1.Response.reviews:type_name -> chancery.threat.v1.Opinion
+	17, // 21: chancery.threat.v1.Response.appeals:type_name -> chancery.threat.v1.AppealRecord
+	23, // 22: chancery.threat.v1.Acting.responses:type_name -> chancery.threat.v1.ActingResponse
+	3,  // 23: chancery.threat.v1.ActingResponse.action:type_name -> chancery.threat.v1.Action
+	5,  // 24: chancery.threat.v1.Assessment.risk:type_name -> chancery.threat.v1.Risk
+	6,  // 25: chancery.threat.v1.Assessment.cause:type_name -> chancery.threat.v1.Cause
+	24, // 26: chancery.threat.v1.Assessments.assessments:type_name -> chancery.threat.v1.Assessment
+	27, // 27: chancery.threat.v1.Standing.held:type_name -> chancery.threat.v1.Held
+	5,  // 28: chancery.threat.v1.Standing.common:type_name -> chancery.threat.v1.Risk
+	5,  // 29: chancery.threat.v1.Held.risk:type_name -> chancery.threat.v1.Risk
+	6,  // 30: chancery.threat.v1.Held.cause:type_name -> chancery.threat.v1.Cause
+	30, // 31: chancery.threat.v1.Journal.entries:type_name -> chancery.threat.v1.Entry
+	7,  // 32: chancery.threat.v1.Entry.fate:type_name -> chancery.threat.v1.Fate
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_chancery_threat_v1_state_proto_init() }
