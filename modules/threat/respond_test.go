@@ -12,6 +12,7 @@ import (
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/chaintest"
 	"github.com/chancery/chancery/chain/state"
+	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
 	threatv1 "github.com/chancery/chancery/proto/chancery/threat/v1"
 )
@@ -441,6 +442,23 @@ func TestGenesisOfResponsesIsChecked(t *testing.T) {
 		if err := startTown(t, raw); err == nil {
 			t.Errorf("%s is accepted", name)
 		}
+	}
+}
+
+// What is held or denied is responded to as what is executed.
+func TestPlaybooksRespondToWhatIsKept(t *testing.T) {
+	w := newTown(t)
+	w.sets(book("bar", when(`context.ruling == "deny"`), bars))
+	s := suspected(amy, 9500, few(decide("r")))
+	s.verdict.Ruling = chainv1.Ruling_RULING_DENY
+	w.step(func(m *Module, ctx *chain.Ctx) {
+		x := &screening{m: m, judged: judged{id: s.candidate.ID, begun: true, done: true, organisation: alder, facts: s.facts}}
+		if err := x.Keep(ctx, s.candidate, s.verdict); err != nil {
+			t.Error(err)
+		}
+	})
+	if rec := w.only(amy); rec.Action != bars || w.folk.Active(w.View(), amy) || !w.m.holds.Has(w.View(), rec.TxId) {
+		t.Errorf("record: %v", rec)
 	}
 }
 
