@@ -20,11 +20,14 @@ import (
 	dbm "github.com/cosmos/cosmos-db"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/consensus"
 	"github.com/chancery/chancery/consensus/records"
 	"github.com/chancery/chancery/node/config"
+	"github.com/chancery/chancery/node/evidence"
 	"github.com/chancery/chancery/node/forecast"
+	"github.com/chancery/chancery/node/intel"
 	"github.com/chancery/chancery/node/rpc"
 	"github.com/chancery/chancery/node/telemetry"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
@@ -56,6 +59,10 @@ type Node struct {
 	telemetry *telemetry.Server // nil: none
 	forecasts *forecast.Store   // nil: none
 	guard     keyGuard
+	modules   Modules
+	book      *intel.Book
+	evidence  *evidence.Log
+	accuser   *accuser
 
 	cancel context.CancelFunc
 	group  sync.WaitGroup
@@ -159,12 +166,12 @@ func (n *Node) open(o Options) error {
 
 func (n *Node) openEngine(version string) error {
 	c := n.config
-	modules := Wire()
+	n.modules = Wire()
 	tree, err := openTree(c.State, n.home.Data(), n.log)
 	if err != nil {
 		return err
 	}
-	app, err := modules.App(n.genesis.ChainID, tree)
+	app, err := n.modules.App(n.genesis.ChainID, tree)
 	if err != nil {
 		return errors.Join(err, tree.Close())
 	}
@@ -176,6 +183,9 @@ func (n *Node) openEngine(version string) error {
 	if err != nil {
 		return errors.Join(err, recordsDB.Close(), app.Close())
 	}
+	if err := n.openJudgement(app); err != nil {
+		return errors.Join(err, log.Close(), app.Close())
+	}
 	engine, err := c.Engine(n.home)
 	if err != nil {
 		return errors.Join(err, log.Close(), app.Close())
@@ -183,7 +193,8 @@ func (n *Node) openEngine(version string) error {
 	pool := consensus.DefaultPoolOptions()
 	pool.MaxBytes, pool.MaxLaneBytes = c.Pool.MaxBytes, c.Pool.MaxLaneBytes
 	n.engine, err = consensus.Open(consensus.Options{
-		Config: engine, Genesis: n.genesis, App: app, Records: log, Membership: modules.Identity, Pool: pool,
+		Config: engine, Genesis: n.genesis, App: app, Records: log, Membership: n.modules.Identity, Pool: pool,
+		Voice: &voice{book: n.book, log: n.log}, Lied: n.accuser.tell,
 		Watchdog: consensus.WatchdogOptions{
 			Unhealthy: time.Duration(c.Watchdog.StallSeconds) * time.Second,
 			Exit:      time.Duration(c.Watchdog.ExitSeconds) * time.Second,
@@ -193,6 +204,26 @@ func (n *Node) openEngine(version string) error {
 	})
 	if err != nil {
 		return errors.Join(err, log.Close(), app.Close())
+	}
+	return nil
+}
+
+// openJudgement opens what this node believes of others, and what it saw of proposals
+// that the rules refuse.
+func (n *Node) openJudgement(app *chain.App) (err error) {
+	dir := filepath.Join(n.home.Data(), "judgement")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the folder of the node's own judgement: %w", err)
+	}
+	if n.book, err = intel.Open(filepath.Join(dir, "book.json"), intel.BookOptions{MaxLife: 7 * 24 * time.Hour}); err != nil {
+		return err
+	}
+	if n.evidence, err = evidence.Open(filepath.Join(dir, "evidence.jsonl"), n.log); err != nil {
+		return err
+	}
+	n.accuser = &accuser{
+		app: app, evidence: n.evidence, book: n.book, powers: guarded{n.modules.Identity}.Powers, log: n.log,
+		pending: make(chan consensus.Lie, accuserQueue),
 	}
 	return nil
 }
@@ -305,6 +336,13 @@ func (n *Node) Start() error {
 		}
 	})
 	n.group.Go(func() { n.watchHealth(ctx) })
+	n.group.Go(func() { n.evidence.Run(ctx) })
+	n.group.Go(func() { n.accuser.run(ctx) })
+	n.group.Go(func() {
+		if err := n.book.Run(ctx); err != nil {
+			n.fail(fmt.Errorf("keep what this node believes of others: %w", err))
+		}
+	})
 	n.group.Go(func() { writeImages(ctx, n.engine.App().Tree(), n.log) })
 	if n.forecasts != nil {
 		n.group.Go(func() {
