@@ -19,12 +19,15 @@ import (
 	"github.com/chancery/chancery/chain/keys"
 	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/modules/identity"
+	"github.com/chancery/chancery/modules/threat"
+	"github.com/chancery/chancery/modules/threat/detector"
 	"github.com/chancery/chancery/node"
 	"github.com/chancery/chancery/node/client"
 	"github.com/chancery/chancery/node/config"
 	consentv1 "github.com/chancery/chancery/proto/chancery/consent/v1"
 	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
 	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
+	threatv1 "github.com/chancery/chancery/proto/chancery/threat/v1"
 )
 
 // payloadSize is about the size of the consent transactions below, in bytes.
@@ -36,6 +39,7 @@ const chainID = "bench"
 // of its own, recorded by the controller and signed by its administrator.
 type consents struct {
 	label, binary, tree string
+	scored              bool
 	net                 *network
 	admins              []admin
 	count               int
@@ -49,8 +53,8 @@ type admin struct {
 func (a admin) KeyURL() string                  { return a.url }
 func (a admin) Sign(msg []byte) ([]byte, error) { return a.signer.Sign(msg) }
 
-func newChancery(name, binary, tree string) *consents {
-	return &consents{label: name, binary: binary, tree: tree}
+func newChancery(name, binary, tree string, scored bool) *consents {
+	return &consents{label: name, binary: binary, tree: tree, scored: scored}
 }
 
 func (c *consents) name() string { return c.label }
@@ -91,7 +95,19 @@ func (c *consents) start(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	appState, err := json.Marshal(map[string]json.RawMessage{"identity": section})
+	sections := map[string]json.RawMessage{"identity": section}
+	if c.scored {
+		raw, ok := detector.Default()
+		if !ok {
+			return errors.New("this build has no default detector, so there is nothing to score by")
+		}
+		g := threat.NewGenesis(raw)
+		g.Params.Mode = threatv1.Mode_MODE_LOG
+		if sections["threat"], err = chain.WriteGenesis(g); err != nil {
+			return err
+		}
+	}
+	appState, err := json.Marshal(sections)
 	if err != nil {
 		return err
 	}
@@ -235,6 +251,19 @@ func (c *consents) profile(ctx context.Context, seconds int, path string) error 
 	}
 	_, err = io.Copy(f, res.Body)
 	return errors.Join(err, f.Close())
+}
+
+func (c *consents) height(ctx context.Context) (int64, error) {
+	cl, err := c.dial(ctx, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = cl.Close() }()
+	s, err := cl.Status(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return s.Height, nil
 }
 
 func (c *consents) cpu() (time.Duration, error) { return c.net.cpu() }

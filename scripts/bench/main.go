@@ -4,11 +4,12 @@
 //
 //	go run ./scripts/bench --binary bin/chancery
 //
-// Chancery is measured with its state on disk and in memory. All three take turns, a
-// fresh network each round. A round has two parts: a closed loop that keeps a fixed
+// Chancery is measured with its state on disk and in memory, each transaction scored by
+// the default detector in MODE_LOG (a load as this one would be held), and in memory
+// without scoring. All take turns, a fresh network each round. A round has two parts: a closed loop that keeps a fixed
 // number of transactions under way, which gives the throughput and the processor
 // time of a transaction, and a fixed rate well below it, which gives the latency
-// from submission to the news of the commit. The report has the median, minimum and
+// from submission to the news of the commit and the time between two blocks. The report has the median, minimum and
 // maximum over the rounds, and the ratios of each round's pairs.
 package main
 
@@ -34,7 +35,7 @@ type options struct {
 	seconds int
 	window  int
 	rate    int
-	only    string
+	only    []string
 	profile string
 	keep    bool
 }
@@ -44,18 +45,21 @@ type options struct {
 const (
 	onDisk    = "chancery-disk"
 	inMemory  = "chancery-memory"
+	unscored  = "chancery-unscored" // in memory, MODE_OFF
 	reference = "kvstore"
 )
 
 // names are the applications in the order of a round.
-var names = []string{onDisk, inMemory, reference}
+var names = []string{onDisk, inMemory, unscored, reference}
 
 func newTarget(name string, o options) target {
 	switch name {
 	case onDisk:
-		return newChancery(name, o.binary, "disk")
+		return newChancery(name, o.binary, "disk", true)
 	case inMemory:
-		return newChancery(name, o.binary, "memory")
+		return newChancery(name, o.binary, "memory", true)
+	case unscored:
+		return newChancery(name, o.binary, "memory", false)
 	default:
 		return newKVStore()
 	}
@@ -94,7 +98,15 @@ func main() {
 	flag.IntVar(&o.seconds, "seconds", 12, "seconds of load in each part of a round")
 	flag.IntVar(&o.window, "window", 4000, "transactions under way in the closed loop")
 	flag.IntVar(&o.rate, "rate", 400, "transactions a second at the fixed rate")
-	flag.StringVar(&o.only, "only", "", "measure only this one of "+strings.Join(names, ", "))
+	flag.Func("only", "measure only these of "+strings.Join(names, ", ")+", with commas between", func(s string) error {
+		for _, name := range strings.Split(s, ",") {
+			if !slices.Contains(names, name) {
+				return fmt.Errorf("%q is none of them", name)
+			}
+			o.only = append(o.only, name)
+		}
+		return nil
+	})
 	flag.StringVar(&o.profile, "profile", "", "directory for CPU profiles of the first chancery validator")
 	flag.BoolVar(&o.keep, "keep", false, "keep the networks' directories")
 	flag.Parse()
@@ -112,6 +124,7 @@ type figures struct {
 	cpu       time.Duration // of all validators, for a committed transaction of the closed loop
 	p50, p99  time.Duration // at the fixed rate
 	busy50    time.Duration // in the closed loop
+	interval  time.Duration // between two blocks at the fixed rate; 0: not known
 	size      int           // of a transaction, bytes
 }
 
@@ -128,7 +141,7 @@ func run(ctx context.Context, o options) error {
 	results := map[string][]figures{}
 	for round := range o.rounds {
 		for _, name := range names {
-			if o.only != "" && o.only != name {
+			if len(o.only) > 0 && !slices.Contains(o.only, name) {
 				continue
 			}
 			t := newTarget(name, o)
@@ -137,8 +150,8 @@ func run(ctx context.Context, o options) error {
 			if err != nil {
 				return fmt.Errorf("%s, round %d: %w", t.name(), round+1, err)
 			}
-			fmt.Printf("round %d  %-15s  %6.0f tx/s  %4d µs of CPU each   closed loop p50 %4d ms   at %d tx/s p50 %4d ms  p99 %4d ms   %d bytes\n",
-				round+1, t.name(), f.perSecond, f.cpu.Microseconds(), f.busy50.Milliseconds(), o.rate, f.p50.Milliseconds(), f.p99.Milliseconds(), f.size)
+			fmt.Printf("round %d  %-15s  %6.0f tx/s  %4d µs of CPU each   closed loop p50 %4d ms   at %d tx/s p50 %4d ms  p99 %4d ms  block %4d ms   %d bytes\n",
+				round+1, t.name(), f.perSecond, f.cpu.Microseconds(), f.busy50.Milliseconds(), o.rate, f.p50.Milliseconds(), f.p99.Milliseconds(), f.interval.Milliseconds(), f.size)
 			results[t.name()] = append(results[t.name()], f)
 		}
 	}
@@ -177,9 +190,26 @@ func measure(ctx context.Context, t target, dir string, o options) (figures, err
 	if err != nil {
 		return f, err
 	}
+	var first int64
+	began := time.Now()
+	counts, counting := t.(interface {
+		height(ctx context.Context) (int64, error)
+	})
+	if counting {
+		if first, err = counts.height(ctx); err != nil {
+			return f, err
+		}
+	}
 	latencies, err := fixedRate(ctx, t, l, senders, o)
 	if err != nil {
 		return f, err
+	}
+	if counting {
+		last, err := counts.height(ctx)
+		if err != nil {
+			return f, err
+		}
+		busy.interval = time.Since(began) / time.Duration(max(1, last-first))
 	}
 	select {
 	case err := <-watched:
@@ -364,7 +394,23 @@ func report(results map[string][]figures, o options) {
 		fmt.Printf("%-15s  CPU µs a transaction    %s\n", name, spread(of(name, func(f figures) float64 { return float64(f.cpu.Nanoseconds()) / 1000 })))
 		fmt.Printf("%-15s  p50 ms at %4d tx/s      %s\n", name, o.rate, spread(of(name, func(f figures) float64 { return ms(f.p50) })))
 		fmt.Printf("%-15s  p99 ms at %4d tx/s      %s\n", name, o.rate, spread(of(name, func(f figures) float64 { return ms(f.p99) })))
+		if results[name][0].interval > 0 {
+			fmt.Printf("%-15s  block ms at %4d tx/s    %s\n", name, o.rate, spread(of(name, func(f figures) float64 { return ms(f.interval) })))
+		}
 	}
+	compare := func(a, b, what string, f func(figures) float64) {
+		var ratios []float64
+		for i := range min(len(results[a]), len(results[b])) {
+			ratios = append(ratios, f(results[a][i])/f(results[b][i]))
+		}
+		if len(ratios) > 0 {
+			fmt.Printf("%-15s / %s  %s  %s\n", a, b, what, spread(ratios))
+		}
+	}
+	compare(inMemory, unscored, "committed tx/s", func(f figures) float64 { return f.perSecond })
+	compare(inMemory, unscored, "CPU each", func(f figures) float64 { return float64(f.cpu) })
+	compare(inMemory, unscored, "block time", func(f figures) float64 { return float64(f.interval) })
+	compare(inMemory, unscored, "p50", func(f figures) float64 { return float64(f.p50) })
 	for _, name := range []string{onDisk, inMemory} {
 		a, b := results[name], results[reference]
 		var ratios, work []float64
