@@ -137,12 +137,12 @@ func TestTheSentinelLocksNobody(t *testing.T) {
 func TestTheSentinelDoesNotStopTheChain(t *testing.T) {
 	f := consortium() // three with equal powers
 	f.Threshold = 1
-	w, sentinel := handled(t, f)
+	_, sentinel := handled(t, f)
 	sentinel(suspends(t, mercy, false))
 
 	f.Organisations = append(f.Organisations, Founder{DID: hold, Keys: []FoundingKey{{ID: "key-1", Public: key(hold).Public()}},
 		Validators: []FoundingValidator{{PublicKey: consensus(hold), Power: 10, Moniker: "hold"}}})
-	w, sentinel = handled(t, f)
+	w, sentinel := handled(t, f)
 	sentinel(suspends(t, mercy, true))
 	sentinel(suspends(t, acme, false)) // half the power would be out
 	w.mayNotAct(ErrSuspended, dot, key(dot))
