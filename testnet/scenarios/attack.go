@@ -1,0 +1,2 @@
+package scenarios
+func (g *generator) attacks() {}
