@@ -66,7 +66,7 @@ func Run(ctx context.Context, p *Plan, o RunOptions, sink func(*Outcome) error) 
 		return nil, err
 	}
 	defer func() { _ = app.Close() }() // it is in memory
-	r := &runner{ctx: ctx, plan: p, app: app, o: o, sink: sink, names: Names{}, report: new(Report)}
+	r := &runner{ctx: ctx, plan: p, app: app, o: o, sink: sink, names: Names{}, signers: map[string]tx.Signer{}, report: new(Report)}
 	for a := range p.Actions() {
 		if err := r.take(a); err != nil {
 			return r.report, err
@@ -145,6 +145,17 @@ type runner struct {
 	time    int64            // of block
 	salt    uint64
 	pending []*Outcome // of block
+	signers map[string]tx.Signer
+}
+
+// signer is Plan.Signer, each key derived once.
+func (r *runner) signer(url string) tx.Signer {
+	s, ok := r.signers[url]
+	if !ok {
+		s = r.plan.Signer(url)
+		r.signers[url] = s
+	}
+	return s
 }
 
 // take puts an action into the block of its second.
@@ -166,7 +177,7 @@ func (r *runner) take(a *Action) error {
 	out := &Outcome{Action: a}
 	var err error
 	r.salt++
-	if out.Raw, err = r.plan.Sign(a, r.names.Resolve(a.Messages), t+validity, r.salt, r.plan.Signer); err != nil {
+	if out.Raw, err = r.plan.Sign(a, r.names.Resolve(a.Messages), t+validity, r.salt, r.signer); err != nil {
 		return err
 	}
 	d, err := r.app.Decode(out.Raw)

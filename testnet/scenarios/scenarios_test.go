@@ -7,7 +7,7 @@ import (
 )
 
 func TestTry(t *testing.T) {
-	p, err := New(Options{Seed: 1, Days: 7, Attacks: Kinds()})
+	p, err := New(Options{Seed: 1, Days: 12, Attacks: Kinds()})
 	if err != nil {
 		t.Fatal(err)
 	}
