@@ -3,6 +3,7 @@ package scenarios
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 
@@ -79,6 +80,9 @@ func ParseAction(raw []byte) (*Action, error) {
 	d.DisallowUnknownFields()
 	if err := d.Decode(&l); err != nil {
 		return nil, fmt.Errorf("read an action: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("read an action: there is more than one on the line")
 	}
 	a := &Action{At: l.At, Author: l.Author, Signers: l.Signers, Makes: l.Makes, Campaign: l.Campaign, Harmful: l.Harmful}
 	if l.Attack != "" {

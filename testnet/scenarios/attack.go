@@ -110,6 +110,20 @@ func (c *campaign) victim(jobs ...job) *actor {
 	return pick(c.r, all)
 }
 
+// present is a member with one of the jobs who soon comes to work: of a few drawn, the
+// first to do so.
+func (c *campaign) present(jobs ...job) *actor {
+	a := c.victim(jobs...)
+	soonest, _ := c.busy(a, c.now)
+	for range 6 {
+		b := c.victim(jobs...)
+		if t, _ := c.busy(b, c.now); t < soonest {
+			a, soonest = b, t
+		}
+	}
+	return a
+}
+
 // target is a record that an attacker wants, of some hospital, with the purpose that the
 // rules would accept of the member.
 func (c *campaign) target(a *actor) (*organisation, *subject, string) {
@@ -214,7 +228,7 @@ func (c *campaign) steal() {
 // snoop: on shift, between other things, a clinician looks at people of other wards:
 // neighbours, colleagues, those whom the newspapers write about.
 func (c *campaign) snoop() {
-	a := c.victim(nurse, doctor)
+	a := c.present(nurse, doctor)
 	t, left := c.now, c.count(8, 22)
 	for left > 0 {
 		from, to := c.busy(a, t)
@@ -407,7 +421,7 @@ func (c *campaign) launder() {
 
 // abuse: emergencies that are none, opened wide and long, and used on many records.
 func (c *campaign) abuse() {
-	a := c.victim(nurse, doctor)
+	a := c.present(nurse, doctor)
 	org := a.of
 	t := c.now
 	for range 1 + c.r.IntN(2) {
@@ -453,12 +467,12 @@ func (c *campaign) abuse() {
 // drift: one record more than there is reason for on the first day, and a little more
 // each day after. The first days are only there to get the model used to it.
 func (c *campaign) drift() {
-	a := c.victim(nurse, doctor)
-	t, shifts := c.now, 0
+	a := c.present(nurse, doctor)
+	t, shifts, begun := c.now, 0, c.now
 	for t < c.end-hour {
 		from, to := c.busy(a, t)
 		n := int((1 + float64(shifts)*0.9) * c.o.Force)
-		early := shifts < 3
+		early := shifts < min(3, int((c.end-begun)/(6*day)))
 		for range min(max(n, 1), 16) {
 			at := from + c.r.Int64N(max(to-from, 1))
 			c.at(at, func() { c.strike(a, !early, readRecord(a.did, a.of, c.foreign(a), care)) })
@@ -470,7 +484,7 @@ func (c *campaign) drift() {
 
 // burst: everything at once, so that no block lies between the first and the last.
 func (c *campaign) burst() {
-	a := c.victim(clerk, enforcer, adjuster, archive, doctor)
+	a := c.present(clerk, enforcer, adjuster, archive, doctor)
 	t := c.now + second
 	if a.job.kind() == identityv1.Kind_KIND_PERSON {
 		t, _ = c.busy(a, t)
@@ -495,12 +509,12 @@ func (c *campaign) burst() {
 // alone, at its owner's pace, mostly on what its owner reads, in its ward, and takes
 // what it came for in between.
 func (c *campaign) mimic() {
-	a := c.victim(nurse, doctor)
+	a := c.present(nurse, doctor)
 	t, left := c.now, c.count(10, 25)
 	for left > 0 && t < c.end {
 		from, to := c.busy(a, t)
-		for t = from + exponential(c.r, a.job.pace()); t < to && left > 0; t += logNormal(c.r, 2*a.job.pace(), 0.8) {
-			wanted := chance(c.r, 0.3)
+		for t = from + exponential(c.r, a.job.pace()); t < to && left > 0; t += logNormal(c.r, a.job.pace(), 0.8) {
+			wanted := chance(c.r, 0.35)
 			if wanted {
 				left--
 			}
