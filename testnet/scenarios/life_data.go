@@ -351,4 +351,3 @@ func (g *generator) dispatch(a *actor) {
 	}
 	g.act(a, m)
 }
-
