@@ -28,7 +28,7 @@ func (f *files) add(id string) {
 
 func (org *organisation) fresh(kind string) string {
 	org.files.made++
-	return kind + ":" + org.slug + "-" + strconv.Itoa(org.files.made)
+	return kind + ":" + org.tag + "-" + strconv.Itoa(org.files.made)
 }
 
 func multihash(sum []byte) []byte { return append([]byte{0x12, 32}, sum...) }

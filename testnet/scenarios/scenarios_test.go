@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/proto"
+
+	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
 )
 
 var rewrite = flag.Bool("rewrite", false, "rewrite golden files")
@@ -250,6 +252,44 @@ func TestShiftsAreAsLongAsTheySay(t *testing.T) {
 		}
 		if n < 24 || n > 42 {
 			t.Errorf("rota %d: %d shifts in eight weeks", k, n)
+		}
+	}
+}
+
+// On organisations that exist already, everything that somebody does who is not
+// registered by the plan itself is signed with the sites' keys.
+func TestSitesActForThemselves(t *testing.T) {
+	var sites []Site
+	for i := range 4 {
+		org := fmt.Sprintf("did:chancery:member-%d", i)
+		sites = append(sites, Site{
+			Organisation: org, Needed: 1, Administrators: []Holder{{org + ":a", org + ":a#key-1"}}, Registrar: Holder{org + ":r", org + ":r#key-1"},
+		})
+	}
+	p := planOf(t, Options{Seed: 1, Days: 2, Sites: sites, Attacks: Kinds()})
+	if _, err := p.Founding(); err == nil {
+		t.Error("organisations that exist have a genesis")
+	}
+	if _, err := Run(t.Context(), p, RunOptions{}, nil); err == nil {
+		t.Error("a plan for organisations that exist runs on a chain of its own")
+	}
+	known := map[string]bool{}
+	for _, s := range sites {
+		known[s.Administrators[0].Key], known[s.Registrar.Key] = true, true
+	}
+	for a := range p.Actions() {
+		for _, m := range a.Messages {
+			switch m := m.(type) {
+			case *identityv1.RegisterIdentity:
+				known[m.Identity.Did+"#"+m.Identity.Keys[0].Id] = true
+			case *identityv1.RotateKey:
+				known[m.Did+"#"+m.NewKey.Id] = true
+			}
+		}
+		for _, url := range a.Signers {
+			if !known[url] {
+				t.Fatalf("%s signs and was never registered: %s", url, a.Author)
+			}
 		}
 	}
 }

@@ -89,6 +89,7 @@ func (j job) rota() rota {
 type organisation struct {
 	trade     trade
 	did, slug string
+	tag       string // of the names that it gives, so that two plans on one chain do not clash
 	admins    []Holder
 	needed    int
 	registrar Holder
@@ -185,6 +186,7 @@ func newWorld(o Options) *world {
 			who := did.Member(n.slug, "registrar")
 			org.registrar = Holder{who, did.URL(who, keyName(1))}
 		}
+		org.tag = w.o.token("tag", org.slug)[:8]
 		w.organisations = append(w.organisations, org)
 		w.populate(org, r)
 	}
