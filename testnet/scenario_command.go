@@ -264,4 +264,3 @@ func (s *scenarioReport) tell(say func(string, ...any)) {
 	}
 	say("Took %s.", s.Took.Round(100*time.Millisecond))
 }
-
