@@ -24,6 +24,8 @@ type Options struct {
 	Authenticator Authenticator
 	// Modules in order: genesis, end of block and export follow it.
 	Modules []Module
+	// Screen judges transactions; nil: none is judged.
+	Screen Screen
 	// Rand seeds the caches and batch verification. No result depends on it.
 	Rand io.Reader
 	// Verified is how many verified signatures are remembered. 0: 200 000.
@@ -38,6 +40,7 @@ type App struct {
 	chainID  string
 	tree     state.Tree
 	auth     Authenticator
+	screen   Screen // nil: none
 	modules  []Module
 	router   *router
 	registry *state.Registry
@@ -88,7 +91,7 @@ func New(o Options) (*App, error) {
 		return nil, err
 	}
 	a := &App{
-		chainID: o.ChainID, tree: o.Tree, auth: o.Authenticator, modules: o.Modules,
+		chainID: o.ChainID, tree: o.Tree, auth: o.Authenticator, screen: o.Screen, modules: o.Modules,
 		core: newCoreState(), rand: o.Rand, decoded: decoded,
 		verified: keys.NewMemory(o.Verified, seed),
 	}
@@ -97,6 +100,9 @@ func New(o Options) (*App, error) {
 	for _, m := range o.Modules {
 		schemas = append(schemas, m.Schema())
 		routes = append(routes, m.Routes()...)
+		if k, ok := m.(Keeper); ok {
+			k.SetExecutor(a)
+		}
 	}
 	if a.registry, err = state.NewRegistry(schemas...); err != nil {
 		return nil, err

@@ -43,6 +43,8 @@ type Ctx struct {
 	meter   *meter // nil outside a transaction
 	events  []*chainv1.Event
 	updates *[]ValidatorUpdate
+	beside  uint64 // units of kept transactions that were executed within
+	kept    bool   // itself within a kept transaction
 }
 
 // ValidatorUpdate changes a validator's voting power two blocks later.

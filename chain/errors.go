@@ -20,6 +20,10 @@ var (
 	ErrBadHeight       = Errors.New(13, "the state of that height is not here; ask for a later one, or ask an archive node")
 	ErrNotProvable     = Errors.New(14, "this query walks a range, which a key's proof cannot cover; ask for the single record")
 	ErrOtherBytes      = Errors.New(15, "the transaction was committed with other signatures than these bytes hold; submit the bytes that were committed, or ask for its result by its id")
+	ErrHeld            = Errors.New(16, "the transaction is held for review and was not executed; reviewers release or reject it, and its author may appeal")
+	ErrDenied          = Errors.New(17, "the transaction was denied and not executed; its author may appeal")
+	ErrDocket          = Errors.New(18, "the block's docket is not what the rules say")
+	ErrKeptWithin      = Errors.New(19, "a transaction that was held cannot release another; submit the release by itself")
 
 	// These mean that the same bytes may be submitted again.
 	ErrOverQuota   = Errors.New(errs.RetryFrom, "the organisation's quota for this block is used up; submit the same bytes again")

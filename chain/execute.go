@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 
@@ -48,10 +49,26 @@ type Execution struct {
 	inBlock map[tx.ID]struct{}
 	until   int64
 	used    map[string]uint64 // units by organisation
+
+	screening Screening // nil: transactions are not judged
+	opening   []*chainv1.Event
+	verdicts  []*chainv1.Verdict
 }
 
-// Begin starts a block on top of the latest committed one.
-func (a *App) Begin(h Header) *Execution {
+// Begin starts a block on top of the latest committed one. votes are what its docket
+// carries of votes for that one, verified; see Screen.Open.
+func (a *App) Begin(h Header, votes ...*chainv1.Vote) *Execution {
+	x := a.begin(h)
+	if a.screen != nil {
+		ctx := x.blockCtx()
+		x.screening = a.screen.Open(ctx, votes)
+		x.opening = ctx.events
+	}
+	return x
+}
+
+// begin starts a block in which transactions are not judged.
+func (a *App) begin(h Header) *Execution {
 	x := &Execution{
 		app: a, header: h,
 		overlay: state.NewOverlay(a.tree.Latest()),
@@ -94,15 +111,41 @@ func (x *Execution) Deliver(d *tx.Decoded) (*chainv1.TxResult, error) {
 	if err := badSignature(d, x.app.verified.Verify(x.app.rand, signatures(d, authority))); err != nil {
 		return nil, err
 	}
+	v.author, v.organisation, v.signers = d.Body.Author, authority.Organisation, authority.Signers
 	ctx := &Ctx{env: v.env, overlay: x.overlay, meter: m, updates: &x.updates}
-	ctx.author, ctx.organisation, ctx.signers = d.Body.Author, authority.Organisation, authority.Signers
+	c := &Candidate{Decoded: d, Authority: authority}
+	verdict, row, failure := x.judge(v, c)
 	var responses [][]byte
-	failure := ctx.Atomic(func() error {
-		return guard(func() (err error) {
-			responses, err = x.app.run(ctx, d)
-			return err
+	switch {
+	case failure != nil:
+	case verdict.GetRuling() == chainv1.Ruling_RULING_HOLD || verdict.GetRuling() == chainv1.Ruling_RULING_DENY:
+		failure = ErrHeld
+		if verdict.Ruling == chainv1.Ruling_RULING_DENY {
+			failure = ErrDenied
+		}
+		// What the chain does of itself is charged, and never runs out of units.
+		m.limit = math.MaxUint64
+		if err := ctx.Atomic(func() error { return guard(func() error { return x.screening.Keep(ctx, c, verdict) }) }); err != nil {
+			x.overlay.Rollback(start)
+			return nil, err
+		}
+	default:
+		failure = ctx.Atomic(func() error {
+			return guard(func() (err error) {
+				responses, err = x.app.run(ctx, d)
+				return err
+			})
 		})
-	})
+		if verdict != nil {
+			m.limit = math.MaxUint64
+			// An error is a fault of the screen that hits every node alike; the transaction
+			// stands without the response.
+			_ = ctx.Atomic(func() error {
+				return guard(func() error { x.screening.Respond(ctx, c, verdict); return nil })
+			})
+		}
+	}
+	m.used += ctx.beside
 	if x.used[authority.Organisation]+m.used > x.params.MaxOrganisationUnits {
 		x.overlay.Rollback(start)
 		x.updates = x.updates[:updates]
@@ -114,21 +157,47 @@ func (x *Execution) Deliver(d *tx.Decoded) (*chainv1.TxResult, error) {
 	x.until = max(x.until, d.Body.ValidUntil)
 	r := &chainv1.TxResult{
 		TxId: d.ID[:], Height: x.header.Height, Index: uint32(len(x.record.Txs)),
-		Units: m.used, Time: x.header.Time,
+		Units: m.used, Time: x.header.Time, Verdict: verdict, Row: row, Events: ctx.events,
 	}
 	if failure != nil {
 		e := errs.As(failure)
 		r.Code, r.Codespace, r.Log = e.Code, e.Module, failure.Error()
 	} else {
-		r.Responses, r.Events = responses, ctx.events
+		r.Responses = responses
 	}
 	x.record.Txs = append(x.record.Txs, r)
+	x.verdicts = append(x.verdicts, verdict)
+	if x.screening != nil {
+		x.screening.Note(c, verdict, r)
+	}
 	return r, nil
+}
+
+// judge is the screen's verdict, nil where nothing is judged. A transaction that has
+// too few units to be judged is admitted and fails.
+func (x *Execution) judge(r ReadCtx, c *Candidate) (verdict *chainv1.Verdict, row []int64, failure error) {
+	if x.screening == nil {
+		return nil, nil, nil
+	}
+	failure = guard(func() error {
+		verdict, row = x.screening.Judge(r, c)
+		return nil
+	})
+	if failure != nil {
+		verdict, row = &chainv1.Verdict{Ruling: chainv1.Ruling_RULING_ADMIT}, nil
+	}
+	return verdict, row, failure
 }
 
 // End closes the block.
 func (x *Execution) End() *Block {
-	var events []*chainv1.Event
+	events := x.opening
+	if x.screening != nil {
+		ctx := x.blockCtx()
+		x.screening.Close(ctx)
+		events = append(events, ctx.events...)
+		x.record.Model = x.screening.Model()
+	}
 	for _, m := range x.app.modules {
 		if e, ok := m.(BlockEnder); ok {
 			ctx := x.blockCtx()
@@ -191,16 +260,21 @@ func (a *App) Commit() error {
 type Admission struct {
 	Authority Authority
 	Err       error // why it may not enter; nil: it may
+	// Hint is what the screen would say of it now, where that was asked for.
+	Hint *chainv1.Verdict
 }
 
 // Admit decides which transactions may enter the node's pool: for each the door,
 // then what the modules can say of it from the latest state, at the latest block's
 // time. They are judged independently of one another. Their signatures are
 // verified in one batch.
-func (a *App) Admit(ds ...*tx.Decoded) []Admission {
+func (a *App) Admit(ds ...*tx.Decoded) []Admission { return a.AdmitWithHints(ds, nil) }
+
+// AdmitWithHints is Admit, and judges those of which hints (nil: none) is true.
+func (a *App) AdmitWithHints(ds []*tx.Decoded, hints []bool) []Admission {
 	out := make([]Admission, len(ds))
 	views := make([]*view, len(ds))
-	x := a.Next()
+	x := a.next(slices.Contains(hints, true))
 	var items []keys.Item
 	for i, d := range ds {
 		views[i] = x.view(d)
@@ -217,6 +291,9 @@ func (a *App) Admit(ds ...*tx.Decoded) []Admission {
 		if out[i].Err = badSignature(d, good[:n]); out[i].Err == nil {
 			out[i].Err = a.foresee(views[i], d, out[i].Authority)
 		}
+		if out[i].Err == nil && hints != nil && hints[i] {
+			out[i].Hint, _, _ = x.judge(views[i], &Candidate{Decoded: d, Authority: out[i].Authority})
+		}
 		if out[i].Err == nil {
 			a.decoded.add(sha256.Sum256(d.Raw), d)
 		}
@@ -226,9 +303,15 @@ func (a *App) Admit(ds ...*tx.Decoded) []Admission {
 }
 
 // Next starts a throwaway block after the latest, at the latest block's time.
-func (a *App) Next() *Execution {
+func (a *App) Next() *Execution { return a.next(true) }
+
+func (a *App) next(judge bool) *Execution {
 	h := a.Head()
-	return a.Begin(Header{Height: h.Height + 1, Time: h.Time})
+	header := Header{Height: h.Height + 1, Time: h.Time}
+	if judge {
+		return a.Begin(header)
+	}
+	return a.begin(header)
 }
 
 // view is what a transaction sees of the block while it is judged.
@@ -244,7 +327,7 @@ func (x *Execution) view(d *tx.Decoded) *view {
 func (a *App) foresee(v *view, d *tx.Decoded, authority Authority) error {
 	if len(d.Messages) > 1 {
 		// A later message may rest on an earlier one, so they are tried in order.
-		r, err := a.Next().Deliver(d)
+		r, err := a.next(false).Deliver(d)
 		if err == nil && r.Code != 0 {
 			err = &errs.Error{Module: r.Codespace, Code: r.Code, Text: r.Log}
 		}
@@ -257,7 +340,7 @@ func (a *App) foresee(v *view, d *tx.Decoded, authority Authority) error {
 // Preverify verifies the signatures of many transactions in one batch, against
 // the keys of the latest state, and remembers the good ones. It decides nothing.
 func (a *App) Preverify(ds []*tx.Decoded) {
-	x := a.Next()
+	x := a.next(false)
 	var items []keys.Item
 	for _, d := range ds {
 		if uint64(len(d.Tx.Signatures)) > uint64(x.params.MaxSignatures) {
@@ -397,7 +480,7 @@ func Outcome(r *chainv1.TxResult) []byte {
 			h.Write(part)
 		}
 	}
-	raw, err := (&chainv1.TxOutcome{TxId: r.TxId, Responses: r.Responses, EventsHash: h.Sum(nil)}).MarshalVT()
+	raw, err := (&chainv1.TxOutcome{TxId: r.TxId, Responses: r.Responses, EventsHash: h.Sum(nil), Verdict: r.Verdict}).MarshalVT()
 	if err != nil {
 		panic(&state.Fault{Where: "marshal an outcome", Err: err})
 	}
@@ -439,5 +522,6 @@ func (x *Execution) Refuse(raw []byte, refusal error) *chainv1.TxResult {
 		Code: e.Code, Codespace: e.Module, Log: refusal.Error(),
 	}
 	x.record.Txs = append(x.record.Txs, r)
+	x.verdicts = append(x.verdicts, nil)
 	return r
 }

@@ -49,6 +49,12 @@ type Candidate struct {
 	Authority Authority
 }
 
+// Keeper is a Module that executes transactions that were kept. SetExecutor is called
+// once, at boot.
+type Keeper interface {
+	SetExecutor(x Executor)
+}
+
 // Executor executes, within a message, a transaction that was kept.
 type Executor interface {
 	// ExecuteKept executes a transaction, given by its bytes, as its author: with the

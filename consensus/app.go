@@ -10,12 +10,32 @@ import (
 	"github.com/chancery/chancery/chain/errs"
 	"github.com/chancery/chancery/consensus/records"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
+	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
 )
 
-// Membership says who may connect. The module identity is one.
+// Membership says who may connect and who validates. The module identity is one.
 type Membership interface {
 	// NodeAllowed tells whether a node id is bound to an active organisation.
 	NodeAllowed(r chain.ReadCtx, nodeID string) bool
+	// Validators are the validators, sorted by public key.
+	Validators(r chain.ReadCtx) []*identityv1.Validator
+}
+
+// Voice is what a validator says beside its votes.
+type Voice interface {
+	// Extension is what it says with its vote for a block, empty for nothing. It must
+	// pass Check, and may differ between validators.
+	Extension(height, time int64) []byte
+	// Check refuses bytes that are no extension. It looks at the bytes alone.
+	Check(extension []byte) error
+}
+
+// Lie is a proposal that the rules refuse.
+type Lie struct {
+	Height   int64
+	Proposer []byte // address of its consensus key, 20 bytes
+	Docket   []byte // the block's first transaction
+	Reason   error
 }
 
 // application is the ABCI application. The consensus connection calls
@@ -28,6 +48,9 @@ type application struct {
 	pool       *Pool
 	records    *records.Log
 	membership Membership
+	voice      Voice                       // nil: says nothing, and lets nobody say anything
+	lied       func(Lie)                   // nil: nobody is told
+	bend       func(txs [][]byte) [][]byte // a seam for tests: what a dishonest proposer does to its block
 	log        *slog.Logger
 	build      time.Duration // the most that building a proposal may take
 	idle       time.Duration // how long a proposal waits for a first transaction
@@ -43,10 +66,16 @@ func headerOf(height int64, t time.Time) chain.Header {
 	return chain.Header{Height: height, Time: t.UnixMilli()}
 }
 
-// execute runs a whole block; the first transaction refused at the door ends it.
+// execute runs a whole block; a docket that is not what this node finds, and the first
+// transaction refused at the door, end it.
 func (a *application) execute(h chain.Header, txs [][]byte) (*chain.Block, error) {
+	docket, err := a.docket(h.Height, txs)
+	if err != nil {
+		return nil, err
+	}
+	txs = txs[1:]
 	a.preverify(txs)
-	x := a.app.Begin(h)
+	x := a.app.Begin(h, docket.Votes...)
 	for _, raw := range txs {
 		d, err := a.app.Decode(raw)
 		if err != nil {
@@ -55,6 +84,9 @@ func (a *application) execute(h chain.Header, txs [][]byte) (*chain.Block, error
 		if _, err := x.Deliver(d); err != nil {
 			return nil, err
 		}
+	}
+	if err := x.CheckDocket(docket); err != nil {
+		return nil, err
 	}
 	return x.End(), nil
 }

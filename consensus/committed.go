@@ -44,8 +44,9 @@ func (c *committed) other(id tx.ID, bytes []byte) (bool, error) {
 		if b == nil {
 			return false, nil
 		}
-		hashes = make([][sha256.Size]byte, len(b.Txs))
-		for i, raw := range b.Txs {
+		txs := b.Txs[min(1, len(b.Txs)):] // without the docket
+		hashes = make([][sha256.Size]byte, len(txs))
+		for i, raw := range txs {
 			hashes[i] = sha256.Sum256(raw)
 		}
 		c.hashes.Add(r.Height, hashes)

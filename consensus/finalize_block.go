@@ -6,6 +6,7 @@ import (
 	abci "github.com/cometbft/cometbft/abci/types"
 
 	"github.com/chancery/chancery/chain"
+	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 )
 
 // FinalizeBlock applies a decided block to the working tree. A block that was
@@ -22,6 +23,10 @@ func (a *application) FinalizeBlock(_ context.Context, req *abci.RequestFinalize
 	}
 	a.decided = block
 	res := &abci.ResponseFinalizeBlock{AppHash: root}
+	// The docket is the first transaction to the engine, and none to the chain.
+	for range len(req.Txs) - len(block.Record.Txs) {
+		res.TxResults = append(res.TxResults, &abci.ExecTxResult{})
+	}
 	for _, r := range block.Record.Txs {
 		res.TxResults = append(res.TxResults, abciResult(r))
 	}
@@ -30,12 +35,19 @@ func (a *application) FinalizeBlock(_ context.Context, req *abci.RequestFinalize
 	return res, nil
 }
 
-// replay executes a decided block. More than two thirds accepted it, so a
-// transaction that is refused at the door is possible only when they broke the
-// rules; it gets a result without effect, the same on every node.
+// replay executes a decided block. More than two thirds accepted it, so a docket or a
+// transaction that the rules refuse is possible only when they broke the rules; the
+// docket's votes then do not count, and the transaction gets a result without effect,
+// the same on every node.
 func (a *application) replay(header chain.Header, txs [][]byte) *chain.Block {
+	docket, err := a.docket(header.Height, txs)
+	if err != nil {
+		a.log.Error("a decided block holds a docket that the rules refuse", "height", header.Height, "reason", err)
+		docket = new(chainv1.Docket)
+	}
+	txs = txs[min(1, len(txs)):]
 	a.preverify(txs)
-	x := a.app.Begin(header)
+	x := a.app.Begin(header, docket.Votes...)
 	for i, raw := range txs {
 		d, err := a.app.Decode(raw)
 		if err == nil {
@@ -44,6 +56,11 @@ func (a *application) replay(header chain.Header, txs [][]byte) *chain.Block {
 		if err != nil {
 			a.log.Error("a decided block holds a transaction that the rules refuse", "height", header.Height, "index", i, "reason", err)
 			x.Refuse(raw, err)
+		}
+	}
+	if err == nil {
+		if err := x.CheckDocket(docket); err != nil {
+			a.log.Error("a decided block holds a docket that lies", "height", header.Height, "reason", err)
 		}
 	}
 	return x.End()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	abci "github.com/cometbft/cometbft/abci/types"
+	"github.com/cometbft/cometbft/crypto/ed25519"
 	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
 	dbm "github.com/cosmos/cosmos-db"
 	"google.golang.org/grpc"
@@ -22,6 +23,7 @@ import (
 	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/consensus/records"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
+	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
 )
 
 // probe is a module without messages. Its genesis binds one validator, and its
@@ -61,10 +63,29 @@ type everybody struct{}
 
 func (everybody) NodeAllowed(_ chain.ReadCtx, id string) bool { return id != "stranger" }
 
+func (everybody) Validators(chain.ReadCtx) []*identityv1.Validator {
+	var out []*identityv1.Validator
+	for _, v := range voters {
+		out = append(out, &identityv1.Validator{PublicKey: v.PubKey().Bytes()})
+	}
+	return out
+}
+
+// voters are the validators that everybody knows.
+var voters = []ed25519.PrivKey{
+	ed25519.GenPrivKeyFromSecret([]byte("one")), ed25519.GenPrivKeyFromSecret([]byte("two")), ed25519.GenPrivKeyFromSecret([]byte("three")),
+}
+
+// block is transactions behind the docket of a chain that judges nothing.
+func (h *host) block(raws ...[]byte) [][]byte {
+	return append([][]byte{h.app.Next().Docket(0, nil)}, raws...)
+}
+
 // host is an application with its databases.
 type host struct {
 	*application
 	probe   *probe
+	screen  chain.Screen
 	stateDB dbm.DB
 	logDB   dbm.DB
 	now     time.Time
@@ -75,13 +96,15 @@ type kept struct{ dbm.DB }
 
 func (kept) Close() error { return nil }
 
-func newHost(t testing.TB) *host {
-	h := &host{stateDB: dbm.NewMemDB(), logDB: dbm.NewMemDB(), now: time.UnixMilli(chaintest.GenesisTime)}
+func newHost(t testing.TB) *host { return newScreenedHost(t, nil) }
+
+func newScreenedHost(t testing.TB, screen chain.Screen) *host {
+	h := &host{screen: screen, stateDB: dbm.NewMemDB(), logDB: dbm.NewMemDB(), now: time.UnixMilli(chaintest.GenesisTime)}
 	h.open(t)
 	if _, err := h.InitChain(context.Background(), initChain()); err != nil {
 		t.Fatal(err)
 	}
-	h.commit(t, h.decide(t, nil))
+	h.commit(t, h.decide(t, h.block()))
 	return h
 }
 
@@ -101,7 +124,7 @@ func (h *host) open(t testing.TB) {
 	}
 	h.probe = newProbe()
 	app, err := chain.New(chain.Options{
-		ChainID: chaintest.ChainID, Tree: tree, Authenticator: chaintest.Actors{},
+		ChainID: chaintest.ChainID, Tree: tree, Authenticator: chaintest.Actors{}, Screen: h.screen,
 		Modules: []chain.Module{h.probe}, Rand: rand.New(rand.NewSource(1)), Partial: true,
 	})
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/consensus/records"
+	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 )
 
 // Options is what a Node is made of.
@@ -32,8 +33,12 @@ type Options struct {
 	// App and Records are closed by Stop.
 	App     *chain.App
 	Records *records.Log
-	// Membership gates peers.
+	// Membership gates peers and knows the validators.
 	Membership Membership
+	// Voice is what the validator says with its votes; nil: nothing.
+	Voice Voice
+	// Lied is told of proposals that the rules refuse; nil: nobody is. It must not wait.
+	Lied func(Lie)
 	// Pool bounds the pool; the zero value means DefaultPoolOptions.
 	Pool PoolOptions
 	// Watchdog bounds how long the height may stand still.
@@ -85,7 +90,7 @@ func Open(o Options) (*Node, error) {
 	n := &Node{o: o, log: o.Log, done: make(chan struct{})}
 	n.pool = NewPool(o.App, o.Pool)
 	n.app = &application{
-		app: o.App, pool: n.pool, records: o.Records, membership: o.Membership, log: o.Log,
+		app: o.App, pool: n.pool, records: o.Records, membership: o.Membership, voice: o.Voice, lied: o.Lied, log: o.Log,
 		// Together they leave a fifth of the time for the proposal to travel.
 		build: o.Config.Consensus.TimeoutPropose * 3 / 10,
 		idle:  o.Config.Consensus.TimeoutPropose / 2,
@@ -188,21 +193,22 @@ func (n *Node) Stop() error {
 	return errors.Join(err, n.o.Records.Close(), n.o.App.Close())
 }
 
-// Submit checks a transaction and puts it into the pool; see Pool.Submit. Bytes
+// Submit checks a transaction and puts it into the pool; see Pool.Submit. The hint is
+// what the screen would say of it now, nil where it is not known. Bytes
 // whose signatures are others than those of the committed transaction of the same
 // id give chain.ErrOtherBytes.
-func (n *Node) Submit(ctx context.Context, raw []byte) (tx.ID, error) {
+func (n *Node) Submit(ctx context.Context, raw []byte) (tx.ID, *chainv1.Verdict, error) {
 	a := n.pool.submit(ctx, raw)
 	if !errors.Is(a.err, chain.ErrSeen) {
-		return a.id, a.err
+		return a.id, a.hint, a.err
 	}
 	switch other, err := n.committed.other(a.id, raw); {
 	case err != nil:
-		return a.id, err
+		return a.id, nil, err
 	case other:
-		return a.id, chain.ErrOtherBytes.With("%s", a.id)
+		return a.id, nil, chain.ErrOtherBytes.With("%s", a.id)
 	}
-	return a.id, a.err
+	return a.id, nil, a.err
 }
 
 // App is the state machine.
@@ -273,6 +279,20 @@ func (n *Node) LightBlock(height int64) (*types.LightBlock, error) {
 		SignedHeader: &types.SignedHeader{Header: &meta.Header, Commit: commit},
 		ValidatorSet: validators,
 	}, nil
+}
+
+// Txs are the bytes of a block's transactions, without its docket, in order; false
+// where the engine no longer has the block.
+func (n *Node) Txs(height int64) ([][]byte, bool) {
+	b := n.node.BlockStore().LoadBlock(height)
+	if b == nil || len(b.Txs) == 0 {
+		return nil, false
+	}
+	out := make([][]byte, len(b.Txs)-1)
+	for i, raw := range b.Txs[1:] {
+		out[i] = raw
+	}
+	return out, true
 }
 
 // now is the wall clock, a seam for tests.

@@ -57,7 +57,7 @@ func TestProposingStopsInTime(t *testing.T) {
 	for range 40 {
 		h.force(t, setParams(chaintest.Consortium, h.now.UnixMilli()+1000))
 	}
-	if txs := h.prepare(t); len(txs) != 1 {
+	if txs := h.prepare(t); len(txs) != 2 {
 		t.Errorf("%d transactions were put into a block whose time was up after the first", len(txs))
 	}
 	h = newHost(t)
@@ -85,15 +85,15 @@ func TestProcessRejects(t *testing.T) {
 		"too far ahead":  {setParams(chaintest.Consortium, h.now.UnixMilli()+10*60*1000+1)},
 		"twice in block": {good, good},
 	} {
-		if h.accepts(t, txs) {
+		if h.accepts(t, h.block(txs...)) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	if !h.accepts(t, [][]byte{good}) {
+	if !h.accepts(t, h.block(good)) {
 		t.Fatal("the good transaction alone was rejected")
 	}
-	h.commit(t, h.decide(t, [][]byte{good}))
-	if h.accepts(t, [][]byte{good}) {
+	h.commit(t, h.decide(t, h.block(good)))
+	if h.accepts(t, h.block(good)) {
 		t.Error("a committed transaction was accepted again")
 	}
 }
@@ -119,13 +119,13 @@ func TestCandidateIsExecutedOnce(t *testing.T) {
 func TestTrapPersistInCommitAlone(t *testing.T) {
 	h := newHost(t)
 	before := h.height()
-	txs := [][]byte{setParams(chaintest.Consortium, h.now.UnixMilli()+1000)}
+	txs := h.block(setParams(chaintest.Consortium, h.now.UnixMilli()+1000))
 	first := h.decide(t, txs)
 	h.open(t)
 	if got := h.height(); got != before {
 		t.Fatalf("after a crash between FinalizeBlock and Commit the state is at %d, want %d", got, before)
 	}
-	if d, _ := h.app.Decode(txs[0]); h.app.Seen(d.ID) {
+	if d, _ := h.app.Decode(txs[1]); h.app.Seen(d.ID) {
 		t.Fatal("the transaction is remembered although its block was never committed")
 	}
 	again := h.decide(t, txs)
@@ -146,7 +146,7 @@ func TestCommitFaults(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/persisted=%v", which, persisted), func(t *testing.T) {
 				h := newHost(t)
 				want := newHost(t)
-				txs := [][]byte{setParams(chaintest.Consortium, h.now.UnixMilli()+1000)}
+				txs := h.block(setParams(chaintest.Consortium, h.now.UnixMilli()+1000))
 				want.commit(t, want.decide(t, txs))
 
 				stateDB, logDB := h.stateDB, h.logDB
@@ -168,7 +168,7 @@ func TestCommitFaults(t *testing.T) {
 				if !bytes.Equal(h.app.Tree().Root(), want.app.Tree().Root()) {
 					t.Fatal("the state differs from that of a node without the fault")
 				}
-				d, _ := h.app.Decode(txs[0])
+				d, _ := h.app.Decode(txs[1])
 				h.records.Publish(h.height())
 				if r, ok, err := h.records.Tx(d.ID); err != nil || !ok || r.Height != h.height() {
 					t.Fatalf("the transaction's record: %v, %v, %v", r, ok, err)

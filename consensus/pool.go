@@ -11,6 +11,7 @@ import (
 
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/tx"
+	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 )
 
 // PoolOptions bounds the pool.
@@ -108,8 +109,9 @@ type admission struct {
 
 // answer is what is said of an admission. The id is zero when there is none.
 type answer struct {
-	id  tx.ID
-	err error
+	id   tx.ID
+	hint *chainv1.Verdict // for whoever waits for the answer
+	err  error
 }
 
 // NewPool makes an empty pool; Run must be running for Submit to answer.
@@ -165,7 +167,7 @@ func (p *Pool) Submit(ctx context.Context, raw []byte) error {
 	return p.submit(ctx, raw).err
 }
 
-// submit is Submit, and tells the id.
+// submit is Submit, and tells the id and what the screen would say.
 func (p *Pool) submit(ctx context.Context, raw []byte) answer {
 	done := make(chan answer, 1)
 	select {
@@ -200,6 +202,7 @@ func (p *Pool) admit(batch []admission) {
 	answers := make([]answer, len(batch))
 	var judged []*tx.Decoded
 	var places []int // in batch, of what is judged
+	var hints []bool
 	for i, a := range batch {
 		d, err := p.app.Decode(a.raw)
 		if err != nil {
@@ -209,13 +212,14 @@ func (p *Pool) admit(batch []admission) {
 		if answers[i].id = d.ID; !p.holds(d) {
 			// Other bytes of a known id have other signatures, which must verify
 			// all the same.
-			judged, places = append(judged, d), append(places, i)
+			judged, places, hints = append(judged, d), append(places, i), append(hints, a.done != nil)
 		}
 	}
-	for j, verdict := range p.app.Admit(judged...) {
+	for j, admitted := range p.app.AdmitWithHints(judged, hints) {
 		i := places[j]
-		if answers[i].err = verdict.Err; verdict.Err == nil {
-			answers[i].err = p.place(judged[j], verdict.Authority.Organisation, batch[i].fromPeer)
+		answers[i].hint = admitted.Hint
+		if answers[i].err = admitted.Err; admitted.Err == nil {
+			answers[i].err = p.place(judged[j], admitted.Authority.Organisation, batch[i].fromPeer)
 		}
 	}
 	for i, a := range batch {

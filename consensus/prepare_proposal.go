@@ -3,6 +3,7 @@ package consensus
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	abci "github.com/cometbft/cometbft/abci/types"
@@ -11,7 +12,7 @@ import (
 	"github.com/chancery/chancery/chain/tx"
 )
 
-// PrepareProposal builds a block from the pool and executes it on the way, so that
+// PrepareProposal builds a block, its docket first, from the pool and executes it on the way, so that
 // whatever it proposes has passed the very rules by which ProcessProposal judges.
 // It stops at the block's size or at half the time that proposing may take. When
 // nothing waits it gives a first transaction a while to come, so that an idle chain
@@ -20,12 +21,14 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 	a.pool.Await(a.idle)
 	header := headerOf(req.Height, req.Time)
 	deadline := time.Now().Add(a.build)
-	x := a.app.Begin(header)
+	votes := a.votes(req.Height, req.LocalLastCommit, req.MaxTxBytes)
+	x := a.app.Begin(header, votes...)
 	var txs [][]byte
 	var evict []tx.ID
-	var size int64
+	size := protoSize(chain.DocketSize(votes))
 	a.pool.Candidates(func(d *tx.Decoded) Next {
-		size += protoSize(len(d.Raw))
+		before := size
+		size += protoSize(len(d.Raw)) + chain.MaxVerdict
 		if size > req.MaxTxBytes {
 			return Stop
 		}
@@ -34,10 +37,10 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 		case err == nil:
 			txs = append(txs, d.Raw)
 		case errors.Is(err, chain.ErrOverQuota):
-			size -= protoSize(len(d.Raw))
+			size = before
 			return SkipLane
 		default:
-			size -= protoSize(len(d.Raw))
+			size = before
 			if !retryable(err) {
 				evict = append(evict, d.ID)
 			}
@@ -47,8 +50,12 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 		}
 		return Continue
 	})
+	txs = slices.Insert(txs, 0, x.Docket(req.LocalLastCommit.Round, votes))
 	a.candidates.add(keyOf(header, txs), x.End())
 	a.pool.Remove(evict...)
+	if a.bend != nil {
+		txs = a.bend(txs)
+	}
 	return &abci.ResponsePrepareProposal{Txs: txs}, nil
 }
 

@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"context"
+	"fmt"
 
 	abci "github.com/cometbft/cometbft/abci/types"
 
@@ -9,7 +10,7 @@ import (
 )
 
 // ProcessProposal accepts a block of which every transaction passes the door at
-// its place, SPEC B1. The answer depends on the block and the previous state
+// its place, SPEC B1, and whose docket says what this node finds, SPEC D3. The answer depends on the block and the previous state
 // alone, so honest validators never disagree.
 func (a *application) ProcessProposal(_ context.Context, req *abci.RequestProcessProposal) (*abci.ResponseProcessProposal, error) {
 	header := headerOf(req.Height, req.Time)
@@ -19,7 +20,14 @@ func (a *application) ProcessProposal(_ context.Context, req *abci.RequestProces
 	}
 	block, err := a.execute(header, req.Txs)
 	if err != nil {
-		a.log.Warn("rejecting a proposal", "height", req.Height, "proposer", req.ProposerAddress, "reason", err)
+		a.log.Warn("rejecting a proposal", "height", req.Height, "proposer", fmt.Sprintf("%X", req.ProposerAddress), "reason", err)
+		if a.lied != nil {
+			lie := Lie{Height: req.Height, Proposer: req.ProposerAddress, Reason: err}
+			if len(req.Txs) > 0 {
+				lie.Docket = req.Txs[0]
+			}
+			a.lied(lie)
+		}
 		return &abci.ResponseProcessProposal{Status: abci.ResponseProcessProposal_REJECT}, nil
 	}
 	a.candidates.add(key, block)

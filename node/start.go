@@ -26,6 +26,7 @@ import (
 	"github.com/chancery/chancery/node/config"
 	"github.com/chancery/chancery/node/rpc"
 	"github.com/chancery/chancery/node/telemetry"
+	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
 )
 
@@ -395,7 +396,9 @@ func (n *Node) TelemetryAddress() string {
 // engine is consensus as the door needs it.
 type engine struct{ n *consensus.Node }
 
-func (e engine) Submit(ctx context.Context, raw []byte) (tx.ID, error) { return e.n.Submit(ctx, raw) }
+func (e engine) Submit(ctx context.Context, raw []byte) (tx.ID, *chainv1.Verdict, error) {
+	return e.n.Submit(ctx, raw)
+}
 
 func (e engine) LightBlock(height int64) (*types.LightBlock, error) { return e.n.LightBlock(height) }
 

@@ -50,6 +50,8 @@ type Config struct {
 	Genesis string
 	// Authenticator builds the authenticator from the modules. nil: Actors.
 	Authenticator func(modules []chain.Module) chain.Authenticator
+	// Screen picks the screen from the modules. nil: nothing is judged.
+	Screen func(modules []chain.Module) chain.Screen
 	// Partial lets arms have no route. Set it in tests of single modules.
 	Partial bool
 }
@@ -120,8 +122,12 @@ func (n *Net) start(on store) *instance {
 	if n.config.Authenticator != nil {
 		auth = n.config.Authenticator(modules)
 	}
+	var screen chain.Screen
+	if n.config.Screen != nil {
+		screen = n.config.Screen(modules)
+	}
 	app, err := chain.New(chain.Options{
-		ChainID: ChainID, Tree: tree, Authenticator: auth, Modules: modules,
+		ChainID: ChainID, Tree: tree, Authenticator: auth, Screen: screen, Modules: modules,
 		Rand: rand.New(rand.NewSource(1)), Partial: n.config.Partial,
 	})
 	if err != nil {

@@ -32,7 +32,7 @@ func (m *Module) grantState(r chain.ReadCtx, d *accessv1.Decision) accessv1.Gran
 	switch {
 	case v.Outcome != accessv1.Outcome_OUTCOME_ALLOW:
 		return accessv1.GrantState_GRANT_STATE_DENIED
-	case d.Revocation != nil:
+	case d.Revocation != nil || m.cutOff(r, d):
 		return accessv1.GrantState_GRANT_STATE_REVOKED
 	case r.Time() >= d.ValidUntil:
 		return accessv1.GrantState_GRANT_STATE_EXPIRED

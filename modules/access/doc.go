@@ -13,6 +13,7 @@
 //     break-glass overrides policy and consent, never a guard rail.
 //   - Every break-glass has a person, a reason, a scope, an end and a review.
 //   - A grant that rests on a consent ends with it.
+//   - Grants of a principal that the sentinel revoked never grant again.
 //
 // # State
 //
@@ -41,4 +42,5 @@
 //	0x11 0x14 reviews_by_organisation    string, int64, bytes     -> unit                        BreakGlass, Review; organisation, due, id
 //	0x11 0x15 reviews_by_person          string, int64, bytes     -> unit                        BreakGlass, Review; person, due, id
 //	0x11 0x16 glass_sequence             ()                       -> uint64                      BreakGlass
+//	0x11 0x17 ended_principals           string                   -> access.v1.EndedPrincipal    RevokeGrants
 package access

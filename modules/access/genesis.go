@@ -91,6 +91,9 @@ func (m *Module) initRecords(ctx *chain.Ctx, g *accessv1.Genesis) {
 	for _, e := range g.EndedConsents {
 		m.store.endedConsents.Put(ctx, e.ConsentId, e)
 	}
+	for _, e := range g.EndedPrincipals {
+		m.store.endedPrincipals.Put(ctx, e.Principal, e)
+	}
 	slices.SortFunc(g.Glasses, func(a, b *accessv1.Glass) int { return cmp.Compare(a.Sequence, b.Sequence) })
 	for _, glass := range g.Glasses {
 		m.store.glasses.Put(ctx, glass.Id, glass)
@@ -131,6 +134,8 @@ func (m *Module) exportGenesis(r state.Reader) *accessv1.Genesis {
 		Decisions:     values(r, m.store.decisions),
 		EndedConsents: values(r, m.store.endedConsents),
 		Glasses:       values(r, m.store.glasses),
+
+		EndedPrincipals: values(r, m.store.endedPrincipals),
 	}
 }
 

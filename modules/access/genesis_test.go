@@ -31,6 +31,7 @@ func TestGenesis(t *testing.T) {
 	w.Do(hospital, &accessv1.RemoveEntities{Organisation: hospital, Entities: []*accessv1.EntityUid{uid("Ward", "7")}})
 	w.endings[w.Height()+1] = [][]byte{consentOf(subject("p"))}
 	w.Block()
+	w.revokes(doctor, 2, 0)
 
 	raw := w.CheckGenesis()
 	var all map[string]json.RawMessage
@@ -41,7 +42,7 @@ func TestGenesis(t *testing.T) {
 	if err := json.Unmarshal(all["access"], &lists); err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range []string{"organisations", "policies", "schemas", "settings", "guard_rails", "entities", "decisions", "ended_consents", "glasses"} {
+	for _, f := range []string{"organisations", "policies", "schemas", "settings", "guard_rails", "entities", "decisions", "ended_consents", "glasses", "ended_principals"} {
 		if len(lists[f]) == 0 {
 			t.Errorf("there is no record of %s", f)
 		}
@@ -55,8 +56,8 @@ func TestGenesis(t *testing.T) {
 	net.Now = w.Now
 	again := &world{Net: net, t: t, identity: w.identity, consents: w.consents, risks: w.risks, module: w.module, queries: &queries{module: w.module, snapshots: net}}
 	again.reproduce(again.decision(granted.Id))
-	if s := again.state(again.decision(granted.Id)); s != accessv1.GrantState_GRANT_STATE_CONSENT_ENDED {
-		t.Fatalf("an ended grant is %v after import", s)
+	if s := again.state(again.decision(granted.Id)); s != accessv1.GrantState_GRANT_STATE_REVOKED {
+		t.Fatalf("a revoked grant is %v after import", s)
 	}
 	again.allowed(read(nurse, "patient"), "break-glass")
 	if d := again.allowed(read(doctor, "open"), "policy/permit"); d.Sequence != 5 {

@@ -110,11 +110,12 @@ type fakeRisks map[string]uint32
 
 func (f fakeRisks) Risk(_ chain.ReadCtx, did string) uint32 { return f[did] }
 
-// endings is a module that ends consents at the end of a block, as the module
-// consent would through its topic.
+// endings is a module that at the end of a block ends consents, as the module consent
+// would through its topic, and does what the sentinel would.
 type endings struct {
 	access *Module
 	at     map[int64][][]byte
+	does   map[int64]func(*Module, *chain.Ctx)
 }
 
 func (*endings) Name() string                                           { return "endings" }
@@ -130,6 +131,9 @@ func (e *endings) EndBlock(ctx *chain.Ctx) {
 			panic(err)
 		}
 	}
+	if do := e.does[ctx.Height()]; do != nil {
+		do(e.access, ctx)
+	}
 }
 
 // world is a chain with the module and the people of a hospital.
@@ -140,6 +144,8 @@ type world struct {
 	consents *fakeConsents
 	risks    fakeRisks
 	endings  map[int64][][]byte
+	// sentinel is what the sentinel does at the end of the block of a height.
+	sentinel map[int64]func(*Module, *chain.Ctx)
 	module   *Module
 	queries  *queries
 }
@@ -163,13 +169,15 @@ func newWorld(t testing.TB) *world {
 		consents: &fakeConsents{given: map[string]uint64{}},
 		risks:    fakeRisks{},
 		endings:  map[int64][][]byte{},
+
+		sentinel: map[int64]func(*Module, *chain.Ctx){},
 	}
 	deps := Deps{Identity: w.identity, Consents: w.consents, Risks: w.risks}
 	w.Net = chaintest.New(t, chaintest.Config{
 		Partial: true,
 		Modules: func() []chain.Module {
 			m := New(deps)
-			return []chain.Module{m, &endings{access: m, at: w.endings}}
+			return []chain.Module{m, &endings{access: m, at: w.endings, does: w.sentinel}}
 		},
 	})
 	w.module = New(deps)

@@ -41,6 +41,8 @@ type store struct {
 	reviewsByOrganisation state.Index[state.Triple[string, int64, []byte]]
 	reviewsByPerson       state.Index[state.Triple[string, int64, []byte]]
 	glassSequence         state.Item[uint64]
+
+	endedPrincipals state.Map[string, *accessv1.EndedPrincipal]
 }
 
 func newStore() store {
@@ -77,6 +79,8 @@ func newStore() store {
 		reviewsByOrganisation: state.NewIndex(s, 0x14, "reviews_by_organisation", due),
 		reviewsByPerson:       state.NewIndex(s, 0x15, "reviews_by_person", due),
 		glassSequence:         state.NewItem(s, 0x16, "glass_sequence", state.Uint64Value),
+
+		endedPrincipals: state.NewMap(s, 0x17, "ended_principals", str, state.Proto[accessv1.EndedPrincipal]()),
 	}
 }
 

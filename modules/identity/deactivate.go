@@ -34,7 +34,7 @@ func (m *Module) deactivate() chain.Route {
 				return nil, err
 			}
 			m.revise(ctx, id)
-			id.Status, id.Reason = identityv1.Status_STATUS_DEACTIVATED, msg.Reason
+			id.Status, id.Reason, id.Provisional = identityv1.Status_STATUS_DEACTIVATED, msg.Reason, false
 			m.s.identities.Put(ctx, id.Did, id)
 			if pending, ok := m.s.recoveries.Lookup(ctx, id.Did); ok {
 				m.dropRecovery(ctx, pending)

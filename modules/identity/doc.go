@@ -15,6 +15,9 @@
 //   - A threshold counts distinct DIDs, each by its own rule.
 //   - What is suspended does nothing, nor does what belongs to it, until it is
 //     reinstated; what is deactivated does nothing for ever.
+//   - What the sentinel suspended is reinstated by itself, unless the superior has suspended
+//     it since. The sentinel suspends neither the consortium nor those without whom an
+//     organisation, the consortium or the chain could not act.
 //   - No record of a person holds a name, an address or an endpoint.
 //
 // # Keys

@@ -169,6 +169,8 @@ func checkRecord(id *identityv1.Identity) error {
 		return ErrNotMember.With("%s belongs to %s", id.Did, d.Organisation())
 	case id.Status < identityv1.Status_STATUS_ACTIVE || id.Status > identityv1.Status_STATUS_DEACTIVATED || d.IsConsortium() && id.Status != identityv1.Status_STATUS_ACTIVE:
 		return ErrStatus.With("%s: %s", id.Did, id.Status)
+	case id.Provisional && id.Status != identityv1.Status_STATUS_SUSPENDED:
+		return ErrStatus.With("%s: provisional, and %s", id.Did, id.Status)
 	case id.Version == 0 || id.Created == nil || id.Updated == nil || id.Updated.Version != id.Version:
 		return ErrNoVersion.With("%s lacks its version or when it was made", id.Did)
 	case len(id.Keys) > MaxKeys || !slices.IsSorted(id.Keys) || d.IsConsortium() && len(id.Keys) > 0:

@@ -31,7 +31,7 @@ func (m *Module) reinstate() chain.Route {
 				return nil, err
 			}
 			m.revise(ctx, id)
-			id.Status, id.Reason = identityv1.Status_STATUS_ACTIVE, identityv1.Reason_REASON_UNSPECIFIED
+			id.Status, id.Reason, id.Provisional = identityv1.Status_STATUS_ACTIVE, identityv1.Reason_REASON_UNSPECIFIED, false
 			m.s.identities.Put(ctx, id.Did, id)
 			ctx.Emit(&identityv1.Reinstated{Did: id.Did, By: ctx.Author()})
 			return &identityv1.ReinstateResponse{}, nil

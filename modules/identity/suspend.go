@@ -15,10 +15,13 @@ func (m *Module) suspend() chain.Route {
 			if err != nil {
 				return err
 			}
-			if id.Status != identityv1.Status_STATUS_ACTIVE {
-				return ErrStatus.With("%s is suspended", id.Did)
+			switch {
+			case id.Status == identityv1.Status_STATUS_ACTIVE:
+				return m.checkNotLocked(ctx, id)
+			case id.Provisional:
+				return nil
 			}
-			return m.checkNotLocked(ctx, id)
+			return ErrStatus.With("%s is suspended", id.Did)
 		},
 		Execute: func(ctx *chain.Ctx, msg *identityv1.Suspend) (proto.Message, error) {
 			id, err := m.endable(ctx, msg.Did)
@@ -26,7 +29,7 @@ func (m *Module) suspend() chain.Route {
 				return nil, err
 			}
 			m.revise(ctx, id)
-			id.Status, id.Reason = identityv1.Status_STATUS_SUSPENDED, msg.Reason
+			id.Status, id.Reason, id.Provisional = identityv1.Status_STATUS_SUSPENDED, msg.Reason, false
 			m.s.identities.Put(ctx, id.Did, id)
 			ctx.Emit(&identityv1.Suspended{Did: id.Did, Reason: msg.Reason, By: ctx.Author()})
 			return &identityv1.SuspendResponse{}, nil

@@ -13,6 +13,8 @@ type (
 	heightKey  = state.Pair[int64, []byte]
 	ofKey      = state.Triple[string, int64, []byte]
 	subjectKey = state.Pair[string, []byte]
+
+	standingDueKey = state.Pair[int64, string]
 )
 
 // collections is the module's state; doc.go has the key table.
@@ -38,6 +40,9 @@ type collections struct {
 	pages        state.Map[uint32, *threatv1.Page]
 	progress     state.Item[*threatv1.Progress]
 	breaker      state.Item[*threatv1.BreakerState]
+	acting       state.Map[string, *threatv1.Acting]
+	standingsDue state.Index[standingDueKey]
+	voices       state.Map[[]byte, uint64]
 }
 
 func newCollections() collections {
@@ -65,5 +70,8 @@ func newCollections() collections {
 		pages:        state.NewMap(s, 0x12, "pages", state.Uint32, state.Proto[threatv1.Page]()),
 		progress:     state.NewItem(s, 0x13, "progress", state.Proto[threatv1.Progress]()),
 		breaker:      state.NewItem(s, 0x14, "breaker", state.Proto[threatv1.BreakerState]()),
+		acting:       state.NewMap(s, 0x15, "acting", state.String, state.Proto[threatv1.Acting]()),
+		standingsDue: state.NewIndex(s, 0x16, "standings-due", state.PairOf(state.Int64, state.String)),
+		voices:       state.NewMap(s, 0x17, "voices", state.Bytes, state.Uint64Value),
 	}
 }

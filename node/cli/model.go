@@ -31,7 +31,7 @@ func (a *app) modelCommand() *cobra.Command {
 			"chancery model inspect fraud.model",
 		),
 	}
-	c.AddCommand(a.modelSimulate(), a.modelTrain(), a.modelEvaluate(), a.modelInspect(), a.modelConvert())
+	c.AddCommand(a.modelSimulate(), a.modelTrain(), a.modelEvaluate(), a.modelInspect(), a.modelConvert(), a.modelCombine())
 	return c
 }
 

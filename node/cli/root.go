@@ -31,6 +31,8 @@ func (a *app) commands() []*cobra.Command {
 		grouped("use", a.eventsCommand()),
 		grouped("use", a.importCommand()),
 		grouped("use", a.modelCommand()),
+		grouped("use", a.intelCommand()),
+		grouped("use", a.webhookCommand()),
 
 		a.versionCommand(),
 		a.docsCommand(),

@@ -28,6 +28,10 @@ func (h Home) ConfigFile() string { return h.path("config/chancery.toml") }
 // GenesisFile is the genesis document.
 func (h Home) GenesisFile() string { return h.path(genesisPath) }
 
+// IndicatorFile is the file of indicators that 'chancery intel import' writes where no
+// other is named.
+func (h Home) IndicatorFile() string { return h.path("config/indicators.jsonl") }
+
 // NodeKeyFile is the peer-to-peer key.
 func (h Home) NodeKeyFile() string { return h.path(nodeKeyPath) }
 

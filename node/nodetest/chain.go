@@ -28,6 +28,7 @@ import (
 	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/consensus/records"
+	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 )
 
 // Config is what a Chain is made of.
@@ -140,22 +141,23 @@ func (n *Chain) Now() int64 {
 func (n *Chain) Height() int64 { return n.App.Tree().Version() }
 
 // Submit puts a transaction into the next block.
-func (n *Chain) Submit(_ context.Context, raw []byte) (tx.ID, error) {
+func (n *Chain) Submit(_ context.Context, raw []byte) (tx.ID, *chainv1.Verdict, error) {
 	d, err := n.App.Decode(raw)
 	if err != nil {
-		return tx.ID{}, err
+		return tx.ID{}, nil, err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.inPool[d.ID] {
-		return d.ID, nil
+		return d.ID, nil, nil
 	}
-	if err := n.App.Admit(d)[0].Err; err != nil {
-		return d.ID, err
+	admitted := n.App.AdmitWithHints([]*tx.Decoded{d}, []bool{true})[0]
+	if admitted.Err != nil {
+		return d.ID, nil, admitted.Err
 	}
 	n.inPool[d.ID] = true
 	n.pool = append(n.pool, raw)
-	return d.ID, nil
+	return d.ID, admitted.Hint, nil
 }
 
 // Pooled is how many transactions wait for the next block.

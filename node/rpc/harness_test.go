@@ -25,6 +25,7 @@ import (
 	"github.com/chancery/chancery/modules/identity"
 	"github.com/chancery/chancery/node/nodetest"
 	"github.com/chancery/chancery/node/rpc"
+	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
 )
 
@@ -46,9 +47,10 @@ type engine struct {
 	light  func(height int64) (*types.LightBlock, error)
 }
 
-func (e *engine) Submit(ctx context.Context, raw []byte) (tx.ID, error) {
+func (e *engine) Submit(ctx context.Context, raw []byte) (tx.ID, *chainv1.Verdict, error) {
 	if e.submit != nil {
-		return e.submit(ctx, raw)
+		id, err := e.submit(ctx, raw)
+		return id, nil, err
 	}
 	return e.Chain.Submit(ctx, raw)
 }

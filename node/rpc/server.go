@@ -22,14 +22,16 @@ import (
 	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/consensus/records"
 	"github.com/chancery/chancery/node/receipt"
+	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
 )
 
 // Engine is what the door needs of consensus.
 type Engine interface {
 	// Submit checks a transaction and puts it into the pool. A transaction that was
-	// committed gives chain.ErrSeen; one that is in the pool gives no error.
-	Submit(ctx context.Context, raw []byte) (tx.ID, error)
+	// committed gives chain.ErrSeen; one that is in the pool gives no error. The hint is
+	// what the scorer would say of it, nil where that is not known.
+	Submit(ctx context.Context, raw []byte) (id tx.ID, hint *chainv1.Verdict, err error)
 	// LightBlock is a signed header and its validators.
 	LightBlock(height int64) (*types.LightBlock, error)
 	// Status is how the node is. The door fills in what it knows itself.

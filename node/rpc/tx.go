@@ -21,7 +21,7 @@ type txService struct {
 
 // Submit implements nodev1.TxServer.
 func (t *txService) Submit(ctx context.Context, req *nodev1.SubmitRequest) (*nodev1.SubmitResponse, error) {
-	id, err := t.s.engine.Submit(ctx, req.Tx)
+	id, hint, err := t.s.engine.Submit(ctx, req.Tx)
 	if errors.Is(err, chain.ErrSeen) {
 		result, err := t.s.result(id)
 		if err != nil {
@@ -32,7 +32,7 @@ func (t *txService) Submit(ctx context.Context, req *nodev1.SubmitRequest) (*nod
 	if err != nil {
 		return nil, err
 	}
-	return &nodev1.SubmitResponse{TxId: id[:]}, nil
+	return &nodev1.SubmitResponse{TxId: id[:], Hint: hint}, nil
 }
 
 // SubmitStream implements nodev1.TxServer.
@@ -73,7 +73,8 @@ func (t *txService) ack(ctx context.Context, raw []byte) *nodev1.Ack {
 	const method = "/chancery.node.v1.Tx/SubmitStream"
 	ack := new(nodev1.Ack)
 	_, err := t.s.guarded(method, func() (any, error) {
-		id, err := t.s.engine.Submit(ctx, raw)
+		id, hint, err := t.s.engine.Submit(ctx, raw)
+		ack.Hint = hint
 		if id != (tx.ID{}) {
 			ack.TxId = id[:]
 		}

@@ -49,7 +49,7 @@ const (
 )
 
 // runner runs the command line.
-type runner struct{ binary, shared, folder string }
+type runner struct{ binary, shared, folder, sets string }
 
 // answer is what chancery model train --output json prints.
 type answer struct {
@@ -93,10 +93,12 @@ func (r runner) train(on string, args ...string) (*answer, error) {
 
 func run() error {
 	var r runner
-	out, keep := "", ""
+	out, keep, only := "", "", ""
 	flag.StringVar(&r.binary, "binary", "bin/chancery", "the program")
 	flag.StringVar(&r.shared, "shared", "../shared", "folder with datasets")
 	flag.StringVar(&out, "out", "docs/threat-results.md", "file to write")
+	flag.StringVar(&only, "only", "", "combined: measure the combined scorer alone and leave the rest of the file as it is")
+	flag.StringVar(&r.sets, "sets", "", "sets of adbench to measure the combined scorer on, with commas between them; all where empty")
 	flag.StringVar(&keep, "keep", "", "folder to leave the training and test rows in")
 	flag.Parse()
 	if _, err := os.Stat(filepath.Join(r.shared, "datasets")); err != nil {
@@ -111,11 +113,28 @@ func run() error {
 		defer os.RemoveAll(r.folder)
 	}
 	var b strings.Builder
+	if only == "combined" {
+		old, err := os.ReadFile(out)
+		if err != nil {
+			return err
+		}
+		if err := r.combined(&b); err != nil {
+			return err
+		}
+		text, err := replaced(string(old), b.String())
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(out, []byte(text), 0o644)
+	}
 	b.WriteString(strings.ReplaceAll(head, "~", "`"))
 	if err := r.forests(&b); err != nil {
 		return err
 	}
 	if err := r.boosted(&b); err != nil {
+		return err
+	}
+	if err := r.combined(&b); err != nil {
 		return err
 	}
 	lines, err := benchmarks()
@@ -139,9 +158,9 @@ const tail = `
 
 The times above are of one core (%s/%s) working for the scorer, each row once; they exclude what other processes take.
 One row after the other from a table that stays in the cache, with a model of the default size (BenchmarkDefaultModel: both
-parts) and with random trees of that size (BenchmarkScore); ns/op is the clock, cpu-ns/op the core's work for the thread:
+parts), with the combined scorer (BenchmarkCombined) and with random trees of that size (BenchmarkScore); ns/op is the clock, cpu-ns/op the core's work for the thread:
 
-    go test -run '^$' -bench 'DefaultModel|Score' -benchmem ./node/model ./modules/threat/trees
+    go test -run '^$' -bench 'DefaultModel|Score|Combined' -benchmem ./node/model ./modules/threat/trees
 
 %s
 Asked for: at most 25 µs and no allocation.
@@ -149,7 +168,7 @@ Asked for: at most 25 µs and no allocation.
 
 // benchmarks runs the scorer's benchmarks and returns their lines, indented.
 func benchmarks() (string, error) {
-	out, err := exec.Command("go", "test", "-run", "^$", "-bench", "DefaultModel|Score", "-benchmem", "./node/model", "./modules/threat/trees").CombinedOutput()
+	out, err := exec.Command("go", "test", "-run", "^$", "-bench", "DefaultModel|Score|Combined", "-benchmem", "./node/model", "./modules/threat/trees").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("benchmarks: %w\n%s", err, out)
 	}

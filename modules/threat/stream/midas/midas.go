@@ -129,25 +129,42 @@ type Reading struct {
 // Score is the reading of an edge in a tick as if the event had been absorbed. It writes nothing. Ticks begin at 1; in
 // the first there is no past to compare with and the statistic is 0.
 func (k *Sketch) Score(r cell.Reader, e Edge, tick uint64) (Reading, error) {
+	all, err := k.Readings(r, e, tick)
+	if err != nil {
+		return Reading{}, err
+	}
+	return Strongest(all), nil
+}
+
+// Readings are those of the edge, of its actor and of its resource, by Subject; without relations the latter two are
+// zero.
+func (k *Sketch) Readings(r cell.Reader, e Edge, tick uint64) (all [3]Reading, err error) {
 	tick = min(tick, MaxTick)
-	var best Reading
 	for i := range k.subjects() {
 		id := k.id(Subject(i), e)
 		current, total := uint64(math.MaxUint64), uint64(math.MaxUint64)
 		for row := range k.settings.Rows {
 			c, err := r.Cell(k.key(Subject(i), id, row))
 			if err != nil {
-				return Reading{}, err
+				return all, err
 			}
 			c = k.moved(c, tick)
 			current, total = min(current, c.Now), min(total, c.Past)
 		}
-		reading := Reading{Statistic: Statistic(current, total, tick), Subject: Subject(i), Current: current, Total: total}
-		if i == 0 || reading.Statistic > best.Statistic {
+		all[i] = Reading{Statistic: Statistic(current, total, tick), Subject: Subject(i), Current: current, Total: total}
+	}
+	return all, nil
+}
+
+// Strongest is the reading of largest statistic, the first of equals.
+func Strongest(all [3]Reading) Reading {
+	best := all[0]
+	for _, reading := range all[1:] {
+		if reading.Statistic > best.Statistic {
 			best = reading
 		}
 	}
-	return best, nil
+	return best
 }
 
 // Absorb counts an edge in a tick. A tick before the one that a cell was last moved in counts as that one. Within a

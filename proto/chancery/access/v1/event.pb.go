@@ -781,6 +781,61 @@ func (x *GrantsEnded) GetSequence() uint64 {
 	return 0
 }
 
+// PrincipalGrantsEnded is emitted when the sentinel revokes every grant of a principal.
+type PrincipalGrantsEnded struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// DID.
+	Principal string `protobuf:"bytes,1,opt,name=principal,proto3" json:"principal,omitempty"`
+	// Decisions for the principal up to and including this sequence no longer grant.
+	Sequence      uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PrincipalGrantsEnded) Reset() {
+	*x = PrincipalGrantsEnded{}
+	mi := &file_chancery_access_v1_event_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PrincipalGrantsEnded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PrincipalGrantsEnded) ProtoMessage() {}
+
+func (x *PrincipalGrantsEnded) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_access_v1_event_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PrincipalGrantsEnded.ProtoReflect.Descriptor instead.
+func (*PrincipalGrantsEnded) Descriptor() ([]byte, []int) {
+	return file_chancery_access_v1_event_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *PrincipalGrantsEnded) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *PrincipalGrantsEnded) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
 // GlassBroken is emitted by BreakGlass.
 type GlassBroken struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -800,7 +855,7 @@ type GlassBroken struct {
 
 func (x *GlassBroken) Reset() {
 	*x = GlassBroken{}
-	mi := &file_chancery_access_v1_event_proto_msgTypes[9]
+	mi := &file_chancery_access_v1_event_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -812,7 +867,7 @@ func (x *GlassBroken) String() string {
 func (*GlassBroken) ProtoMessage() {}
 
 func (x *GlassBroken) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_access_v1_event_proto_msgTypes[9]
+	mi := &file_chancery_access_v1_event_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -825,7 +880,7 @@ func (x *GlassBroken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GlassBroken.ProtoReflect.Descriptor instead.
 func (*GlassBroken) Descriptor() ([]byte, []int) {
-	return file_chancery_access_v1_event_proto_rawDescGZIP(), []int{9}
+	return file_chancery_access_v1_event_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GlassBroken) GetBreakGlassId() []byte {
@@ -882,7 +937,7 @@ type Alert struct {
 
 func (x *Alert) Reset() {
 	*x = Alert{}
-	mi := &file_chancery_access_v1_event_proto_msgTypes[10]
+	mi := &file_chancery_access_v1_event_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -894,7 +949,7 @@ func (x *Alert) String() string {
 func (*Alert) ProtoMessage() {}
 
 func (x *Alert) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_access_v1_event_proto_msgTypes[10]
+	mi := &file_chancery_access_v1_event_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -907,7 +962,7 @@ func (x *Alert) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alert.ProtoReflect.Descriptor instead.
 func (*Alert) Descriptor() ([]byte, []int) {
-	return file_chancery_access_v1_event_proto_rawDescGZIP(), []int{10}
+	return file_chancery_access_v1_event_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Alert) GetKind() AlertKind {
@@ -962,7 +1017,7 @@ type ReviewDue struct {
 
 func (x *ReviewDue) Reset() {
 	*x = ReviewDue{}
-	mi := &file_chancery_access_v1_event_proto_msgTypes[11]
+	mi := &file_chancery_access_v1_event_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -974,7 +1029,7 @@ func (x *ReviewDue) String() string {
 func (*ReviewDue) ProtoMessage() {}
 
 func (x *ReviewDue) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_access_v1_event_proto_msgTypes[11]
+	mi := &file_chancery_access_v1_event_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -987,7 +1042,7 @@ func (x *ReviewDue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReviewDue.ProtoReflect.Descriptor instead.
 func (*ReviewDue) Descriptor() ([]byte, []int) {
-	return file_chancery_access_v1_event_proto_rawDescGZIP(), []int{11}
+	return file_chancery_access_v1_event_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ReviewDue) GetBreakGlassId() []byte {
@@ -1031,7 +1086,7 @@ type GlassEnded struct {
 
 func (x *GlassEnded) Reset() {
 	*x = GlassEnded{}
-	mi := &file_chancery_access_v1_event_proto_msgTypes[12]
+	mi := &file_chancery_access_v1_event_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1043,7 +1098,7 @@ func (x *GlassEnded) String() string {
 func (*GlassEnded) ProtoMessage() {}
 
 func (x *GlassEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_access_v1_event_proto_msgTypes[12]
+	mi := &file_chancery_access_v1_event_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1056,7 +1111,7 @@ func (x *GlassEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GlassEnded.ProtoReflect.Descriptor instead.
 func (*GlassEnded) Descriptor() ([]byte, []int) {
-	return file_chancery_access_v1_event_proto_rawDescGZIP(), []int{12}
+	return file_chancery_access_v1_event_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GlassEnded) GetBreakGlassId() []byte {
@@ -1088,7 +1143,7 @@ type Reviewed struct {
 
 func (x *Reviewed) Reset() {
 	*x = Reviewed{}
-	mi := &file_chancery_access_v1_event_proto_msgTypes[13]
+	mi := &file_chancery_access_v1_event_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1100,7 +1155,7 @@ func (x *Reviewed) String() string {
 func (*Reviewed) ProtoMessage() {}
 
 func (x *Reviewed) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_access_v1_event_proto_msgTypes[13]
+	mi := &file_chancery_access_v1_event_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1113,7 +1168,7 @@ func (x *Reviewed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reviewed.ProtoReflect.Descriptor instead.
 func (*Reviewed) Descriptor() ([]byte, []int) {
-	return file_chancery_access_v1_event_proto_rawDescGZIP(), []int{13}
+	return file_chancery_access_v1_event_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Reviewed) GetBreakGlassId() []byte {
@@ -1198,6 +1253,9 @@ const file_chancery_access_v1_event_proto_rawDesc = "" +
 	"\vGrantsEnded\x12\x1d\n" +
 	"\n" +
 	"consent_id\x18\x01 \x01(\fR\tconsentId\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\"P\n" +
+	"\x14PrincipalGrantsEnded\x12\x1c\n" +
+	"\tprincipal\x18\x01 \x01(\tR\tprincipal\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\"\xd9\x01\n" +
 	"\vGlassBroken\x12$\n" +
 	"\x0ebreak_glass_id\x18\x01 \x01(\fR\fbreakGlassId\x12\x16\n" +
@@ -1247,41 +1305,42 @@ func file_chancery_access_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_chancery_access_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_chancery_access_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_chancery_access_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_chancery_access_v1_event_proto_goTypes = []any{
-	(AlertKind)(0),          // 0: chancery.access.v1.AlertKind
-	(*PoliciesSet)(nil),     // 1: chancery.access.v1.PoliciesSet
-	(*SchemaSet)(nil),       // 2: chancery.access.v1.SchemaSet
-	(*EntitiesPut)(nil),     // 3: chancery.access.v1.EntitiesPut
-	(*EntitiesRemoved)(nil), // 4: chancery.access.v1.EntitiesRemoved
-	(*SettingsSet)(nil),     // 5: chancery.access.v1.SettingsSet
-	(*GuardRailsSet)(nil),   // 6: chancery.access.v1.GuardRailsSet
-	(*Decided)(nil),         // 7: chancery.access.v1.Decided
-	(*Revoked)(nil),         // 8: chancery.access.v1.Revoked
-	(*GrantsEnded)(nil),     // 9: chancery.access.v1.GrantsEnded
-	(*GlassBroken)(nil),     // 10: chancery.access.v1.GlassBroken
-	(*Alert)(nil),           // 11: chancery.access.v1.Alert
-	(*ReviewDue)(nil),       // 12: chancery.access.v1.ReviewDue
-	(*GlassEnded)(nil),      // 13: chancery.access.v1.GlassEnded
-	(*Reviewed)(nil),        // 14: chancery.access.v1.Reviewed
-	(*EntityUid)(nil),       // 15: chancery.access.v1.EntityUid
-	(Outcome)(0),            // 16: chancery.access.v1.Outcome
-	(RevocationReason)(0),   // 17: chancery.access.v1.RevocationReason
-	(BreakGlassReason)(0),   // 18: chancery.access.v1.BreakGlassReason
-	(*Scope)(nil),           // 19: chancery.access.v1.Scope
-	(Assessment)(0),         // 20: chancery.access.v1.Assessment
+	(AlertKind)(0),               // 0: chancery.access.v1.AlertKind
+	(*PoliciesSet)(nil),          // 1: chancery.access.v1.PoliciesSet
+	(*SchemaSet)(nil),            // 2: chancery.access.v1.SchemaSet
+	(*EntitiesPut)(nil),          // 3: chancery.access.v1.EntitiesPut
+	(*EntitiesRemoved)(nil),      // 4: chancery.access.v1.EntitiesRemoved
+	(*SettingsSet)(nil),          // 5: chancery.access.v1.SettingsSet
+	(*GuardRailsSet)(nil),        // 6: chancery.access.v1.GuardRailsSet
+	(*Decided)(nil),              // 7: chancery.access.v1.Decided
+	(*Revoked)(nil),              // 8: chancery.access.v1.Revoked
+	(*GrantsEnded)(nil),          // 9: chancery.access.v1.GrantsEnded
+	(*PrincipalGrantsEnded)(nil), // 10: chancery.access.v1.PrincipalGrantsEnded
+	(*GlassBroken)(nil),          // 11: chancery.access.v1.GlassBroken
+	(*Alert)(nil),                // 12: chancery.access.v1.Alert
+	(*ReviewDue)(nil),            // 13: chancery.access.v1.ReviewDue
+	(*GlassEnded)(nil),           // 14: chancery.access.v1.GlassEnded
+	(*Reviewed)(nil),             // 15: chancery.access.v1.Reviewed
+	(*EntityUid)(nil),            // 16: chancery.access.v1.EntityUid
+	(Outcome)(0),                 // 17: chancery.access.v1.Outcome
+	(RevocationReason)(0),        // 18: chancery.access.v1.RevocationReason
+	(BreakGlassReason)(0),        // 19: chancery.access.v1.BreakGlassReason
+	(*Scope)(nil),                // 20: chancery.access.v1.Scope
+	(Assessment)(0),              // 21: chancery.access.v1.Assessment
 }
 var file_chancery_access_v1_event_proto_depIdxs = []int32{
-	15, // 0: chancery.access.v1.EntitiesPut.entities:type_name -> chancery.access.v1.EntityUid
-	15, // 1: chancery.access.v1.EntitiesRemoved.entities:type_name -> chancery.access.v1.EntityUid
-	15, // 2: chancery.access.v1.Decided.action:type_name -> chancery.access.v1.EntityUid
-	15, // 3: chancery.access.v1.Decided.resource:type_name -> chancery.access.v1.EntityUid
-	16, // 4: chancery.access.v1.Decided.outcome:type_name -> chancery.access.v1.Outcome
-	17, // 5: chancery.access.v1.Revoked.reason:type_name -> chancery.access.v1.RevocationReason
-	18, // 6: chancery.access.v1.GlassBroken.reason:type_name -> chancery.access.v1.BreakGlassReason
-	19, // 7: chancery.access.v1.GlassBroken.scope:type_name -> chancery.access.v1.Scope
+	16, // 0: chancery.access.v1.EntitiesPut.entities:type_name -> chancery.access.v1.EntityUid
+	16, // 1: chancery.access.v1.EntitiesRemoved.entities:type_name -> chancery.access.v1.EntityUid
+	16, // 2: chancery.access.v1.Decided.action:type_name -> chancery.access.v1.EntityUid
+	16, // 3: chancery.access.v1.Decided.resource:type_name -> chancery.access.v1.EntityUid
+	17, // 4: chancery.access.v1.Decided.outcome:type_name -> chancery.access.v1.Outcome
+	18, // 5: chancery.access.v1.Revoked.reason:type_name -> chancery.access.v1.RevocationReason
+	19, // 6: chancery.access.v1.GlassBroken.reason:type_name -> chancery.access.v1.BreakGlassReason
+	20, // 7: chancery.access.v1.GlassBroken.scope:type_name -> chancery.access.v1.Scope
 	0,  // 8: chancery.access.v1.Alert.kind:type_name -> chancery.access.v1.AlertKind
-	20, // 9: chancery.access.v1.Reviewed.assessment:type_name -> chancery.access.v1.Assessment
+	21, // 9: chancery.access.v1.Reviewed.assessment:type_name -> chancery.access.v1.Assessment
 	10, // [10:10] is the sub-list for method output_type
 	10, // [10:10] is the sub-list for method input_type
 	10, // [10:10] is the sub-list for extension type_name
@@ -1301,7 +1360,7 @@ func file_chancery_access_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chancery_access_v1_event_proto_rawDesc), len(file_chancery_access_v1_event_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -41,9 +41,11 @@ type Genesis struct {
 	// Sorted by consent.
 	EndedConsents []*EndedConsent `protobuf:"bytes,8,rep,name=ended_consents,json=endedConsents,proto3" json:"ended_consents,omitempty"`
 	// Sorted by id.
-	Glasses       []*Glass `protobuf:"bytes,9,rep,name=glasses,proto3" json:"glasses,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Glasses []*Glass `protobuf:"bytes,9,rep,name=glasses,proto3" json:"glasses,omitempty"`
+	// Sorted by principal.
+	EndedPrincipals []*EndedPrincipal `protobuf:"bytes,10,rep,name=ended_principals,json=endedPrincipals,proto3" json:"ended_principals,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Genesis) Reset() {
@@ -139,11 +141,18 @@ func (x *Genesis) GetGlasses() []*Glass {
 	return nil
 }
 
+func (x *Genesis) GetEndedPrincipals() []*EndedPrincipal {
+	if x != nil {
+		return x.EndedPrincipals
+	}
+	return nil
+}
+
 var File_chancery_access_v1_genesis_proto protoreflect.FileDescriptor
 
 const file_chancery_access_v1_genesis_proto_rawDesc = "" +
 	"\n" +
-	" chancery/access/v1/genesis.proto\x12\x12chancery.access.v1\x1a\x1echancery/access/v1/state.proto\"\xb5\x04\n" +
+	" chancery/access/v1/genesis.proto\x12\x12chancery.access.v1\x1a\x1echancery/access/v1/state.proto\"\x84\x05\n" +
 	"\aGenesis\x12F\n" +
 	"\rorganisations\x18\x01 \x03(\v2 .chancery.access.v1.OrganisationR\rorganisations\x129\n" +
 	"\bpolicies\x18\x02 \x03(\v2\x1d.chancery.access.v1.PolicySetR\bpolicies\x124\n" +
@@ -154,7 +163,9 @@ const file_chancery_access_v1_genesis_proto_rawDesc = "" +
 	"\bentities\x18\x06 \x03(\v2\x1a.chancery.access.v1.EntityR\bentities\x12:\n" +
 	"\tdecisions\x18\a \x03(\v2\x1c.chancery.access.v1.DecisionR\tdecisions\x12G\n" +
 	"\x0eended_consents\x18\b \x03(\v2 .chancery.access.v1.EndedConsentR\rendedConsents\x123\n" +
-	"\aglasses\x18\t \x03(\v2\x19.chancery.access.v1.GlassR\aglassesB@Z>github.com/chancery/chancery/proto/chancery/access/v1;accessv1b\x06proto3"
+	"\aglasses\x18\t \x03(\v2\x19.chancery.access.v1.GlassR\aglasses\x12M\n" +
+	"\x10ended_principals\x18\n" +
+	" \x03(\v2\".chancery.access.v1.EndedPrincipalR\x0fendedPrincipalsB@Z>github.com/chancery/chancery/proto/chancery/access/v1;accessv1b\x06proto3"
 
 var (
 	file_chancery_access_v1_genesis_proto_rawDescOnce sync.Once
@@ -179,22 +190,24 @@ var file_chancery_access_v1_genesis_proto_goTypes = []any{
 	(*Decision)(nil),        // 6: chancery.access.v1.Decision
 	(*EndedConsent)(nil),    // 7: chancery.access.v1.EndedConsent
 	(*Glass)(nil),           // 8: chancery.access.v1.Glass
+	(*EndedPrincipal)(nil),  // 9: chancery.access.v1.EndedPrincipal
 }
 var file_chancery_access_v1_genesis_proto_depIdxs = []int32{
-	1, // 0: chancery.access.v1.Genesis.organisations:type_name -> chancery.access.v1.Organisation
-	2, // 1: chancery.access.v1.Genesis.policies:type_name -> chancery.access.v1.PolicySet
-	3, // 2: chancery.access.v1.Genesis.schemas:type_name -> chancery.access.v1.Schema
-	4, // 3: chancery.access.v1.Genesis.settings:type_name -> chancery.access.v1.SettingsVersion
-	2, // 4: chancery.access.v1.Genesis.guard_rails:type_name -> chancery.access.v1.PolicySet
-	5, // 5: chancery.access.v1.Genesis.entities:type_name -> chancery.access.v1.Entity
-	6, // 6: chancery.access.v1.Genesis.decisions:type_name -> chancery.access.v1.Decision
-	7, // 7: chancery.access.v1.Genesis.ended_consents:type_name -> chancery.access.v1.EndedConsent
-	8, // 8: chancery.access.v1.Genesis.glasses:type_name -> chancery.access.v1.Glass
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	1,  // 0: chancery.access.v1.Genesis.organisations:type_name -> chancery.access.v1.Organisation
+	2,  // 1: chancery.access.v1.Genesis.policies:type_name -> chancery.access.v1.PolicySet
+	3,  // 2: chancery.access.v1.Genesis.schemas:type_name -> chancery.access.v1.Schema
+	4,  // 3: chancery.access.v1.Genesis.settings:type_name -> chancery.access.v1.SettingsVersion
+	2,  // 4: chancery.access.v1.Genesis.guard_rails:type_name -> chancery.access.v1.PolicySet
+	5,  // 5: chancery.access.v1.Genesis.entities:type_name -> chancery.access.v1.Entity
+	6,  // 6: chancery.access.v1.Genesis.decisions:type_name -> chancery.access.v1.Decision
+	7,  // 7: chancery.access.v1.Genesis.ended_consents:type_name -> chancery.access.v1.EndedConsent
+	8,  // 8: chancery.access.v1.Genesis.glasses:type_name -> chancery.access.v1.Glass
+	9,  // 9: chancery.access.v1.Genesis.ended_principals:type_name -> chancery.access.v1.EndedPrincipal
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_chancery_access_v1_genesis_proto_init() }

@@ -1945,6 +1945,79 @@ func (x *Decision) GetRevocation() *Revocation {
 	return nil
 }
 
+// EndedPrincipal marks that every grant of a principal was revoked at once.
+type EndedPrincipal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// DID.
+	Principal string `protobuf:"bytes,1,opt,name=principal,proto3" json:"principal,omitempty"`
+	// Decisions up to and including this sequence no longer grant.
+	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Block.
+	Height int64 `protobuf:"varint,3,opt,name=height,proto3" json:"height,omitempty"`
+	// Unix milliseconds.
+	EndedAt       int64 `protobuf:"varint,4,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndedPrincipal) Reset() {
+	*x = EndedPrincipal{}
+	mi := &file_chancery_access_v1_state_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndedPrincipal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndedPrincipal) ProtoMessage() {}
+
+func (x *EndedPrincipal) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_access_v1_state_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndedPrincipal.ProtoReflect.Descriptor instead.
+func (*EndedPrincipal) Descriptor() ([]byte, []int) {
+	return file_chancery_access_v1_state_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *EndedPrincipal) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *EndedPrincipal) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *EndedPrincipal) GetHeight() int64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *EndedPrincipal) GetEndedAt() int64 {
+	if x != nil {
+		return x.EndedAt
+	}
+	return 0
+}
+
 // EndedConsent marks that grants resting on a consent ended.
 type EndedConsent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1962,7 +2035,7 @@ type EndedConsent struct {
 
 func (x *EndedConsent) Reset() {
 	*x = EndedConsent{}
-	mi := &file_chancery_access_v1_state_proto_msgTypes[18]
+	mi := &file_chancery_access_v1_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1974,7 +2047,7 @@ func (x *EndedConsent) String() string {
 func (*EndedConsent) ProtoMessage() {}
 
 func (x *EndedConsent) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_access_v1_state_proto_msgTypes[18]
+	mi := &file_chancery_access_v1_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1987,7 +2060,7 @@ func (x *EndedConsent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndedConsent.ProtoReflect.Descriptor instead.
 func (*EndedConsent) Descriptor() ([]byte, []int) {
-	return file_chancery_access_v1_state_proto_rawDescGZIP(), []int{18}
+	return file_chancery_access_v1_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *EndedConsent) GetConsentId() []byte {
@@ -2037,7 +2110,7 @@ type Scope struct {
 
 func (x *Scope) Reset() {
 	*x = Scope{}
-	mi := &file_chancery_access_v1_state_proto_msgTypes[19]
+	mi := &file_chancery_access_v1_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2049,7 +2122,7 @@ func (x *Scope) String() string {
 func (*Scope) ProtoMessage() {}
 
 func (x *Scope) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_access_v1_state_proto_msgTypes[19]
+	mi := &file_chancery_access_v1_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2062,7 +2135,7 @@ func (x *Scope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Scope.ProtoReflect.Descriptor instead.
 func (*Scope) Descriptor() ([]byte, []int) {
-	return file_chancery_access_v1_state_proto_rawDescGZIP(), []int{19}
+	return file_chancery_access_v1_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Scope) GetOrganisation() string {
@@ -2140,7 +2213,7 @@ type Glass struct {
 
 func (x *Glass) Reset() {
 	*x = Glass{}
-	mi := &file_chancery_access_v1_state_proto_msgTypes[20]
+	mi := &file_chancery_access_v1_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2152,7 +2225,7 @@ func (x *Glass) String() string {
 func (*Glass) ProtoMessage() {}
 
 func (x *Glass) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_access_v1_state_proto_msgTypes[20]
+	mi := &file_chancery_access_v1_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2165,7 +2238,7 @@ func (x *Glass) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Glass.ProtoReflect.Descriptor instead.
 func (*Glass) Descriptor() ([]byte, []int) {
-	return file_chancery_access_v1_state_proto_rawDescGZIP(), []int{20}
+	return file_chancery_access_v1_state_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Glass) GetId() []byte {
@@ -2292,7 +2365,7 @@ type ReviewRecord struct {
 
 func (x *ReviewRecord) Reset() {
 	*x = ReviewRecord{}
-	mi := &file_chancery_access_v1_state_proto_msgTypes[21]
+	mi := &file_chancery_access_v1_state_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2304,7 +2377,7 @@ func (x *ReviewRecord) String() string {
 func (*ReviewRecord) ProtoMessage() {}
 
 func (x *ReviewRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_access_v1_state_proto_msgTypes[21]
+	mi := &file_chancery_access_v1_state_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2317,7 +2390,7 @@ func (x *ReviewRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReviewRecord.ProtoReflect.Descriptor instead.
 func (*ReviewRecord) Descriptor() ([]byte, []int) {
-	return file_chancery_access_v1_state_proto_rawDescGZIP(), []int{21}
+	return file_chancery_access_v1_state_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReviewRecord) GetReviewer() string {
@@ -2491,7 +2564,12 @@ const file_chancery_access_v1_state_proto_rawDesc = "" +
 	"validUntil\x12>\n" +
 	"\n" +
 	"revocation\x18\x0f \x01(\v2\x1e.chancery.access.v1.RevocationR\n" +
-	"revocation\"|\n" +
+	"revocation\"}\n" +
+	"\x0eEndedPrincipal\x12\x1c\n" +
+	"\tprincipal\x18\x01 \x01(\tR\tprincipal\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x16\n" +
+	"\x06height\x18\x03 \x01(\x03R\x06height\x12\x19\n" +
+	"\bended_at\x18\x04 \x01(\x03R\aendedAt\"|\n" +
 	"\fEndedConsent\x12\x1d\n" +
 	"\n" +
 	"consent_id\x18\x01 \x01(\fR\tconsentId\x12\x1a\n" +
@@ -2578,7 +2656,7 @@ func file_chancery_access_v1_state_proto_rawDescGZIP() []byte {
 }
 
 var file_chancery_access_v1_state_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_chancery_access_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_chancery_access_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_chancery_access_v1_state_proto_goTypes = []any{
 	(SchemaFormat)(0),       // 0: chancery.access.v1.SchemaFormat
 	(BreakGlassRule)(0),     // 1: chancery.access.v1.BreakGlassRule
@@ -2604,10 +2682,11 @@ var file_chancery_access_v1_state_proto_goTypes = []any{
 	(*Verdict)(nil),         // 21: chancery.access.v1.Verdict
 	(*Revocation)(nil),      // 22: chancery.access.v1.Revocation
 	(*Decision)(nil),        // 23: chancery.access.v1.Decision
-	(*EndedConsent)(nil),    // 24: chancery.access.v1.EndedConsent
-	(*Scope)(nil),           // 25: chancery.access.v1.Scope
-	(*Glass)(nil),           // 26: chancery.access.v1.Glass
-	(*ReviewRecord)(nil),    // 27: chancery.access.v1.ReviewRecord
+	(*EndedPrincipal)(nil),  // 24: chancery.access.v1.EndedPrincipal
+	(*EndedConsent)(nil),    // 25: chancery.access.v1.EndedConsent
+	(*Scope)(nil),           // 26: chancery.access.v1.Scope
+	(*Glass)(nil),           // 27: chancery.access.v1.Glass
+	(*ReviewRecord)(nil),    // 28: chancery.access.v1.ReviewRecord
 }
 var file_chancery_access_v1_state_proto_depIdxs = []int32{
 	0,  // 0: chancery.access.v1.SchemaText.format:type_name -> chancery.access.v1.SchemaFormat
@@ -2634,8 +2713,8 @@ var file_chancery_access_v1_state_proto_depIdxs = []int32{
 	22, // 21: chancery.access.v1.Decision.revocation:type_name -> chancery.access.v1.Revocation
 	6,  // 22: chancery.access.v1.Scope.actions:type_name -> chancery.access.v1.EntityUid
 	4,  // 23: chancery.access.v1.Glass.reason:type_name -> chancery.access.v1.BreakGlassReason
-	25, // 24: chancery.access.v1.Glass.scope:type_name -> chancery.access.v1.Scope
-	27, // 25: chancery.access.v1.Glass.review:type_name -> chancery.access.v1.ReviewRecord
+	26, // 24: chancery.access.v1.Glass.scope:type_name -> chancery.access.v1.Scope
+	28, // 25: chancery.access.v1.Glass.review:type_name -> chancery.access.v1.ReviewRecord
 	5,  // 26: chancery.access.v1.ReviewRecord.assessment:type_name -> chancery.access.v1.Assessment
 	27, // [27:27] is the sub-list for method output_type
 	27, // [27:27] is the sub-list for method input_type
@@ -2655,7 +2734,7 @@ func file_chancery_access_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chancery_access_v1_state_proto_rawDesc), len(file_chancery_access_v1_state_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -395,7 +395,9 @@ type TxOutcome struct {
 	// One marshalled response per message; empty when the transaction failed.
 	Responses [][]byte `protobuf:"bytes,2,rep,name=responses,proto3" json:"responses,omitempty"`
 	// SHA-256 over the length-prefixed events of the transaction.
-	EventsHash    []byte `protobuf:"bytes,3,opt,name=events_hash,json=eventsHash,proto3" json:"events_hash,omitempty"`
+	EventsHash []byte `protobuf:"bytes,3,opt,name=events_hash,json=eventsHash,proto3" json:"events_hash,omitempty"`
+	// What the scorer said; absent when scoring was off.
+	Verdict       *Verdict `protobuf:"bytes,4,opt,name=verdict,proto3" json:"verdict,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -447,6 +449,13 @@ func (x *TxOutcome) GetResponses() [][]byte {
 func (x *TxOutcome) GetEventsHash() []byte {
 	if x != nil {
 		return x.EventsHash
+	}
+	return nil
+}
+
+func (x *TxOutcome) GetVerdict() *Verdict {
+	if x != nil {
+		return x.Verdict
 	}
 	return nil
 }
@@ -799,12 +808,13 @@ const file_chancery_chain_v1_chain_proto_rawDesc = "" +
 	"\x05until\x18\x02 \x01(\x03R\x05until\"1\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value\"_\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\"\x95\x01\n" +
 	"\tTxOutcome\x12\x13\n" +
 	"\x05tx_id\x18\x01 \x01(\fR\x04txId\x12\x1c\n" +
 	"\tresponses\x18\x02 \x03(\fR\tresponses\x12\x1f\n" +
 	"\vevents_hash\x18\x03 \x01(\fR\n" +
-	"eventsHash\"\xd3\x02\n" +
+	"eventsHash\x124\n" +
+	"\averdict\x18\x04 \x01(\v2\x1a.chancery.chain.v1.VerdictR\averdict\"\xd3\x02\n" +
 	"\bTxResult\x12\x13\n" +
 	"\x05tx_id\x18\x01 \x01(\fR\x04txId\x12\x16\n" +
 	"\x06height\x18\x02 \x01(\x03R\x06height\x12\x14\n" +
@@ -858,17 +868,18 @@ var file_chancery_chain_v1_chain_proto_goTypes = []any{
 }
 var file_chancery_chain_v1_chain_proto_depIdxs = []int32{
 	1,  // 0: chancery.chain.v1.Params.costs:type_name -> chancery.chain.v1.Costs
-	4,  // 1: chancery.chain.v1.TxResult.events:type_name -> chancery.chain.v1.Event
-	10, // 2: chancery.chain.v1.TxResult.verdict:type_name -> chancery.chain.v1.Verdict
-	6,  // 3: chancery.chain.v1.BlockRecord.txs:type_name -> chancery.chain.v1.TxResult
-	4,  // 4: chancery.chain.v1.BlockRecord.events:type_name -> chancery.chain.v1.Event
-	0,  // 5: chancery.chain.v1.Genesis.params:type_name -> chancery.chain.v1.Params
-	0,  // 6: chancery.chain.v1.ParamsChanged.params:type_name -> chancery.chain.v1.Params
-	7,  // [7:7] is the sub-list for method output_type
-	7,  // [7:7] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	10, // 1: chancery.chain.v1.TxOutcome.verdict:type_name -> chancery.chain.v1.Verdict
+	4,  // 2: chancery.chain.v1.TxResult.events:type_name -> chancery.chain.v1.Event
+	10, // 3: chancery.chain.v1.TxResult.verdict:type_name -> chancery.chain.v1.Verdict
+	6,  // 4: chancery.chain.v1.BlockRecord.txs:type_name -> chancery.chain.v1.TxResult
+	4,  // 5: chancery.chain.v1.BlockRecord.events:type_name -> chancery.chain.v1.Event
+	0,  // 6: chancery.chain.v1.Genesis.params:type_name -> chancery.chain.v1.Params
+	0,  // 7: chancery.chain.v1.ParamsChanged.params:type_name -> chancery.chain.v1.Params
+	8,  // [8:8] is the sub-list for method output_type
+	8,  // [8:8] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_chancery_chain_v1_chain_proto_init() }

@@ -132,6 +132,7 @@ func (m *TxOutcome) CloneVT() *TxOutcome {
 		return (*TxOutcome)(nil)
 	}
 	r := new(TxOutcome)
+	r.Verdict = m.Verdict.CloneVT()
 	if rhs := m.TxId; rhs != nil {
 		tmpBytes := make([]byte, len(rhs))
 		copy(tmpBytes, rhs)
@@ -442,6 +443,9 @@ func (this *TxOutcome) EqualVT(that *TxOutcome) bool {
 		}
 	}
 	if string(this.EventsHash) != string(that.EventsHash) {
+		return false
+	}
+	if !this.Verdict.EqualVT(that.Verdict) {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -935,6 +939,16 @@ func (m *TxOutcome) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Verdict != nil {
+		size, err := m.Verdict.MarshalToSizedBufferVT(dAtA[:i])
+		if err != nil {
+			return 0, err
+		}
+		i -= size
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		i--
+		dAtA[i] = 0x22
+	}
 	if len(m.EventsHash) > 0 {
 		i -= len(m.EventsHash)
 		copy(dAtA[i:], m.EventsHash)
@@ -1384,6 +1398,10 @@ func (m *TxOutcome) SizeVT() (n int) {
 	}
 	l = len(m.EventsHash)
 	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.Verdict != nil {
+		l = m.Verdict.SizeVT()
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
 	n += len(m.unknownFields)
@@ -2332,6 +2350,42 @@ func (m *TxOutcome) UnmarshalVT(dAtA []byte) error {
 			m.EventsHash = append(m.EventsHash[:0], dAtA[iNdEx:postIndex]...)
 			if m.EventsHash == nil {
 				m.EventsHash = []byte{}
+			}
+			iNdEx = postIndex
+		case 4:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Verdict", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if m.Verdict == nil {
+				m.Verdict = &Verdict{}
+			}
+			if err := m.Verdict.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+				return err
 			}
 			iNdEx = postIndex
 		default:

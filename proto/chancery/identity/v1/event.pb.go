@@ -696,7 +696,7 @@ type Suspended struct {
 	Did string `protobuf:"bytes,1,opt,name=did,proto3" json:"did,omitempty"`
 	// Why.
 	Reason Reason `protobuf:"varint,2,opt,name=reason,proto3,enum=chancery.identity.v1.Reason" json:"reason,omitempty"`
-	// On whose behalf.
+	// On whose behalf; empty: the sentinel's.
 	By            string `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -758,7 +758,7 @@ type Reinstated struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The DID.
 	Did string `protobuf:"bytes,1,opt,name=did,proto3" json:"did,omitempty"`
-	// On whose behalf.
+	// On whose behalf; empty: the sentinel's.
 	By            string `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

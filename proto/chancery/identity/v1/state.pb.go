@@ -382,7 +382,9 @@ type Identity struct {
 	// When this version was made.
 	Updated *Mark `protobuf:"bytes,12,opt,name=updated,proto3" json:"updated,omitempty"`
 	// Why it is suspended or deactivated; unspecified while active.
-	Reason        Reason `protobuf:"varint,13,opt,name=reason,proto3,enum=chancery.identity.v1.Reason" json:"reason,omitempty"`
+	Reason Reason `protobuf:"varint,13,opt,name=reason,proto3,enum=chancery.identity.v1.Reason" json:"reason,omitempty"`
+	// The sentinel suspended it, for a time. A suspension by the superior takes its place.
+	Provisional   bool `protobuf:"varint,14,opt,name=provisional,proto3" json:"provisional,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -506,6 +508,13 @@ func (x *Identity) GetReason() Reason {
 		return x.Reason
 	}
 	return Reason_REASON_UNSPECIFIED
+}
+
+func (x *Identity) GetProvisional() bool {
+	if x != nil {
+		return x.Provisional
+	}
+	return false
 }
 
 // Service is an endpoint of a DID.
@@ -1409,7 +1418,7 @@ var File_chancery_identity_v1_state_proto protoreflect.FileDescriptor
 
 const file_chancery_identity_v1_state_proto_rawDesc = "" +
 	"\n" +
-	" chancery/identity/v1/state.proto\x12\x14chancery.identity.v1\"\xb1\x04\n" +
+	" chancery/identity/v1/state.proto\x12\x14chancery.identity.v1\"\xd3\x04\n" +
 	"\bIdentity\x12\x10\n" +
 	"\x03did\x18\x01 \x01(\tR\x03did\x12.\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1a.chancery.identity.v1.KindR\x04kind\x12\"\n" +
@@ -1424,7 +1433,8 @@ const file_chancery_identity_v1_state_proto_rawDesc = "" +
 	" \x01(\x04R\aversion\x124\n" +
 	"\acreated\x18\v \x01(\v2\x1a.chancery.identity.v1.MarkR\acreated\x124\n" +
 	"\aupdated\x18\f \x01(\v2\x1a.chancery.identity.v1.MarkR\aupdated\x124\n" +
-	"\x06reason\x18\r \x01(\x0e2\x1c.chancery.identity.v1.ReasonR\x06reason\"I\n" +
+	"\x06reason\x18\r \x01(\x0e2\x1c.chancery.identity.v1.ReasonR\x06reason\x12 \n" +
+	"\vprovisional\x18\x0e \x01(\bR\vprovisional\"I\n" +
 	"\aService\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x1a\n" +

@@ -34,6 +34,7 @@ func (m *Identity) CloneVT() *Identity {
 	r.Created = m.Created.CloneVT()
 	r.Updated = m.Updated.CloneVT()
 	r.Reason = m.Reason
+	r.Provisional = m.Provisional
 	if rhs := m.Controllers; rhs != nil {
 		tmpContainer := make([]string, len(rhs))
 		copy(tmpContainer, rhs)
@@ -411,6 +412,9 @@ func (this *Identity) EqualVT(that *Identity) bool {
 		return false
 	}
 	if this.Reason != that.Reason {
+		return false
+	}
+	if this.Provisional != that.Provisional {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -838,6 +842,16 @@ func (m *Identity) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.Provisional {
+		i--
+		if m.Provisional {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x70
 	}
 	if m.Reason != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Reason))
@@ -1772,6 +1786,9 @@ func (m *Identity) SizeVT() (n int) {
 	if m.Reason != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.Reason))
 	}
+	if m.Provisional {
+		n += 2
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -2488,6 +2505,26 @@ func (m *Identity) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+		case 14:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Provisional", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Provisional = bool(v != 0)
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

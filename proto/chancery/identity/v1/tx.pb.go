@@ -1136,7 +1136,8 @@ func (*SetServicesResponse) Descriptor() ([]byte, []int) {
 	return file_chancery_identity_v1_tx_proto_rawDescGZIP(), []int{21}
 }
 
-// Suspend keeps a DID from acting. The author is the DID itself or its superior.
+// Suspend keeps a DID from acting. The author is the DID itself or its superior. Where
+// the sentinel suspended it already, the suspension no longer ends by itself.
 type Suspend struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Who is suspended.

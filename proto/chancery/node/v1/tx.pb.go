@@ -76,7 +76,10 @@ type SubmitResponse struct {
 	// 32 bytes: SHA-256 of the signed bytes.
 	TxId []byte `protobuf:"bytes,1,opt,name=tx_id,json=txId,proto3" json:"tx_id,omitempty"`
 	// Set when the transaction was committed already: its first and only result.
-	Result        *v1.TxResult `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"`
+	Result *v1.TxResult `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"`
+	// What the scorer would say of it now; a hint, since a block decides. Absent when
+	// scoring is off.
+	Hint          *v1.Verdict `protobuf:"bytes,3,opt,name=hint,proto3" json:"hint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -121,6 +124,13 @@ func (x *SubmitResponse) GetTxId() []byte {
 func (x *SubmitResponse) GetResult() *v1.TxResult {
 	if x != nil {
 		return x.Result
+	}
+	return nil
+}
+
+func (x *SubmitResponse) GetHint() *v1.Verdict {
+	if x != nil {
+		return x.Hint
 	}
 	return nil
 }
@@ -247,7 +257,9 @@ type Ack struct {
 	// The module that refused.
 	Codespace string `protobuf:"bytes,3,opt,name=codespace,proto3" json:"codespace,omitempty"`
 	// What is wrong and what to do.
-	Log           string `protobuf:"bytes,4,opt,name=log,proto3" json:"log,omitempty"`
+	Log string `protobuf:"bytes,4,opt,name=log,proto3" json:"log,omitempty"`
+	// As in SubmitResponse.
+	Hint          *v1.Verdict `protobuf:"bytes,5,opt,name=hint,proto3" json:"hint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -308,6 +320,13 @@ func (x *Ack) GetLog() string {
 		return x.Log
 	}
 	return ""
+}
+
+func (x *Ack) GetHint() *v1.Verdict {
+	if x != nil {
+		return x.Hint
+	}
+	return nil
 }
 
 // SimulateRequest is one transaction, signed as if to be submitted.
@@ -597,23 +616,25 @@ var File_chancery_node_v1_tx_proto protoreflect.FileDescriptor
 
 const file_chancery_node_v1_tx_proto_rawDesc = "" +
 	"\n" +
-	"\x19chancery/node/v1/tx.proto\x12\x10chancery.node.v1\x1a\x1dchancery/chain/v1/chain.proto\"\x1f\n" +
+	"\x19chancery/node/v1/tx.proto\x12\x10chancery.node.v1\x1a\x1dchancery/chain/v1/chain.proto\x1a\x1echancery/chain/v1/docket.proto\"\x1f\n" +
 	"\rSubmitRequest\x12\x0e\n" +
-	"\x02tx\x18\x01 \x01(\fR\x02tx\"Z\n" +
+	"\x02tx\x18\x01 \x01(\fR\x02tx\"\x8a\x01\n" +
 	"\x0eSubmitResponse\x12\x13\n" +
 	"\x05tx_id\x18\x01 \x01(\fR\x04txId\x123\n" +
-	"\x06result\x18\x02 \x01(\v2\x1b.chancery.chain.v1.TxResultR\x06result\"9\n" +
+	"\x06result\x18\x02 \x01(\v2\x1b.chancery.chain.v1.TxResultR\x06result\x12.\n" +
+	"\x04hint\x18\x03 \x01(\v2\x1a.chancery.chain.v1.VerdictR\x04hint\"9\n" +
 	"\x13SubmitStreamRequest\x12\x10\n" +
 	"\x03txs\x18\x01 \x03(\fR\x03txs\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\"S\n" +
 	"\x14SubmitStreamResponse\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12)\n" +
-	"\x04acks\x18\x02 \x03(\v2\x15.chancery.node.v1.AckR\x04acks\"^\n" +
+	"\x04acks\x18\x02 \x03(\v2\x15.chancery.node.v1.AckR\x04acks\"\x8e\x01\n" +
 	"\x03Ack\x12\x13\n" +
 	"\x05tx_id\x18\x01 \x01(\fR\x04txId\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\rR\x04code\x12\x1c\n" +
 	"\tcodespace\x18\x03 \x01(\tR\tcodespace\x12\x10\n" +
-	"\x03log\x18\x04 \x01(\tR\x03log\"!\n" +
+	"\x03log\x18\x04 \x01(\tR\x03log\x12.\n" +
+	"\x04hint\x18\x05 \x01(\v2\x1a.chancery.chain.v1.VerdictR\x04hint\"!\n" +
 	"\x0fSimulateRequest\x12\x0e\n" +
 	"\x02tx\x18\x01 \x01(\fR\x02tx\"G\n" +
 	"\x10SimulateResponse\x123\n" +
@@ -661,28 +682,31 @@ var file_chancery_node_v1_tx_proto_goTypes = []any{
 	(*ResultRequest)(nil),        // 9: chancery.node.v1.ResultRequest
 	(*ResultResponse)(nil),       // 10: chancery.node.v1.ResultResponse
 	(*v1.TxResult)(nil),          // 11: chancery.chain.v1.TxResult
+	(*v1.Verdict)(nil),           // 12: chancery.chain.v1.Verdict
 }
 var file_chancery_node_v1_tx_proto_depIdxs = []int32{
 	11, // 0: chancery.node.v1.SubmitResponse.result:type_name -> chancery.chain.v1.TxResult
-	4,  // 1: chancery.node.v1.SubmitStreamResponse.acks:type_name -> chancery.node.v1.Ack
-	11, // 2: chancery.node.v1.SimulateResponse.result:type_name -> chancery.chain.v1.TxResult
-	11, // 3: chancery.node.v1.WaitResponse.result:type_name -> chancery.chain.v1.TxResult
-	11, // 4: chancery.node.v1.ResultResponse.result:type_name -> chancery.chain.v1.TxResult
-	0,  // 5: chancery.node.v1.Tx.Submit:input_type -> chancery.node.v1.SubmitRequest
-	2,  // 6: chancery.node.v1.Tx.SubmitStream:input_type -> chancery.node.v1.SubmitStreamRequest
-	5,  // 7: chancery.node.v1.Tx.Simulate:input_type -> chancery.node.v1.SimulateRequest
-	7,  // 8: chancery.node.v1.Tx.Wait:input_type -> chancery.node.v1.WaitRequest
-	9,  // 9: chancery.node.v1.Tx.Result:input_type -> chancery.node.v1.ResultRequest
-	1,  // 10: chancery.node.v1.Tx.Submit:output_type -> chancery.node.v1.SubmitResponse
-	3,  // 11: chancery.node.v1.Tx.SubmitStream:output_type -> chancery.node.v1.SubmitStreamResponse
-	6,  // 12: chancery.node.v1.Tx.Simulate:output_type -> chancery.node.v1.SimulateResponse
-	8,  // 13: chancery.node.v1.Tx.Wait:output_type -> chancery.node.v1.WaitResponse
-	10, // 14: chancery.node.v1.Tx.Result:output_type -> chancery.node.v1.ResultResponse
-	10, // [10:15] is the sub-list for method output_type
-	5,  // [5:10] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	12, // 1: chancery.node.v1.SubmitResponse.hint:type_name -> chancery.chain.v1.Verdict
+	4,  // 2: chancery.node.v1.SubmitStreamResponse.acks:type_name -> chancery.node.v1.Ack
+	12, // 3: chancery.node.v1.Ack.hint:type_name -> chancery.chain.v1.Verdict
+	11, // 4: chancery.node.v1.SimulateResponse.result:type_name -> chancery.chain.v1.TxResult
+	11, // 5: chancery.node.v1.WaitResponse.result:type_name -> chancery.chain.v1.TxResult
+	11, // 6: chancery.node.v1.ResultResponse.result:type_name -> chancery.chain.v1.TxResult
+	0,  // 7: chancery.node.v1.Tx.Submit:input_type -> chancery.node.v1.SubmitRequest
+	2,  // 8: chancery.node.v1.Tx.SubmitStream:input_type -> chancery.node.v1.SubmitStreamRequest
+	5,  // 9: chancery.node.v1.Tx.Simulate:input_type -> chancery.node.v1.SimulateRequest
+	7,  // 10: chancery.node.v1.Tx.Wait:input_type -> chancery.node.v1.WaitRequest
+	9,  // 11: chancery.node.v1.Tx.Result:input_type -> chancery.node.v1.ResultRequest
+	1,  // 12: chancery.node.v1.Tx.Submit:output_type -> chancery.node.v1.SubmitResponse
+	3,  // 13: chancery.node.v1.Tx.SubmitStream:output_type -> chancery.node.v1.SubmitStreamResponse
+	6,  // 14: chancery.node.v1.Tx.Simulate:output_type -> chancery.node.v1.SimulateResponse
+	8,  // 15: chancery.node.v1.Tx.Wait:output_type -> chancery.node.v1.WaitResponse
+	10, // 16: chancery.node.v1.Tx.Result:output_type -> chancery.node.v1.ResultResponse
+	12, // [12:17] is the sub-list for method output_type
+	7,  // [7:12] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_chancery_node_v1_tx_proto_init() }

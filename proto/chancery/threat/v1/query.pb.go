@@ -267,7 +267,8 @@ func (x *HoldsRequest) GetPageToken() []byte {
 	return nil
 }
 
-// HoldsResponse is a page.
+// HoldsResponse is a page. Where a status is asked for, it may hold fewer than the
+// limit, or none, before the end.
 type HoldsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Holds []*Hold                `protobuf:"bytes,1,rep,name=holds,proto3" json:"holds,omitempty"`

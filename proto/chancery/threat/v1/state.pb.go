@@ -1001,7 +1001,9 @@ type ModelRecord struct {
 	// What it said and what reviewers said of it.
 	Counts *ModelCounts `protobuf:"bytes,12,opt,name=counts,proto3" json:"counts,omitempty"`
 	// SHA-256 of its card.
-	CardHash      []byte `protobuf:"bytes,13,opt,name=card_hash,json=cardHash,proto3" json:"card_hash,omitempty"`
+	CardHash []byte `protobuf:"bytes,13,opt,name=card_hash,json=cardHash,proto3" json:"card_hash,omitempty"`
+	// SHA-256 of each chunk, while it is loading, where they were announced.
+	ChunkHashes   [][]byte `protobuf:"bytes,14,rep,name=chunk_hashes,json=chunkHashes,proto3" json:"chunk_hashes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1123,6 +1125,13 @@ func (x *ModelRecord) GetCounts() *ModelCounts {
 func (x *ModelRecord) GetCardHash() []byte {
 	if x != nil {
 		return x.CardHash
+	}
+	return nil
+}
+
+func (x *ModelRecord) GetChunkHashes() [][]byte {
+	if x != nil {
+		return x.ChunkHashes
 	}
 	return nil
 }
@@ -1315,7 +1324,7 @@ type Hold struct {
 	TxId         []byte `protobuf:"bytes,1,opt,name=tx_id,json=txId,proto3" json:"tx_id,omitempty"`
 	Author       string `protobuf:"bytes,2,opt,name=author,proto3" json:"author,omitempty"`
 	Organisation string `protobuf:"bytes,3,opt,name=organisation,proto3" json:"organisation,omitempty"`
-	// Full names of its messages.
+	// Full names of its messages, each once, in order of appearance.
 	Kinds   []string    `protobuf:"bytes,4,rep,name=kinds,proto3" json:"kinds,omitempty"`
 	Verdict *v1.Verdict `protobuf:"bytes,5,opt,name=verdict,proto3" json:"verdict,omitempty"`
 	// Hash of the model that decided; empty when none could.
@@ -1328,10 +1337,12 @@ type Hold struct {
 	Playbook string `protobuf:"bytes,10,opt,name=playbook,proto3" json:"playbook,omitempty"`
 	Height   int64  `protobuf:"varint,11,opt,name=height,proto3" json:"height,omitempty"`
 	Time     int64  `protobuf:"varint,12,opt,name=time,proto3" json:"time,omitempty"`
-	// Unix milliseconds at which it expires if nobody decides.
+	// Unix milliseconds at which it expires if nobody decides; where it is denied or
+	// rejected, until which it can be appealed, or 0 if it cannot.
 	ExpiresAt int64      `protobuf:"varint,13,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	Status    HoldStatus `protobuf:"varint,14,opt,name=status,proto3,enum=chancery.threat.v1.HoldStatus" json:"status,omitempty"`
-	Reviews   []*Opinion `protobuf:"bytes,15,rep,name=reviews,proto3" json:"reviews,omitempty"`
+	// What reviewers said, the earliest first.
+	Reviews []*Opinion `protobuf:"bytes,15,rep,name=reviews,proto3" json:"reviews,omitempty"`
 	// Appeals made so far; an appeal says why by the hash of a text.
 	Appeals []*AppealRecord `protobuf:"bytes,16,rep,name=appeals,proto3" json:"appeals,omitempty"`
 	// What execution gave after a release: code and codespace of a failure.
@@ -1341,7 +1352,15 @@ type Hold struct {
 	EndedHeight int64 `protobuf:"varint,19,opt,name=ended_height,json=endedHeight,proto3" json:"ended_height,omitempty"`
 	EndedTime   int64 `protobuf:"varint,20,opt,name=ended_time,json=endedTime,proto3" json:"ended_time,omitempty"`
 	// Bytes of the transaction.
-	Size          uint32 `protobuf:"varint,21,opt,name=size,proto3" json:"size,omitempty"`
+	Size uint32 `protobuf:"varint,21,opt,name=size,proto3" json:"size,omitempty"`
+	// Administrators of the author's own organisation that must agree, where a playbook
+	// asks for more approvals; 0: organisations must, as the parameters say.
+	Approvals uint32 `protobuf:"varint,22,opt,name=approvals,proto3" json:"approvals,omitempty"`
+	// Who signed it, sorted, where approvals are asked for: none of them is asked again.
+	Signers []string `protobuf:"bytes,23,rep,name=signers,proto3" json:"signers,omitempty"`
+	// How many of the reviews, from the first, led to a rejection that an appeal
+	// reopened. They count no more.
+	Reopened      uint32 `protobuf:"varint,24,opt,name=reopened,proto3" json:"reopened,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1523,6 +1542,27 @@ func (x *Hold) GetSize() uint32 {
 	return 0
 }
 
+func (x *Hold) GetApprovals() uint32 {
+	if x != nil {
+		return x.Approvals
+	}
+	return 0
+}
+
+func (x *Hold) GetSigners() []string {
+	if x != nil {
+		return x.Signers
+	}
+	return nil
+}
+
+func (x *Hold) GetReopened() uint32 {
+	if x != nil {
+		return x.Reopened
+	}
+	return 0
+}
+
 // Opinion is one reviewer's word on a held transaction or a response.
 type Opinion struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1608,8 +1648,10 @@ type AppealRecord struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Author string                 `protobuf:"bytes,1,opt,name=author,proto3" json:"author,omitempty"`
 	// SHA-256 of the reasons given.
-	TextHash      []byte `protobuf:"bytes,2,opt,name=text_hash,json=textHash,proto3" json:"text_hash,omitempty"`
-	Time          int64  `protobuf:"varint,3,opt,name=time,proto3" json:"time,omitempty"`
+	TextHash []byte `protobuf:"bytes,2,opt,name=text_hash,json=textHash,proto3" json:"text_hash,omitempty"`
+	Time     int64  `protobuf:"varint,3,opt,name=time,proto3" json:"time,omitempty"`
+	// How the transaction stood when it was appealed; unspecified for a response.
+	Status        HoldStatus `protobuf:"varint,4,opt,name=status,proto3,enum=chancery.threat.v1.HoldStatus" json:"status,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1665,7 +1707,15 @@ func (x *AppealRecord) GetTime() int64 {
 	return 0
 }
 
-// HeldBytes is the bytes of a held transaction until it is decided.
+func (x *AppealRecord) GetStatus() HoldStatus {
+	if x != nil {
+		return x.Status
+	}
+	return HoldStatus_HOLD_STATUS_UNSPECIFIED
+}
+
+// HeldBytes is the bytes of a held or denied transaction until it is decided and can
+// be appealed no more.
 type HeldBytes struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Raw           []byte                 `protobuf:"bytes,1,opt,name=raw,proto3" json:"raw,omitempty"`
@@ -1710,7 +1760,8 @@ func (x *HeldBytes) GetRaw() []byte {
 	return nil
 }
 
-// HoldTotals is what is held now, of all or of one organisation.
+// HoldTotals is how many transactions have their bytes kept, of all or of one
+// organisation.
 type HoldTotals struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Count         uint32                 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
@@ -2032,6 +2083,123 @@ func (x *Response) GetEndedTime() int64 {
 	return 0
 }
 
+// Acting is the responses about a subject that act now.
+type Acting struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sorted by action and playbook; one for each.
+	Responses     []*ActingResponse `protobuf:"bytes,1,rep,name=responses,proto3" json:"responses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Acting) Reset() {
+	*x = Acting{}
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Acting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Acting) ProtoMessage() {}
+
+func (x *Acting) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Acting.ProtoReflect.Descriptor instead.
+func (*Acting) Descriptor() ([]byte, []int) {
+	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Acting) GetResponses() []*ActingResponse {
+	if x != nil {
+		return x.Responses
+	}
+	return nil
+}
+
+// ActingResponse is one of them.
+type ActingResponse struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Action   Action                 `protobuf:"varint,1,opt,name=action,proto3,enum=chancery.threat.v1.Action" json:"action,omitempty"`
+	Playbook string                 `protobuf:"bytes,2,opt,name=playbook,proto3" json:"playbook,omitempty"`
+	// The response, 32 bytes.
+	Id []byte `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
+	// Unix milliseconds at which it was taken.
+	Time          int64 `protobuf:"varint,4,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActingResponse) Reset() {
+	*x = ActingResponse{}
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActingResponse) ProtoMessage() {}
+
+func (x *ActingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActingResponse.ProtoReflect.Descriptor instead.
+func (*ActingResponse) Descriptor() ([]byte, []int) {
+	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ActingResponse) GetAction() Action {
+	if x != nil {
+		return x.Action
+	}
+	return Action_ACTION_UNSPECIFIED
+}
+
+func (x *ActingResponse) GetPlaybook() string {
+	if x != nil {
+		return x.Playbook
+	}
+	return ""
+}
+
+func (x *ActingResponse) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *ActingResponse) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
 // Assessment is one validator's opinion of a subject.
 type Assessment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2049,7 +2217,7 @@ type Assessment struct {
 
 func (x *Assessment) Reset() {
 	*x = Assessment{}
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[14]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2061,7 +2229,7 @@ func (x *Assessment) String() string {
 func (*Assessment) ProtoMessage() {}
 
 func (x *Assessment) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[14]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2074,7 +2242,7 @@ func (x *Assessment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assessment.ProtoReflect.Descriptor instead.
 func (*Assessment) Descriptor() ([]byte, []int) {
-	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{14}
+	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Assessment) GetSubject() string {
@@ -2123,7 +2291,7 @@ type Assessments struct {
 
 func (x *Assessments) Reset() {
 	*x = Assessments{}
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[15]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2135,7 +2303,7 @@ func (x *Assessments) String() string {
 func (*Assessments) ProtoMessage() {}
 
 func (x *Assessments) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[15]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2148,7 +2316,7 @@ func (x *Assessments) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assessments.ProtoReflect.Descriptor instead.
 func (*Assessments) Descriptor() ([]byte, []int) {
-	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{15}
+	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Assessments) GetAssessments() []*Assessment {
@@ -2165,14 +2333,17 @@ type Standing struct {
 	// The latest of each validator, sorted by validator.
 	Held []*Held `protobuf:"bytes,2,rep,name=held,proto3" json:"held,omitempty"`
 	// The common risk when it was last found.
-	Common        Risk `protobuf:"varint,3,opt,name=common,proto3,enum=chancery.threat.v1.Risk" json:"common,omitempty"`
+	Common Risk `protobuf:"varint,3,opt,name=common,proto3,enum=chancery.threat.v1.Risk" json:"common,omitempty"`
+	// Whether validators with more than half of all voting power say that it lied as a
+	// proposer.
+	Accused       bool `protobuf:"varint,4,opt,name=accused,proto3" json:"accused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Standing) Reset() {
 	*x = Standing{}
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[16]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2184,7 +2355,7 @@ func (x *Standing) String() string {
 func (*Standing) ProtoMessage() {}
 
 func (x *Standing) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[16]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2197,7 +2368,7 @@ func (x *Standing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Standing.ProtoReflect.Descriptor instead.
 func (*Standing) Descriptor() ([]byte, []int) {
-	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{16}
+	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Standing) GetSubject() string {
@@ -2221,6 +2392,13 @@ func (x *Standing) GetCommon() Risk {
 	return Risk_RISK_UNSPECIFIED
 }
 
+func (x *Standing) GetAccused() bool {
+	if x != nil {
+		return x.Accused
+	}
+	return false
+}
+
 // Held is one validator's latest opinion.
 type Held struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2238,7 +2416,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[17]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2250,7 +2428,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[17]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2263,7 +2441,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{17}
+	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Held) GetValidator() []byte {
@@ -2337,7 +2515,7 @@ type Trace struct {
 
 func (x *Trace) Reset() {
 	*x = Trace{}
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[18]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2349,7 +2527,7 @@ func (x *Trace) String() string {
 func (*Trace) ProtoMessage() {}
 
 func (x *Trace) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[18]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2362,7 +2540,7 @@ func (x *Trace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trace.ProtoReflect.Descriptor instead.
 func (*Trace) Descriptor() ([]byte, []int) {
-	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{18}
+	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Trace) GetFirst() int64 {
@@ -2461,16 +2639,24 @@ type Journal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Unix milliseconds.
 	Time int64 `protobuf:"varint,1,opt,name=time,proto3" json:"time,omitempty"`
-	// Authors, in order of appearance.
-	Actors        []string `protobuf:"bytes,2,rep,name=actors,proto3" json:"actors,omitempty"`
-	Entries       []*Entry `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Authors, in order of appearance, each once.
+	Actors []string `protobuf:"bytes,2,rep,name=actors,proto3" json:"actors,omitempty"`
+	// In order of the block.
+	Entries []*Entry `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Organisations of the authors, in order of appearance, each once.
+	Organisations []string `protobuf:"bytes,4,rep,name=organisations,proto3" json:"organisations,omitempty"`
+	// For each author the index in organisations.
+	Organisation []uint32 `protobuf:"varint,5,rep,packed,name=organisation,proto3" json:"organisation,omitempty"`
+	// For each author what it is: 1 organisation, 2 person, 3 device, 4 service,
+	// 5 consortium, 0 anything else.
+	Kind          []uint32 `protobuf:"varint,6,rep,packed,name=kind,proto3" json:"kind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Journal) Reset() {
 	*x = Journal{}
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[19]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2482,7 +2668,7 @@ func (x *Journal) String() string {
 func (*Journal) ProtoMessage() {}
 
 func (x *Journal) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[19]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2495,7 +2681,7 @@ func (x *Journal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Journal.ProtoReflect.Descriptor instead.
 func (*Journal) Descriptor() ([]byte, []int) {
-	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{19}
+	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Journal) GetTime() int64 {
@@ -2519,6 +2705,27 @@ func (x *Journal) GetEntries() []*Entry {
 	return nil
 }
 
+func (x *Journal) GetOrganisations() []string {
+	if x != nil {
+		return x.Organisations
+	}
+	return nil
+}
+
+func (x *Journal) GetOrganisation() []uint32 {
+	if x != nil {
+		return x.Organisation
+	}
+	return nil
+}
+
+func (x *Journal) GetKind() []uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return nil
+}
+
 // Entry is one transaction of a journal.
 type Entry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2531,14 +2738,18 @@ type Entry struct {
 	// What became of it.
 	Fate Fate `protobuf:"varint,4,opt,name=fate,proto3,enum=chancery.threat.v1.Fate" json:"fate,omitempty"`
 	// Whether it failed.
-	Failed        bool `protobuf:"varint,5,opt,name=failed,proto3" json:"failed,omitempty"`
+	Failed bool `protobuf:"varint,5,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Whether the author had never used the resource before.
+	Fresh bool `protobuf:"varint,6,opt,name=fresh,proto3" json:"fresh,omitempty"`
+	// Whether the resource is a sensitive one.
+	Sensitive     bool `protobuf:"varint,7,opt,name=sensitive,proto3" json:"sensitive,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[20]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2550,7 +2761,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[20]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2563,7 +2774,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{20}
+	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Entry) GetActor() uint32 {
@@ -2601,6 +2812,20 @@ func (x *Entry) GetFailed() bool {
 	return false
 }
 
+func (x *Entry) GetFresh() bool {
+	if x != nil {
+		return x.Fresh
+	}
+	return false
+}
+
+func (x *Entry) GetSensitive() bool {
+	if x != nil {
+		return x.Sensitive
+	}
+	return false
+}
+
 // Page is cells of a streaming scorer that lie side by side.
 type Page struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2614,7 +2839,7 @@ type Page struct {
 
 func (x *Page) Reset() {
 	*x = Page{}
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[21]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2626,7 +2851,7 @@ func (x *Page) String() string {
 func (*Page) ProtoMessage() {}
 
 func (x *Page) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[21]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2639,7 +2864,7 @@ func (x *Page) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Page.ProtoReflect.Descriptor instead.
 func (*Page) Descriptor() ([]byte, []int) {
-	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{21}
+	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Page) GetPast() []uint64 {
@@ -2670,15 +2895,20 @@ type Progress struct {
 	Settled int64 `protobuf:"varint,1,opt,name=settled,proto3" json:"settled,omitempty"`
 	// Pages hold cells as of this height.
 	Paged int64 `protobuf:"varint,2,opt,name=paged,proto3" json:"paged,omitempty"`
-	// Transactions in journals.
-	Pending       uint64 `protobuf:"varint,3,opt,name=pending,proto3" json:"pending,omitempty"`
+	// Transactions in journals above settled.
+	Pending uint64 `protobuf:"varint,3,opt,name=pending,proto3" json:"pending,omitempty"`
+	// The settings by which cells are counted: a Detector with nothing but midas, tick_ms
+	// and half_space. Empty when none are. With other settings cells begin anew.
+	Streams []byte `protobuf:"bytes,4,opt,name=streams,proto3" json:"streams,omitempty"`
+	// Unix milliseconds at which cells began; ticks are counted from it.
+	Began         int64 `protobuf:"varint,5,opt,name=began,proto3" json:"began,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[22]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2690,7 +2920,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[22]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2703,7 +2933,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{22}
+	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Progress) GetSettled() int64 {
@@ -2727,6 +2957,20 @@ func (x *Progress) GetPending() uint64 {
 	return 0
 }
 
+func (x *Progress) GetStreams() []byte {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
+}
+
+func (x *Progress) GetBegan() int64 {
+	if x != nil {
+		return x.Began
+	}
+	return 0
+}
+
 // BreakerState is the circuit breaker's window.
 type BreakerState struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -2743,7 +2987,7 @@ type BreakerState struct {
 
 func (x *BreakerState) Reset() {
 	*x = BreakerState{}
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[23]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2755,7 +2999,7 @@ func (x *BreakerState) String() string {
 func (*BreakerState) ProtoMessage() {}
 
 func (x *BreakerState) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[23]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2768,7 +3012,7 @@ func (x *BreakerState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BreakerState.ProtoReflect.Descriptor instead.
 func (*BreakerState) Descriptor() ([]byte, []int) {
-	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{23}
+	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *BreakerState) GetSeen() uint32 {
@@ -2816,7 +3060,7 @@ type Chunk struct {
 
 func (x *Chunk) Reset() {
 	*x = Chunk{}
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[24]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2828,7 +3072,7 @@ func (x *Chunk) String() string {
 func (*Chunk) ProtoMessage() {}
 
 func (x *Chunk) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_threat_v1_state_proto_msgTypes[24]
+	mi := &file_chancery_threat_v1_state_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2841,7 +3085,7 @@ func (x *Chunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
 func (*Chunk) Descriptor() ([]byte, []int) {
-	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{24}
+	return file_chancery_threat_v1_state_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Chunk) GetBytes() []byte {
@@ -2900,7 +3144,7 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	"\x0estep_numerator\x18\x01 \x01(\rR\rstepNumerator\x12)\n" +
 	"\x10step_denominator\x18\x02 \x01(\rR\x0fstepDenominator\x12&\n" +
 	"\x0fsteps_per_epoch\x18\x03 \x01(\rR\rstepsPerEpoch\x12\x19\n" +
-	"\bepoch_ms\x18\x04 \x01(\x03R\aepochMs\"\xf0\x02\n" +
+	"\bepoch_ms\x18\x04 \x01(\x03R\aepochMs\"\x93\x03\n" +
 	"\vModelRecord\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\fR\x04hash\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -2915,7 +3159,8 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	" \x01(\x03R\x04time\x12\x14\n" +
 	"\x05since\x18\v \x01(\x03R\x05since\x127\n" +
 	"\x06counts\x18\f \x01(\v2\x1f.chancery.threat.v1.ModelCountsR\x06counts\x12\x1b\n" +
-	"\tcard_hash\x18\r \x01(\fR\bcardHash\"\xa4\x01\n" +
+	"\tcard_hash\x18\r \x01(\fR\bcardHash\x12!\n" +
+	"\fchunk_hashes\x18\x0e \x03(\fR\vchunkHashes\"\xa4\x01\n" +
 	"\vModelCounts\x12\x16\n" +
 	"\x06scored\x18\x01 \x01(\x04R\x06scored\x12\x18\n" +
 	"\aflagged\x18\x02 \x01(\x04R\aflagged\x12\x12\n" +
@@ -2930,7 +3175,7 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	"\vnext_height\x18\x04 \x01(\x03R\n" +
 	"nextHeight\x12\x16\n" +
 	"\x06canary\x18\x05 \x01(\fR\x06canary\x12\x16\n" +
-	"\x06shadow\x18\x06 \x01(\fR\x06shadow\"\xba\x05\n" +
+	"\x06shadow\x18\x06 \x01(\fR\x06shadow\"\x8e\x06\n" +
 	"\x04Hold\x12\x13\n" +
 	"\x05tx_id\x18\x01 \x01(\fR\x04txId\x12\x16\n" +
 	"\x06author\x18\x02 \x01(\tR\x06author\x12\"\n" +
@@ -2957,17 +3202,21 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	"\fended_height\x18\x13 \x01(\x03R\vendedHeight\x12\x1d\n" +
 	"\n" +
 	"ended_time\x18\x14 \x01(\x03R\tendedTime\x12\x12\n" +
-	"\x04size\x18\x15 \x01(\rR\x04size\"\x94\x01\n" +
+	"\x04size\x18\x15 \x01(\rR\x04size\x12\x1c\n" +
+	"\tapprovals\x18\x16 \x01(\rR\tapprovals\x12\x18\n" +
+	"\asigners\x18\x17 \x03(\tR\asigners\x12\x1a\n" +
+	"\breopened\x18\x18 \x01(\rR\breopened\"\x94\x01\n" +
 	"\aOpinion\x12\"\n" +
 	"\forganisation\x18\x01 \x01(\tR\forganisation\x12\x1a\n" +
 	"\breviewer\x18\x02 \x01(\tR\breviewer\x12\x18\n" +
 	"\arelease\x18\x03 \x01(\bR\arelease\x12\x1b\n" +
 	"\tnote_hash\x18\x04 \x01(\fR\bnoteHash\x12\x12\n" +
-	"\x04time\x18\x05 \x01(\x03R\x04time\"W\n" +
+	"\x04time\x18\x05 \x01(\x03R\x04time\"\x8f\x01\n" +
 	"\fAppealRecord\x12\x16\n" +
 	"\x06author\x18\x01 \x01(\tR\x06author\x12\x1b\n" +
 	"\ttext_hash\x18\x02 \x01(\fR\btextHash\x12\x12\n" +
-	"\x04time\x18\x03 \x01(\x03R\x04time\"\x1d\n" +
+	"\x04time\x18\x03 \x01(\x03R\x04time\x126\n" +
+	"\x06status\x18\x04 \x01(\x0e2\x1e.chancery.threat.v1.HoldStatusR\x06status\"\x1d\n" +
 	"\tHeldBytes\x12\x10\n" +
 	"\x03raw\x18\x01 \x01(\fR\x03raw\"8\n" +
 	"\n" +
@@ -3001,7 +3250,14 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	"\aappeals\x18\x0e \x03(\v2 .chancery.threat.v1.AppealRecordR\aappeals\x12\x18\n" +
 	"\aoutcome\x18\x0f \x01(\tR\aoutcome\x12\x1d\n" +
 	"\n" +
-	"ended_time\x18\x10 \x01(\x03R\tendedTime\"\xb3\x01\n" +
+	"ended_time\x18\x10 \x01(\x03R\tendedTime\"J\n" +
+	"\x06Acting\x12@\n" +
+	"\tresponses\x18\x01 \x03(\v2\".chancery.threat.v1.ActingResponseR\tresponses\"\x84\x01\n" +
+	"\x0eActingResponse\x122\n" +
+	"\x06action\x18\x01 \x01(\x0e2\x1a.chancery.threat.v1.ActionR\x06action\x12\x1a\n" +
+	"\bplaybook\x18\x02 \x01(\tR\bplaybook\x12\x0e\n" +
+	"\x02id\x18\x03 \x01(\fR\x02id\x12\x12\n" +
+	"\x04time\x18\x04 \x01(\x03R\x04time\"\xb3\x01\n" +
 	"\n" +
 	"Assessment\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12,\n" +
@@ -3010,11 +3266,12 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	"\x06source\x18\x04 \x01(\fR\x06source\x12\x14\n" +
 	"\x05until\x18\x05 \x01(\x03R\x05until\"O\n" +
 	"\vAssessments\x12@\n" +
-	"\vassessments\x18\x01 \x03(\v2\x1e.chancery.threat.v1.AssessmentR\vassessments\"\x84\x01\n" +
+	"\vassessments\x18\x01 \x03(\v2\x1e.chancery.threat.v1.AssessmentR\vassessments\"\x9e\x01\n" +
 	"\bStanding\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12,\n" +
 	"\x04held\x18\x02 \x03(\v2\x18.chancery.threat.v1.HeldR\x04held\x120\n" +
-	"\x06common\x18\x03 \x01(\x0e2\x18.chancery.threat.v1.RiskR\x06common\"\xc9\x01\n" +
+	"\x06common\x18\x03 \x01(\x0e2\x18.chancery.threat.v1.RiskR\x06common\x12\x18\n" +
+	"\aaccused\x18\x04 \x01(\bR\aaccused\"\xc9\x01\n" +
 	"\x04Held\x12\x1c\n" +
 	"\tvalidator\x18\x01 \x01(\fR\tvalidator\x12,\n" +
 	"\x04risk\x18\x02 \x01(\x0e2\x18.chancery.threat.v1.RiskR\x04risk\x12/\n" +
@@ -3036,25 +3293,32 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	" \x01(\x04R\tsensitive\x12\x1a\n" +
 	"\badaptive\x18\v \x01(\fR\badaptive\x12\x16\n" +
 	"\x06anchor\x18\f \x01(\fR\x06anchor\x12\x14\n" +
-	"\x05tally\x18\r \x01(\fR\x05tally\"j\n" +
+	"\x05tally\x18\r \x01(\fR\x05tally\"\xc8\x01\n" +
 	"\aJournal\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x03R\x04time\x12\x16\n" +
 	"\x06actors\x18\x02 \x03(\tR\x06actors\x123\n" +
-	"\aentries\x18\x03 \x03(\v2\x19.chancery.threat.v1.EntryR\aentries\"\x95\x01\n" +
+	"\aentries\x18\x03 \x03(\v2\x19.chancery.threat.v1.EntryR\aentries\x12$\n" +
+	"\rorganisations\x18\x04 \x03(\tR\rorganisations\x12\"\n" +
+	"\forganisation\x18\x05 \x03(\rR\forganisation\x12\x12\n" +
+	"\x04kind\x18\x06 \x03(\rR\x04kind\"\xc9\x01\n" +
 	"\x05Entry\x12\x14\n" +
 	"\x05actor\x18\x01 \x01(\rR\x05actor\x12\x1a\n" +
 	"\bresource\x18\x02 \x01(\x06R\bresource\x12\x14\n" +
 	"\x05event\x18\x03 \x01(\fR\x05event\x12,\n" +
 	"\x04fate\x18\x04 \x01(\x0e2\x18.chancery.threat.v1.FateR\x04fate\x12\x16\n" +
-	"\x06failed\x18\x05 \x01(\bR\x06failed\"B\n" +
+	"\x06failed\x18\x05 \x01(\bR\x06failed\x12\x14\n" +
+	"\x05fresh\x18\x06 \x01(\bR\x05fresh\x12\x1c\n" +
+	"\tsensitive\x18\a \x01(\bR\tsensitive\"B\n" +
 	"\x04Page\x12\x12\n" +
 	"\x04past\x18\x01 \x03(\x04R\x04past\x12\x10\n" +
 	"\x03now\x18\x02 \x03(\x04R\x03now\x12\x14\n" +
-	"\x05epoch\x18\x03 \x03(\x04R\x05epoch\"T\n" +
+	"\x05epoch\x18\x03 \x03(\x04R\x05epoch\"\x84\x01\n" +
 	"\bProgress\x12\x18\n" +
 	"\asettled\x18\x01 \x01(\x03R\asettled\x12\x14\n" +
 	"\x05paged\x18\x02 \x01(\x03R\x05paged\x12\x18\n" +
-	"\apending\x18\x03 \x01(\x04R\apending\"\x8b\x01\n" +
+	"\apending\x18\x03 \x01(\x04R\apending\x12\x18\n" +
+	"\astreams\x18\x04 \x01(\fR\astreams\x12\x14\n" +
+	"\x05began\x18\x05 \x01(\x03R\x05began\"\x8b\x01\n" +
 	"\fBreakerState\x12\x12\n" +
 	"\x04seen\x18\x01 \x01(\rR\x04seen\x12\x18\n" +
 	"\aflagged\x18\x02 \x01(\rR\aflagged\x12\x16\n" +
@@ -3135,7 +3399,7 @@ func file_chancery_threat_v1_state_proto_rawDescGZIP() []byte {
 }
 
 var file_chancery_threat_v1_state_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_chancery_threat_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_chancery_threat_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_chancery_threat_v1_state_proto_goTypes = []any{
 	(Mode)(0),                 // 0: chancery.threat.v1.Mode
 	(Stage)(0),                // 1: chancery.threat.v1.Stage
@@ -3159,61 +3423,66 @@ var file_chancery_threat_v1_state_proto_goTypes = []any{
 	(*HoldTotals)(nil),        // 19: chancery.threat.v1.HoldTotals
 	(*Playbook)(nil),          // 20: chancery.threat.v1.Playbook
 	(*Response)(nil),          // 21: chancery.threat.v1.Response
-	(*Assessment)(nil),        // 22: chancery.threat.v1.Assessment
-	(*Assessments)(nil),       // 23: chancery.threat.v1.Assessments
-	(*Standing)(nil),          // 24: chancery.threat.v1.Standing
-	(*Held)(nil),              // 25: chancery.threat.v1.Held
-	(*Trace)(nil),             // 26: chancery.threat.v1.Trace
-	(*Journal)(nil),           // 27: chancery.threat.v1.Journal
-	(*Entry)(nil),             // 28: chancery.threat.v1.Entry
-	(*Page)(nil),              // 29: chancery.threat.v1.Page
-	(*Progress)(nil),          // 30: chancery.threat.v1.Progress
-	(*BreakerState)(nil),      // 31: chancery.threat.v1.BreakerState
-	(*Chunk)(nil),             // 32: chancery.threat.v1.Chunk
-	(*Model)(nil),             // 33: chancery.threat.v1.Model
-	(*MidasSettings)(nil),     // 34: chancery.threat.v1.MidasSettings
-	(*HalfSpaceSettings)(nil), // 35: chancery.threat.v1.HalfSpaceSettings
-	(*RuleSet)(nil),           // 36: chancery.threat.v1.RuleSet
-	(*Blend)(nil),             // 37: chancery.threat.v1.Blend
-	(*Thresholds)(nil),        // 38: chancery.threat.v1.Thresholds
-	(*v1.Verdict)(nil),        // 39: chancery.chain.v1.Verdict
+	(*Acting)(nil),            // 22: chancery.threat.v1.Acting
+	(*ActingResponse)(nil),    // 23: chancery.threat.v1.ActingResponse
+	(*Assessment)(nil),        // 24: chancery.threat.v1.Assessment
+	(*Assessments)(nil),       // 25: chancery.threat.v1.Assessments
+	(*Standing)(nil),          // 26: chancery.threat.v1.Standing
+	(*Held)(nil),              // 27: chancery.threat.v1.Held
+	(*Trace)(nil),             // 28: chancery.threat.v1.Trace
+	(*Journal)(nil),           // 29: chancery.threat.v1.Journal
+	(*Entry)(nil),             // 30: chancery.threat.v1.Entry
+	(*Page)(nil),              // 31: chancery.threat.v1.Page
+	(*Progress)(nil),          // 32: chancery.threat.v1.Progress
+	(*BreakerState)(nil),      // 33: chancery.threat.v1.BreakerState
+	(*Chunk)(nil),             // 34: chancery.threat.v1.Chunk
+	(*Model)(nil),             // 35: chancery.threat.v1.Model
+	(*MidasSettings)(nil),     // 36: chancery.threat.v1.MidasSettings
+	(*HalfSpaceSettings)(nil), // 37: chancery.threat.v1.HalfSpaceSettings
+	(*RuleSet)(nil),           // 38: chancery.threat.v1.RuleSet
+	(*Blend)(nil),             // 39: chancery.threat.v1.Blend
+	(*Thresholds)(nil),        // 40: chancery.threat.v1.Thresholds
+	(*v1.Verdict)(nil),        // 41: chancery.chain.v1.Verdict
 }
 var file_chancery_threat_v1_state_proto_depIdxs = []int32{
 	0,  // 0: chancery.threat.v1.Params.mode:type_name -> chancery.threat.v1.Mode
 	9,  // 1: chancery.threat.v1.Params.breaker:type_name -> chancery.threat.v1.Breaker
-	33, // 2: chancery.threat.v1.Detector.model:type_name -> chancery.threat.v1.Model
-	34, // 3: chancery.threat.v1.Detector.midas:type_name -> chancery.threat.v1.MidasSettings
-	35, // 4: chancery.threat.v1.Detector.half_space:type_name -> chancery.threat.v1.HalfSpaceSettings
+	35, // 2: chancery.threat.v1.Detector.model:type_name -> chancery.threat.v1.Model
+	36, // 3: chancery.threat.v1.Detector.midas:type_name -> chancery.threat.v1.MidasSettings
+	37, // 4: chancery.threat.v1.Detector.half_space:type_name -> chancery.threat.v1.HalfSpaceSettings
 	11, // 5: chancery.threat.v1.Detector.profile:type_name -> chancery.threat.v1.ProfileSteps
-	36, // 6: chancery.threat.v1.Detector.rules:type_name -> chancery.threat.v1.RuleSet
-	37, // 7: chancery.threat.v1.Detector.blend:type_name -> chancery.threat.v1.Blend
-	38, // 8: chancery.threat.v1.Detector.thresholds:type_name -> chancery.threat.v1.Thresholds
+	38, // 6: chancery.threat.v1.Detector.rules:type_name -> chancery.threat.v1.RuleSet
+	39, // 7: chancery.threat.v1.Detector.blend:type_name -> chancery.threat.v1.Blend
+	40, // 8: chancery.threat.v1.Detector.thresholds:type_name -> chancery.threat.v1.Thresholds
 	1,  // 9: chancery.threat.v1.ModelRecord.stage:type_name -> chancery.threat.v1.Stage
 	13, // 10: chancery.threat.v1.ModelRecord.counts:type_name -> chancery.threat.v1.ModelCounts
-	39, // 11: chancery.threat.v1.Hold.verdict:type_name -> chancery.chain.v1.Verdict
+	41, // 11: chancery.threat.v1.Hold.verdict:type_name -> chancery.chain.v1.Verdict
 	2,  // 12: chancery.threat.v1.Hold.status:type_name -> chancery.threat.v1.HoldStatus
 	16, // 13: chancery.threat.v1.Hold.reviews:type_name -> chancery.threat.v1.Opinion
 	17, // 14: chancery.threat.v1.Hold.appeals:type_name -> chancery.threat.v1.AppealRecord
-	3,  // 15: chancery.threat.v1.Playbook.actions:type_name -> chancery.threat.v1.Action
-	3,  // 16: chancery.threat.v1.Response.action:type_name -> chancery.threat.v1.Action
-	39, // 17: chancery.threat.v1.Response.verdict:type_name -> chancery.chain.v1.Verdict
-	4,  // 18: chancery.threat.v1.Response.status:type_name -> chancery.threat.v1.ResponseStatus
-	16, // 19: chancery.threat.v1.Response.reviews:type_name -> chancery.threat.v1.Opinion
-	17, // 20: chancery.threat.v1.Response.appeals:type_name -> chancery.threat.v1.AppealRecord
-	5,  // 21: chancery.threat.v1.Assessment.risk:type_name -> chancery.threat.v1.Risk
-	6,  // 22: chancery.threat.v1.Assessment.cause:type_name -> chancery.threat.v1.Cause
-	22, // 23: chancery.threat.v1.Assessments.assessments:type_name -> chancery.threat.v1.Assessment
-	25, // 24: chancery.threat.v1.Standing.held:type_name -> chancery.threat.v1.Held
-	5,  // 25: chancery.threat.v1.Standing.common:type_name -> chancery.threat.v1.Risk
-	5,  // 26: chancery.threat.v1.Held.risk:type_name -> chancery.threat.v1.Risk
-	6,  // 27: chancery.threat.v1.Held.cause:type_name -> chancery.threat.v1.Cause
-	28, // 28: chancery.threat.v1.Journal.entries:type_name -> chancery.threat.v1.Entry
-	7,  // 29: chancery.threat.v1.Entry.fate:type_name -> chancery.threat.v1.Fate
-	30, // [30:30] is the sub-list for method output_type
-	30, // [30:30] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	2,  // 15: chancery.threat.v1.AppealRecord.status:type_name -> chancery.threat.v1.HoldStatus
+	3,  // 16: chancery.threat.v1.Playbook.actions:type_name -> chancery.threat.v1.Action
+	3,  // 17: chancery.threat.v1.Response.action:type_name -> chancery.threat.v1.Action
+	41, // 18: chancery.threat.v1.Response.verdict:type_name -> chancery.chain.v1.Verdict
+	4,  // 19: chancery.threat.v1.Response.status:type_name -> chancery.threat.v1.ResponseStatus
+	16, // 20: chancery.threat.v1.Response.reviews:type_name -> chancery.threat.v1.Opinion
+	17, // 21: chancery.threat.v1.Response.appeals:type_name -> chancery.threat.v1.AppealRecord
+	23, // 22: chancery.threat.v1.Acting.responses:type_name -> chancery.threat.v1.ActingResponse
+	3,  // 23: chancery.threat.v1.ActingResponse.action:type_name -> chancery.threat.v1.Action
+	5,  // 24: chancery.threat.v1.Assessment.risk:type_name -> chancery.threat.v1.Risk
+	6,  // 25: chancery.threat.v1.Assessment.cause:type_name -> chancery.threat.v1.Cause
+	24, // 26: chancery.threat.v1.Assessments.assessments:type_name -> chancery.threat.v1.Assessment
+	27, // 27: chancery.threat.v1.Standing.held:type_name -> chancery.threat.v1.Held
+	5,  // 28: chancery.threat.v1.Standing.common:type_name -> chancery.threat.v1.Risk
+	5,  // 29: chancery.threat.v1.Held.risk:type_name -> chancery.threat.v1.Risk
+	6,  // 30: chancery.threat.v1.Held.cause:type_name -> chancery.threat.v1.Cause
+	30, // 31: chancery.threat.v1.Journal.entries:type_name -> chancery.threat.v1.Entry
+	7,  // 32: chancery.threat.v1.Entry.fate:type_name -> chancery.threat.v1.Fate
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_chancery_threat_v1_state_proto_init() }
@@ -3229,7 +3498,7 @@ func file_chancery_threat_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chancery_threat_v1_state_proto_rawDesc), len(file_chancery_threat_v1_state_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   25,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

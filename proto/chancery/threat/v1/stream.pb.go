@@ -1399,6 +1399,189 @@ func (x *Blend) GetPeak() uint32 {
 	return 0
 }
 
+// EvidenceKnot is a corner of a part's line of evidence.
+type EvidenceKnot struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What a part says.
+	Value int64 `protobuf:"zigzag64,1,opt,name=value,proto3" json:"value,omitempty"`
+	// By how much that moves the logarithm of the odds, in Q16.
+	Weight        int64 `protobuf:"zigzag64,2,opt,name=weight,proto3" json:"weight,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EvidenceKnot) Reset() {
+	*x = EvidenceKnot{}
+	mi := &file_chancery_threat_v1_stream_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EvidenceKnot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EvidenceKnot) ProtoMessage() {}
+
+func (x *EvidenceKnot) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_threat_v1_stream_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EvidenceKnot.ProtoReflect.Descriptor instead.
+func (*EvidenceKnot) Descriptor() ([]byte, []int) {
+	return file_chancery_threat_v1_stream_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *EvidenceKnot) GetValue() int64 {
+	if x != nil {
+		return x.Value
+	}
+	return 0
+}
+
+func (x *EvidenceKnot) GetWeight() int64 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+// EvidencePart is a part of a sum of evidence.
+type EvidencePart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Lower case, with hyphens; unique in its sum.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Whether the part adds nothing, and the score is never below what it says.
+	Lifts bool `protobuf:"varint,2,opt,name=lifts,proto3" json:"lifts,omitempty"`
+	// Ascending in value, never falling in weight, at least two; none for a part that lifts.
+	Knots         []*EvidenceKnot `protobuf:"bytes,3,rep,name=knots,proto3" json:"knots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EvidencePart) Reset() {
+	*x = EvidencePart{}
+	mi := &file_chancery_threat_v1_stream_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EvidencePart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EvidencePart) ProtoMessage() {}
+
+func (x *EvidencePart) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_threat_v1_stream_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EvidencePart.ProtoReflect.Descriptor instead.
+func (*EvidencePart) Descriptor() ([]byte, []int) {
+	return file_chancery_threat_v1_stream_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *EvidencePart) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *EvidencePart) GetLifts() bool {
+	if x != nil {
+		return x.Lifts
+	}
+	return false
+}
+
+func (x *EvidencePart) GetKnots() []*EvidenceKnot {
+	if x != nil {
+		return x.Knots
+	}
+	return nil
+}
+
+// Evidence is how parts become one score by adding what each does to the logarithm of the odds.
+type Evidence struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The logarithm of the odds where no part is present, in Q16.
+	Base int64 `protobuf:"zigzag64,1,opt,name=base,proto3" json:"base,omitempty"`
+	// In the order in which their values are given.
+	Parts []*EvidencePart `protobuf:"bytes,2,rep,name=parts,proto3" json:"parts,omitempty"`
+	// From the logarithm of the odds in Q16 to the score; as those of a blend.
+	Scores        []*Knot `protobuf:"bytes,3,rep,name=scores,proto3" json:"scores,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Evidence) Reset() {
+	*x = Evidence{}
+	mi := &file_chancery_threat_v1_stream_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Evidence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Evidence) ProtoMessage() {}
+
+func (x *Evidence) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_threat_v1_stream_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
+func (*Evidence) Descriptor() ([]byte, []int) {
+	return file_chancery_threat_v1_stream_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Evidence) GetBase() int64 {
+	if x != nil {
+		return x.Base
+	}
+	return 0
+}
+
+func (x *Evidence) GetParts() []*EvidencePart {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
+func (x *Evidence) GetScores() []*Knot {
+	if x != nil {
+		return x.Scores
+	}
+	return nil
+}
+
 var File_chancery_threat_v1_stream_proto protoreflect.FileDescriptor
 
 const file_chancery_threat_v1_stream_proto_rawDesc = "" +
@@ -1486,7 +1669,18 @@ const file_chancery_threat_v1_stream_proto_rawDesc = "" +
 	"\x05knots\x18\x04 \x03(\v2\x18.chancery.threat.v1.KnotR\x05knots\"P\n" +
 	"\x05Blend\x123\n" +
 	"\x05parts\x18\x01 \x03(\v2\x1d.chancery.threat.v1.BlendPartR\x05parts\x12\x12\n" +
-	"\x04peak\x18\x02 \x01(\rR\x04peak*\xb6\x01\n" +
+	"\x04peak\x18\x02 \x01(\rR\x04peak\"<\n" +
+	"\fEvidenceKnot\x12\x14\n" +
+	"\x05value\x18\x01 \x01(\x12R\x05value\x12\x16\n" +
+	"\x06weight\x18\x02 \x01(\x12R\x06weight\"p\n" +
+	"\fEvidencePart\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05lifts\x18\x02 \x01(\bR\x05lifts\x126\n" +
+	"\x05knots\x18\x03 \x03(\v2 .chancery.threat.v1.EvidenceKnotR\x05knots\"\x88\x01\n" +
+	"\bEvidence\x12\x12\n" +
+	"\x04base\x18\x01 \x01(\x12R\x04base\x126\n" +
+	"\x05parts\x18\x02 \x03(\v2 .chancery.threat.v1.EvidencePartR\x05parts\x120\n" +
+	"\x06scores\x18\x03 \x03(\v2\x18.chancery.threat.v1.KnotR\x06scores*\xb6\x01\n" +
 	"\n" +
 	"Comparison\x12\x1a\n" +
 	"\x16COMPARISON_UNSPECIFIED\x10\x00\x12\x13\n" +
@@ -1510,7 +1704,7 @@ func file_chancery_threat_v1_stream_proto_rawDescGZIP() []byte {
 }
 
 var file_chancery_threat_v1_stream_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_chancery_threat_v1_stream_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_chancery_threat_v1_stream_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_chancery_threat_v1_stream_proto_goTypes = []any{
 	(Comparison)(0),           // 0: chancery.threat.v1.Comparison
 	(*Cell)(nil),              // 1: chancery.threat.v1.Cell
@@ -1534,6 +1728,9 @@ var file_chancery_threat_v1_stream_proto_goTypes = []any{
 	(*Knot)(nil),              // 19: chancery.threat.v1.Knot
 	(*BlendPart)(nil),         // 20: chancery.threat.v1.BlendPart
 	(*Blend)(nil),             // 21: chancery.threat.v1.Blend
+	(*EvidenceKnot)(nil),      // 22: chancery.threat.v1.EvidenceKnot
+	(*EvidencePart)(nil),      // 23: chancery.threat.v1.EvidencePart
+	(*Evidence)(nil),          // 24: chancery.threat.v1.Evidence
 }
 var file_chancery_threat_v1_stream_proto_depIdxs = []int32{
 	1,  // 0: chancery.threat.v1.CellEntry.cell:type_name -> chancery.threat.v1.Cell
@@ -1551,11 +1748,14 @@ var file_chancery_threat_v1_stream_proto_depIdxs = []int32{
 	17, // 12: chancery.threat.v1.RuleSet.rules:type_name -> chancery.threat.v1.Rule
 	19, // 13: chancery.threat.v1.BlendPart.knots:type_name -> chancery.threat.v1.Knot
 	20, // 14: chancery.threat.v1.Blend.parts:type_name -> chancery.threat.v1.BlendPart
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	22, // 15: chancery.threat.v1.EvidencePart.knots:type_name -> chancery.threat.v1.EvidenceKnot
+	23, // 16: chancery.threat.v1.Evidence.parts:type_name -> chancery.threat.v1.EvidencePart
+	19, // 17: chancery.threat.v1.Evidence.scores:type_name -> chancery.threat.v1.Knot
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_chancery_threat_v1_stream_proto_init() }
@@ -1573,7 +1773,7 @@ func file_chancery_threat_v1_stream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chancery_threat_v1_stream_proto_rawDesc), len(file_chancery_threat_v1_stream_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   21,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

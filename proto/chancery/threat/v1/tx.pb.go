@@ -103,10 +103,12 @@ func (*SetParamsResponse) Descriptor() ([]byte, []int) {
 	return file_chancery_threat_v1_tx_proto_rawDescGZIP(), []int{1}
 }
 
-// Release is a reviewer's word for executing a held transaction. The author must be
-// an administrator of a member organisation, or a member of one with the role
-// threat-reviewer, and not the transaction's author. With enough organisations it is
-// executed in this very transaction, if its author may still do what it asks for.
+// Release is a reviewer's word for executing a held transaction. The author must be a
+// member organisation, an administrator of one, or a person of one with the role
+// threat-reviewer, and not the transaction's author. With enough organisations, one of
+// them not the author's, it is executed in this very transaction, if its author may
+// still do what it asks for. Where a playbook asks for approvals, the author must be an
+// administrator of the organisation of the transaction's author who did not sign it.
 type Release struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The held transaction, 32 bytes.
@@ -525,7 +527,8 @@ func (x *AppealResponse) GetExpiresAt() int64 {
 }
 
 // Lift is a reviewer's word for ending a response, or against it. Author as for
-// Release, and not the subject.
+// Release, and neither the subject nor of an organisation that is the subject. It ends
+// with enough organisations, one of them not the subject's.
 type Lift struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The response, 32 bytes.
@@ -654,13 +657,16 @@ func (x *LiftResponse) GetWant() uint32 {
 }
 
 // RegisterModel announces a detector, whose bytes follow by AddModelChunk. The author
-// must be the consortium.
+// must be the consortium. A model that is still loading starts anew.
 type RegisterModel struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// SHA-256 of the bytes.
 	Hash []byte `protobuf:"bytes,1,opt,name=hash,proto3" json:"hash,omitempty"`
 	// Number of bytes, at most 2 MiB.
-	Size          uint32 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	Size uint32 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	// SHA-256 of each chunk, so that a wrong one is refused at once. None: a wrong one is
+	// found when all are there, and then all must be sent again.
+	ChunkHashes   [][]byte `protobuf:"bytes,3,rep,name=chunk_hashes,json=chunkHashes,proto3" json:"chunk_hashes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -709,6 +715,13 @@ func (x *RegisterModel) GetSize() uint32 {
 	return 0
 }
 
+func (x *RegisterModel) GetChunkHashes() [][]byte {
+	if x != nil {
+		return x.ChunkHashes
+	}
+	return nil
+}
+
 // RegisterModelResponse says how many chunks to send.
 type RegisterModelResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -755,7 +768,8 @@ func (x *RegisterModelResponse) GetChunks() uint32 {
 }
 
 // AddModelChunk adds bytes of a model. Anybody may: the hash says which are right. The
-// last chunk makes the chain read the whole, and fails when that is no detector.
+// last chunk makes the chain read the whole, and fails when that is no detector or needs
+// too much work. When the whole has another hash, every chunk is dropped.
 type AddModelChunk struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The model.
@@ -821,8 +835,10 @@ func (x *AddModelChunk) GetBytes() []byte {
 
 // AddModelChunkResponse says where the model stands.
 type AddModelChunkResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Stage         Stage                  `protobuf:"varint,1,opt,name=stage,proto3,enum=chancery.threat.v1.Stage" json:"stage,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Stage Stage                  `protobuf:"varint,1,opt,name=stage,proto3,enum=chancery.threat.v1.Stage" json:"stage,omitempty"`
+	// Chunks that are there; 0 of a model that is still loading: all must be sent again.
+	Loaded        uint32 `protobuf:"varint,2,opt,name=loaded,proto3" json:"loaded,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -862,6 +878,13 @@ func (x *AddModelChunkResponse) GetStage() Stage {
 		return x.Stage
 	}
 	return Stage_STAGE_UNSPECIFIED
+}
+
+func (x *AddModelChunkResponse) GetLoaded() uint32 {
+	if x != nil {
+		return x.Loaded
+	}
+	return 0
 }
 
 // SetModelStage moves a model. The author must be the consortium.
@@ -1439,18 +1462,20 @@ const file_chancery_threat_v1_tx_proto_rawDesc = "" +
 	"\fLiftResponse\x12:\n" +
 	"\x06status\x18\x01 \x01(\x0e2\".chancery.threat.v1.ResponseStatusR\x06status\x12\x12\n" +
 	"\x04have\x18\x02 \x01(\rR\x04have\x12\x12\n" +
-	"\x04want\x18\x03 \x01(\rR\x04want\"7\n" +
+	"\x04want\x18\x03 \x01(\rR\x04want\"Z\n" +
 	"\rRegisterModel\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\fR\x04hash\x12\x12\n" +
-	"\x04size\x18\x02 \x01(\rR\x04size\"/\n" +
+	"\x04size\x18\x02 \x01(\rR\x04size\x12!\n" +
+	"\fchunk_hashes\x18\x03 \x03(\fR\vchunkHashes\"/\n" +
 	"\x15RegisterModelResponse\x12\x16\n" +
 	"\x06chunks\x18\x01 \x01(\rR\x06chunks\"O\n" +
 	"\rAddModelChunk\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\fR\x04hash\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\rR\x05index\x12\x14\n" +
-	"\x05bytes\x18\x03 \x01(\fR\x05bytes\"H\n" +
+	"\x05bytes\x18\x03 \x01(\fR\x05bytes\"`\n" +
 	"\x15AddModelChunkResponse\x12/\n" +
-	"\x05stage\x18\x01 \x01(\x0e2\x19.chancery.threat.v1.StageR\x05stage\"\x87\x01\n" +
+	"\x05stage\x18\x01 \x01(\x0e2\x19.chancery.threat.v1.StageR\x05stage\x12\x16\n" +
+	"\x06loaded\x18\x02 \x01(\rR\x06loaded\"\x87\x01\n" +
 	"\rSetModelStage\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\fR\x04hash\x12/\n" +
 	"\x05stage\x18\x02 \x01(\x0e2\x19.chancery.threat.v1.StageR\x05stage\x12\x14\n" +

@@ -278,6 +278,15 @@ func (m *RegisterModel) CloneVT() *RegisterModel {
 		copy(tmpBytes, rhs)
 		r.Hash = tmpBytes
 	}
+	if rhs := m.ChunkHashes; rhs != nil {
+		tmpContainer := make([][]byte, len(rhs))
+		for k, v := range rhs {
+			tmpBytes := make([]byte, len(v))
+			copy(tmpBytes, v)
+			tmpContainer[k] = tmpBytes
+		}
+		r.ChunkHashes = tmpContainer
+	}
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
 		copy(r.unknownFields, m.unknownFields)
@@ -339,6 +348,7 @@ func (m *AddModelChunkResponse) CloneVT() *AddModelChunkResponse {
 	}
 	r := new(AddModelChunkResponse)
 	r.Stage = m.Stage
+	r.Loaded = m.Loaded
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
 		copy(r.unknownFields, m.unknownFields)
@@ -855,6 +865,15 @@ func (this *RegisterModel) EqualVT(that *RegisterModel) bool {
 	if this.Size != that.Size {
 		return false
 	}
+	if len(this.ChunkHashes) != len(that.ChunkHashes) {
+		return false
+	}
+	for i, vx := range this.ChunkHashes {
+		vy := that.ChunkHashes[i]
+		if string(vx) != string(vy) {
+			return false
+		}
+	}
 	return string(this.unknownFields) == string(that.unknownFields)
 }
 
@@ -916,6 +935,9 @@ func (this *AddModelChunkResponse) EqualVT(that *AddModelChunkResponse) bool {
 		return false
 	}
 	if this.Stage != that.Stage {
+		return false
+	}
+	if this.Loaded != that.Loaded {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -1700,6 +1722,15 @@ func (m *RegisterModel) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if len(m.ChunkHashes) > 0 {
+		for iNdEx := len(m.ChunkHashes) - 1; iNdEx >= 0; iNdEx-- {
+			i -= len(m.ChunkHashes[iNdEx])
+			copy(dAtA[i:], m.ChunkHashes[iNdEx])
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.ChunkHashes[iNdEx])))
+			i--
+			dAtA[i] = 0x1a
+		}
+	}
 	if m.Size != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Size))
 		i--
@@ -1834,6 +1865,11 @@ func (m *AddModelChunkResponse) MarshalToSizedBufferVT(dAtA []byte) (int, error)
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.Loaded != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Loaded))
+		i--
+		dAtA[i] = 0x10
 	}
 	if m.Stage != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Stage))
@@ -2522,6 +2558,12 @@ func (m *RegisterModel) SizeVT() (n int) {
 	if m.Size != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.Size))
 	}
+	if len(m.ChunkHashes) > 0 {
+		for _, b := range m.ChunkHashes {
+			l = len(b)
+			n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+		}
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -2568,6 +2610,9 @@ func (m *AddModelChunkResponse) SizeVT() (n int) {
 	_ = l
 	if m.Stage != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.Stage))
+	}
+	if m.Loaded != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Loaded))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -3987,6 +4032,38 @@ func (m *RegisterModel) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+		case 3:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ChunkHashes", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.ChunkHashes = append(m.ChunkHashes, make([]byte, postIndex-iNdEx))
+			copy(m.ChunkHashes[len(m.ChunkHashes)-1], dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -4261,6 +4338,25 @@ func (m *AddModelChunkResponse) UnmarshalVT(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.Stage |= Stage(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 2:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Loaded", wireType)
+			}
+			m.Loaded = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Loaded |= uint32(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}

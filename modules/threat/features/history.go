@@ -1,0 +1,120 @@
+package features
+
+import (
+	"github.com/chancery/chancery/modules/threat/stream/fixed"
+	threatv1 "github.com/chancery/chancery/proto/chancery/threat/v1"
+)
+
+// One is a count of one, Q16.
+const One = 1 << 16
+
+// Half-lives of counts, in milliseconds.
+const (
+	Minute = 60_000
+	Hour   = 60 * Minute
+	Day    = 24 * Hour
+)
+
+// perMs is floor(2^63 * 2^(-1/h)) for the half-lives h: what a millisecond leaves, Q63.
+const (
+	minutePerMs = 9223265484898201873
+	hourPerMs   = 9223370260978746049
+	dayPerMs    = 9223371962859934408
+)
+
+// History is what a subject did: counts that decay.
+//
+// The decayed counts are Q16 as of Last, and are moved only by Add, that is when a transaction is counted. So the same
+// transactions in the same order give the same History to the bit, on every machine, whoever reads it in between and
+// however often. At is a pure reading. Decay rounds down, so that going to a time in two steps need not give what
+// going there in one gives: never take a reading of At for the History itself.
+type History struct {
+	First, Last int64  // Unix ms of the first and latest transaction; 0: none
+	Count       uint64 // of transactions
+	Minute      uint64 // transactions, half-life of a minute
+	Hour        uint64 // transactions, half-life of an hour
+	Day         uint64 // transactions, half-life of a day
+	Failed      uint64 // failures and denials, half-life of an hour
+	Held        uint64 // holds, half-life of an hour
+	Fresh       uint64 // uses of a resource never used before, half-life of an hour
+	Sensitive   uint64 // transactions of sensitivity 3 and more, half-life of an hour
+	InBlock     uint32 // transactions of the block at hand that came before; no part of a Trace
+}
+
+// Deed is one transaction as a History counts it.
+type Deed struct {
+	Failed    bool // executed and failed, or denied
+	Held      bool
+	Fresh     bool // its actor never used its resource before
+	Sensitive bool
+}
+
+// At is h with its decayed counts as of a time in Unix ms, not before Last. Last stays.
+func (h History) At(now int64) History {
+	if now <= h.Last || h.Count == 0 {
+		return h
+	}
+	dt := uint64(now) - uint64(h.Last)
+	minute, hour, day := left(dt, Minute, minutePerMs), left(dt, Hour, hourPerMs), left(dt, Day, dayPerMs)
+	h.Minute = minute.of(h.Minute)
+	h.Hour, h.Day = hour.of(h.Hour), day.of(h.Day)
+	h.Failed, h.Held = hour.of(h.Failed), hour.of(h.Held)
+	h.Fresh, h.Sensitive = hour.of(h.Fresh), hour.of(h.Sensitive)
+	return h
+}
+
+// Add counts a transaction at a time in Unix ms; one before Last counts as at Last.
+func (h *History) Add(now int64, d Deed) {
+	if h.Count == 0 {
+		h.First, h.Last = now, now
+	}
+	*h = h.At(now)
+	h.Last = max(h.Last, now)
+	h.Count = fixed.Add(h.Count, 1)
+	h.Minute, h.Hour, h.Day = fixed.Add(h.Minute, One), fixed.Add(h.Hour, One), fixed.Add(h.Day, One)
+	if d.Failed {
+		h.Failed = fixed.Add(h.Failed, One)
+	}
+	if d.Held {
+		h.Held = fixed.Add(h.Held, One)
+	}
+	if d.Fresh {
+		h.Fresh = fixed.Add(h.Fresh, One)
+	}
+	if d.Sensitive {
+		h.Sensitive = fixed.Add(h.Sensitive, One)
+	}
+}
+
+// HistoryOf is the history in a trace, of which nil is the empty one.
+func HistoryOf(t *threatv1.Trace) History {
+	return History{
+		First: t.GetFirst(), Last: t.GetLast(), Count: t.GetCount(),
+		Minute: t.GetMinute(), Hour: t.GetHour(), Day: t.GetDay(),
+		Failed: t.GetFailed(), Held: t.GetHeld(), Fresh: t.GetFresh(), Sensitive: t.GetSensitive(),
+	}
+}
+
+// Write writes h into a trace and leaves what the trace says of profiles.
+func (h *History) Write(t *threatv1.Trace) {
+	t.First, t.Last, t.Count = h.First, h.Last, h.Count
+	t.Minute, t.Hour, t.Day = h.Minute, h.Hour, h.Day
+	t.Failed, t.Held, t.Fresh, t.Sensitive = h.Failed, h.Held, h.Fresh, h.Sensitive
+}
+
+// share is what a time leaves of a count: 2^-shift and a factor in Q63.
+type share struct {
+	shift  uint64
+	factor uint64
+}
+
+func left(dt, half, perMs uint64) share {
+	return share{dt / half, fixed.Power(perMs, dt%half)}
+}
+
+func (s share) of(count uint64) uint64 {
+	if s.shift > 63 {
+		return 0
+	}
+	return fixed.Scale(count, s.factor) >> s.shift
+}

@@ -1,0 +1,275 @@
+package threat
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	"github.com/chancery/chancery/chain"
+	"github.com/chancery/chancery/chain/chaintest"
+	"github.com/chancery/chancery/chain/state"
+	"github.com/chancery/chancery/modules/threat/detector"
+	"github.com/chancery/chancery/modules/threat/features"
+	"github.com/chancery/chancery/modules/threat/stream/cell"
+	"github.com/chancery/chancery/modules/threat/stream/fixed"
+	"github.com/chancery/chancery/modules/threat/stream/profile"
+	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
+	threatv1 "github.com/chancery/chancery/proto/chancery/threat/v1"
+)
+
+// checks lets a property be checked so many times, where each time takes long.
+func checks(t *testing.T, n int, property func(*rapid.T)) {
+	t.Helper()
+	f := flag.Lookup("rapid.checks")
+	before := f.Value.String()
+	if err := f.Value.Set(fmt.Sprint(n)); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Value.Set(before) }()
+	rapid.Check(t, property)
+}
+
+// Whatever transactions come, in whatever order and at whatever times, and whenever an
+// instance is restarted: histories are those that the state alone gives, app hashes are
+// equal (a Net compares them in each block), and the genesis survives a round trip.
+func TestHistoryFollowsFromTheStateAlone(t *testing.T) {
+	raw := testDetector(t, func(d *threatv1.Detector) { d.HalfSpace.Window, d.HalfSpace.SizeLimit = 32, 4 })
+	checks(t, 4, func(r *rapid.T) {
+		p := testParams()
+		p.MaxPending = rapid.SampledFrom([]uint32{5, 60, 100_000}).Draw(r, "max_pending")
+		w := newWard(t, genesisOf(raw, p))
+		actors := []string{house + ":a", house + ":b", house + ":robot-c", north + ":a", north, south + ":a"}
+		kinds := []func(string) proto.Message{good, good, good, held1, denied1, never1}
+		names := []string{"x", "y", "bad", "z", "north"}
+		for range rapid.IntRange(60, 140).Draw(r, "blocks") {
+			w.Now += rapid.SampledFrom([]int64{0, 0, 0, 500, 30_000, minute, 3 * 60 * minute}).Draw(r, "passes")
+			var raws [][]byte
+			for range rapid.SampledFrom([]int{0, 0, 1, 2, 9}).Draw(r, "transactions") {
+				author := rapid.SampledFrom(actors).Draw(r, "author")
+				kind := rapid.SampledFrom(kinds).Draw(r, "kind")
+				raws = append(raws, w.Tx(author, []proto.Message{kind(rapid.SampledFrom(names).Draw(r, "name"))}))
+			}
+			for i, result := range w.Block(raws...) {
+				if result.Verdict == nil {
+					t.Fatalf("transaction %d has no verdict", i)
+				}
+			}
+			if rapid.IntRange(0, 9).Draw(r, "restart") == 0 {
+				w.m.history, w.m.remembered, w.m.settings, w.m.detectors = history{}, traceCache{}, settingsCache{}, detectorCache{}
+			}
+			w.wantSame()
+		}
+		w.Block() // lets train what is beyond max_pending, as block 1 of the import would
+		w.CheckGenesis()
+	})
+}
+
+func TestVerdicts(t *testing.T) {
+	admit, hold, deny := chainv1.Ruling_RULING_ADMIT, chainv1.Ruling_RULING_HOLD, chainv1.Ruling_RULING_DENY
+	for _, c := range []struct {
+		name                      string
+		mode                      threatv1.Mode
+		closed                    []string
+		model                     bool
+		good, held, denied, never chainv1.Ruling
+		score                     uint32 // of the held one
+	}{
+		{name: "enforced", mode: threatv1.Mode_MODE_ENFORCE, model: true, good: admit, held: hold, denied: deny, never: admit, score: 8000},
+		{name: "logged", mode: threatv1.Mode_MODE_LOG, model: true, good: admit, held: admit, denied: admit, never: admit, score: 8000},
+		{name: "no model, open", mode: threatv1.Mode_MODE_ENFORCE, good: admit, held: admit, denied: admit, never: admit},
+		{
+			name: "no model, one kind closed", mode: threatv1.Mode_MODE_ENFORCE,
+			closed: []string{"chancery.consent.v1.Withdraw", "chancery.provenance.v1.InvalidateEntity"},
+			good:   admit, held: hold, denied: admit, never: admit,
+		},
+		{
+			name: "no model, logged", mode: threatv1.Mode_MODE_LOG, closed: []string{"chancery.provenance.v1.InvalidateEntity"},
+			good: admit, held: admit, denied: admit, never: admit,
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := testParams()
+			p.Mode, p.FailClosed = c.mode, c.closed
+			var raw []byte
+			if c.model {
+				raw = testDetector(t)
+			}
+			w := newWard(t, genesisOf(raw, p))
+			a := house + ":a"
+			raws := [][]byte{
+				w.Tx(a, []proto.Message{good("x")}), w.Tx(a, []proto.Message{held1("x")}),
+				w.Tx(a, []proto.Message{denied1(house)}), w.Tx(a, []proto.Message{never1("x")}),
+				w.Tx(a, []proto.Message{never1("x"), held1("y")}),
+			}
+			x := w.App().Begin(chain.Header{Height: w.Height() + 1, Time: w.Now + chaintest.BlockTime})
+			for _, raw := range raws {
+				deliver(t, w.App(), x, raw)
+			}
+			record := x.End().Record
+			results := w.Block(raws...)
+			for i, want := range []chainv1.Ruling{c.good, c.held, c.denied, c.never, c.held} {
+				if got := results[i].Verdict.GetRuling(); got != want {
+					t.Errorf("transaction %d: %s, want %s", i, got, want)
+				}
+			}
+			if got := results[1].Verdict.Score; got != c.score {
+				t.Errorf("score %d, want %d", got, c.score)
+			}
+			wantCode := uint32(0)
+			if c.held == hold {
+				wantCode = chain.ErrHeld.Code
+			}
+			if results[1].Code != wantCode {
+				t.Errorf("code %d, want %d", results[1].Code, wantCode)
+			}
+			if alarms := chaintest.Events[threatv1.Alarm](t, results[3]); (len(alarms) == 1) != c.model {
+				t.Errorf("%d alarms for one that scores high and is executed", len(alarms))
+			}
+			absent := 0
+			for _, e := range record.Events {
+				if e.Type == "chancery.threat.v1.ModelAbsent" {
+					absent++
+				}
+			}
+			if want := map[bool]int{true: 0, false: 1}[c.model]; absent != want {
+				t.Errorf("%d times was it said that the model is absent, want %d", absent, want)
+			}
+		})
+	}
+}
+
+func TestOffJudgesNothingAndWritesNothing(t *testing.T) {
+	w := newWard(t, genesisOf(testDetector(t), nil))
+	before := w.Root()
+	if r := w.does(house+":a", held1("x")); r.Code != 0 || r.Verdict != nil {
+		t.Fatalf("code %d, verdict %v", r.Code, r.Verdict)
+	}
+	if bytes.Equal(before, w.Root()) {
+		t.Fatal("the block changed nothing at all, not even its own height")
+	}
+	for range w.m.journals.Walk(w.View(), state.All()) {
+		t.Fatal("a journal was written")
+	}
+	if _, ok := w.m.progress.Lookup(w.View()); ok {
+		t.Fatal("progress was written")
+	}
+}
+
+// Candidates for one height, judged beside one another, do not disturb each other, and
+// each gives the block that it would have given alone.
+func TestCandidatesOfOneHeightDoNotDisturbOneAnother(t *testing.T) {
+	w := newWard(t, genesisOf(testDetector(t), testParams()))
+	a, b := house+":a", north+":b"
+	for i := range 5 {
+		w.Block(w.Tx(a, []proto.Message{good(fmt.Sprint("x", i))}), w.Tx(b, []proto.Message{good("y")}))
+	}
+	first := [][]byte{w.Tx(a, []proto.Message{good("x1")}), w.Tx(a, []proto.Message{held1("x1")}), w.Tx(b, []proto.Message{good("z")})}
+	second := [][]byte{w.Tx(b, []proto.Message{good("z")}), w.Tx(b, []proto.Message{good("z")}), w.Tx(a, []proto.Message{denied1(house)})}
+	header := chain.Header{Height: w.Height() + 1, Time: w.Now + 1000}
+	app := w.App()
+	alone := func(raws [][]byte) *chain.Block {
+		x := app.Begin(header)
+		for _, raw := range raws {
+			deliver(t, app, x, raw)
+		}
+		return x.End()
+	}
+	wantFirst, wantSecond := alone(first), alone(second)
+	x, y := app.Begin(header), app.Begin(header)
+	for i := range first {
+		deliver(t, app, x, first[i])
+		deliver(t, app, y, second[i])
+	}
+	gotSecond, gotFirst := y.End(), x.End()
+	for _, c := range []struct{ got, want *chain.Block }{{gotFirst, wantFirst}, {gotSecond, wantSecond}} {
+		if !c.got.Record.EqualVT(c.want.Record) {
+			t.Fatalf("results differ:\n%v\n%v", c.got.Record, c.want.Record)
+		}
+		if len(c.got.Changes) != len(c.want.Changes) {
+			t.Fatalf("%d changes, want %d", len(c.got.Changes), len(c.want.Changes))
+		}
+		for i := range c.got.Changes {
+			if !bytes.Equal(c.got.Changes[i].Key, c.want.Changes[i].Key) || !bytes.Equal(c.got.Changes[i].Value, c.want.Changes[i].Value) {
+				t.Fatalf("the change of key %x differs", c.want.Changes[i].Key)
+			}
+		}
+	}
+	w.wantSame()
+}
+
+func deliver(t testing.TB, app *chain.App, x *chain.Execution, raw []byte) *chainv1.TxResult {
+	t.Helper()
+	d, err := app.Decode(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := x.Deliver(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// Features see the transactions before in the block.
+func TestCountsWithinABlock(t *testing.T) {
+	w := newWard(t, genesisOf(testDetector(t), testParams()))
+	a, b := house+":a", house+":b"
+	results := w.Block(
+		w.Tx(a, []proto.Message{good("x")}), w.Tx(a, []proto.Message{good("x")}), w.Tx(b, []proto.Message{good("x")}),
+		w.Tx(a, []proto.Message{held1("x")}), w.Tx(a, []proto.Message{good("x")}), w.Tx(a, []proto.Message{good("y")}),
+	)
+	for i, want := range [][3]int64{{0, 0, 0}, {1, 1, 1}, {0, 2, 0}, {2, 3, 2}, {3, 4, 3}, {4, 5, 0}} {
+		row := results[i].Row
+		got := [3]int64{row[features.ActorInBlockFeature], row[features.OrganisationInBlockFeature], row[features.EdgeInBlockFeature]}
+		if got != want {
+			t.Errorf("transaction %d: actor, organisation and edge came %v times before, want %v", i, got, want)
+		}
+	}
+	if got := results[4].Row[features.HeldFeature]; got != fixed.Log2(features.One+features.One)-fixed.Log2(features.One) {
+		t.Errorf("one hold of the block counts as %d", got)
+	}
+	// The edge was admitted twice when the fifth is judged: what is held is not counted.
+	if got, want := results[4].Row[features.EdgePastFeature], fixed.Log2(3); got != want {
+		t.Errorf("edge-past is %d, want %d", got, want)
+	}
+}
+
+// The streams of progress count as the detector that they were taken from.
+func TestStreamsCountAsTheirDetector(t *testing.T) {
+	d, err := detector.Decode(testDetector(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := streamsOf(settingsOf(d).streams)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const began = chaintest.GenesisTime
+	var theirs, ours book
+	theirs.mine, ours.mine = true, true
+	rapid.Check(t, func(r *rapid.T) {
+		var e profile.Event
+		for i := range e {
+			e[i] = rapid.Byte().Draw(r, "value")
+		}
+		actor, resource := rapid.Uint64Range(0, 5).Draw(r, "actor"), rapid.Uint64Range(0, 3).Draw(r, "resource")
+		now := began + rapid.Int64Range(-5, 20*minute).Draw(r, "time")
+		if err := d.Absorb(&theirs, actor, resource, e, d.Tick(now, began)); err != nil {
+			r.Fatal(err)
+		}
+		s.absorb(&ours, actor, resource, e, now, began)
+		for space, rows := range theirs.tables {
+			for row, pages := range rows {
+				for at, p := range pages {
+					if p != nil && p.cells != ours.page(cell.Space(space), uint16(row), uint32(at)).cells {
+						r.Fatalf("the cells of space %d differ", space)
+					}
+				}
+			}
+		}
+	})
+}
