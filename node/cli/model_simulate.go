@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"encoding/csv"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/chancery/chancery/modules/threat/features"
 	"github.com/chancery/chancery/modules/threat/trees"
 	"github.com/chancery/chancery/testnet/scenarios"
 )
@@ -24,7 +26,8 @@ var rowColumns = []string{"at", "author", "kind", "code", "score", "ruling", "ca
 func (a *app) modelSimulate() *cobra.Command {
 	var o scenarios.Options
 	var attacks, out, plan string
-	var warm bool
+	var warm, enforce bool
+	var detector string
 	c := &cobra.Command{
 		Use:   "simulate",
 		Short: "Simulate a consortium's life and attacks, and write what the sentinel sees",
@@ -55,6 +58,8 @@ func (a *app) modelSimulate() *cobra.Command {
 	f.Float64Var(&o.Force, "force", 1, "how much an attack does")
 	f.StringVar(&out, "out", "", "file of rows to write, which must not exist")
 	f.StringVar(&plan, "plan", "", "file of transactions to write, which must not exist")
+	f.StringVar(&detector, "detector", "", "file of the detector that scores; by default one without trees that holds nothing")
+	f.BoolVar(&enforce, "enforce", false, "hold and deny what the detector says")
 	f.BoolVar(&warm, "with-warmup", false, "write the rows of the warm-up too")
 	c.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if out == "" && plan == "" {
@@ -86,6 +91,17 @@ func (a *app) modelSimulate() *cobra.Command {
 		if out == "" {
 			return a.print(result)
 		}
+		raw, err := scenarios.Probe()
+		if detector != "" {
+			raw, err = a.read(detector)
+		}
+		if err != nil {
+			return err
+		}
+		sentinel, err := scenarios.Sentinel(raw, enforce)
+		if err != nil {
+			return err
+		}
 		m := &meter{app: a, what: "simulating", unit: func(n int64) string { return fmt.Sprintf("%d transactions", n) }}
 		s := &rows{from: p.Options().Start}
 		if !warm {
@@ -94,7 +110,10 @@ func (a *app) modelSimulate() *cobra.Command {
 		var report *scenarios.Report
 		err = writeNew(out, func(w io.Writer) error {
 			s.out = csv.NewWriter(w)
-			report, err = scenarios.Run(cmd.Context(), p, scenarios.RunOptions{Progress: func(int, int64) { m.add(1000) }}, s.add)
+			report, err = scenarios.Run(cmd.Context(), p, scenarios.RunOptions{
+				Genesis:  map[string]json.RawMessage{"threat": sentinel},
+				Progress: func(int, int64) { m.add(1000) },
+			}, s.add)
 			s.out.Flush()
 			return errors.Join(err, s.out.Error())
 		})
@@ -126,7 +145,7 @@ func (s *rows) add(o *scenarios.Outcome) error {
 	if !s.begun {
 		s.begun = true
 		head := append([]string(nil), rowColumns...)
-		if err := s.out.Write(append(head, featureNames(len(o.Result.Row))...)); err != nil {
+		if err := s.out.Write(append(head, features.Names()...)); err != nil {
 			return err
 		}
 	}
@@ -141,7 +160,11 @@ func (s *rows) add(o *scenarios.Outcome) error {
 		strconv.FormatUint(uint64(o.Result.Code), 10), strconv.FormatUint(uint64(v.GetScore()), 10),
 		strconv.FormatInt(int64(v.GetRuling()), 10), o.Campaign, o.Attack.String(), label,
 	)
-	for _, x := range o.Result.Row {
+	for i := range features.Names() {
+		x := int64(trees.Missing)
+		if i < len(o.Result.Row) {
+			x = o.Result.Row[i]
+		}
 		cell := ""
 		if x != trees.Missing {
 			cell = strconv.FormatInt(x, 10)
@@ -150,15 +173,6 @@ func (s *rows) add(o *scenarios.Outcome) error {
 	}
 	s.rows++
 	return s.out.Write(s.line)
-}
-
-// featureNames are those of the chain's features.
-func featureNames(n int) []string {
-	out := make([]string, n)
-	for i := range out {
-		out[i] = "f" + strconv.Itoa(i)
-	}
-	return out
 }
 
 // writeNew writes a file that must not exist, and removes it when that fails.

@@ -2,7 +2,6 @@ package scenarios
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -105,10 +104,7 @@ func start(p *Plan, sections map[string]json.RawMessage) (*chain.App, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := node.Wire()
-	app, err := chain.New(chain.Options{
-		ChainID: p.o.ChainID, Tree: tree, Authenticator: m.Identity, Modules: m.List(), Rand: rand.Reader, Partial: true,
-	})
+	app, err := node.Wire().App(p.o.ChainID, tree)
 	if err != nil {
 		return nil, err
 	}
