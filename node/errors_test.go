@@ -14,6 +14,7 @@ import (
 	_ "github.com/chancery/chancery/node"
 	_ "github.com/chancery/chancery/node/cli"
 	_ "github.com/chancery/chancery/node/client"
+	_ "github.com/chancery/chancery/node/forecast"
 	_ "github.com/chancery/chancery/node/model"
 	_ "github.com/chancery/chancery/node/receipt"
 	_ "github.com/chancery/chancery/node/rpc"

@@ -20,10 +20,14 @@ import (
 	dbm "github.com/cosmos/cosmos-db"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/consensus"
 	"github.com/chancery/chancery/consensus/records"
 	"github.com/chancery/chancery/node/config"
+	"github.com/chancery/chancery/node/evidence"
+	"github.com/chancery/chancery/node/forecast"
+	"github.com/chancery/chancery/node/intel"
 	"github.com/chancery/chancery/node/rpc"
 	"github.com/chancery/chancery/node/telemetry"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
@@ -53,7 +57,12 @@ type Node struct {
 	door      *rpc.Server
 	listener  net.Listener      // nil: no door
 	telemetry *telemetry.Server // nil: none
+	forecasts *forecast.Store   // nil: none
 	guard     keyGuard
+	modules   Modules
+	book      *intel.Book
+	evidence  *evidence.Log
+	accuser   *accuser
 
 	cancel context.CancelFunc
 	group  sync.WaitGroup
@@ -157,12 +166,12 @@ func (n *Node) open(o Options) error {
 
 func (n *Node) openEngine(version string) error {
 	c := n.config
-	modules := Wire()
+	n.modules = Wire()
 	tree, err := openTree(c.State, n.home.Data(), n.log)
 	if err != nil {
 		return err
 	}
-	app, err := modules.App(n.genesis.ChainID, tree)
+	app, err := n.modules.App(n.genesis.ChainID, tree)
 	if err != nil {
 		return errors.Join(err, tree.Close())
 	}
@@ -174,6 +183,9 @@ func (n *Node) openEngine(version string) error {
 	if err != nil {
 		return errors.Join(err, recordsDB.Close(), app.Close())
 	}
+	if err := n.openJudgement(app); err != nil {
+		return errors.Join(err, log.Close(), app.Close())
+	}
 	engine, err := c.Engine(n.home)
 	if err != nil {
 		return errors.Join(err, log.Close(), app.Close())
@@ -181,7 +193,8 @@ func (n *Node) openEngine(version string) error {
 	pool := consensus.DefaultPoolOptions()
 	pool.MaxBytes, pool.MaxLaneBytes = c.Pool.MaxBytes, c.Pool.MaxLaneBytes
 	n.engine, err = consensus.Open(consensus.Options{
-		Config: engine, Genesis: n.genesis, App: app, Records: log, Membership: modules.Identity, Pool: pool,
+		Config: engine, Genesis: n.genesis, App: app, Records: log, Membership: n.modules.Identity, Pool: pool,
+		Voice: &voice{book: n.book, log: n.log}, Lied: n.accuser.tell,
 		Watchdog: consensus.WatchdogOptions{
 			Unhealthy: time.Duration(c.Watchdog.StallSeconds) * time.Second,
 			Exit:      time.Duration(c.Watchdog.ExitSeconds) * time.Second,
@@ -191,6 +204,26 @@ func (n *Node) openEngine(version string) error {
 	})
 	if err != nil {
 		return errors.Join(err, log.Close(), app.Close())
+	}
+	return nil
+}
+
+// openJudgement opens what this node believes of others, and what it saw of proposals
+// that the rules refuse.
+func (n *Node) openJudgement(app *chain.App) (err error) {
+	dir := filepath.Join(n.home.Data(), "judgement")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the folder of the node's own judgement: %w", err)
+	}
+	if n.book, err = intel.Open(filepath.Join(dir, "book.json"), intel.BookOptions{MaxLife: 7 * 24 * time.Hour}); err != nil {
+		return err
+	}
+	if n.evidence, err = evidence.Open(filepath.Join(dir, "evidence.jsonl"), n.log); err != nil {
+		return err
+	}
+	n.accuser = &accuser{
+		app: app, evidence: n.evidence, book: n.book, powers: guarded{n.modules.Identity}.Powers, log: n.log,
+		pending: make(chan consensus.Lie, accuserQueue),
 	}
 	return nil
 }
@@ -215,10 +248,17 @@ func openDB(backend, name, dir string) (dbm.DB, error) {
 func (n *Node) openDoors(genesis []byte, security *tls.Config, registry *prometheus.Registry) error {
 	r := n.config.RPC
 	var err error
-	n.door, err = rpc.New(rpc.Options{
+	options := rpc.Options{
 		App: n.engine.App(), Records: n.engine.Records(), Engine: engine{n.engine}, Genesis: genesis,
 		Limits: Limits(r), TLS: security, Log: n.log.With("part", "rpc"), Metrics: registry,
-	})
+	}
+	if n.config.Forecast.Subjects > 0 {
+		if n.forecasts, err = forecast.NewStore(n.config.Forecast.Settings()); err != nil {
+			return err
+		}
+		options.Forecasts = forecast.NewService(n.forecasts)
+	}
+	n.door, err = rpc.New(options)
 	if err != nil {
 		return err
 	}
@@ -296,7 +336,19 @@ func (n *Node) Start() error {
 		}
 	})
 	n.group.Go(func() { n.watchHealth(ctx) })
+	n.group.Go(func() { n.evidence.Run(ctx) })
+	n.group.Go(func() { n.accuser.run(ctx) })
+	n.group.Go(func() {
+		if err := n.book.Run(ctx); err != nil {
+			n.fail(fmt.Errorf("keep what this node believes of others: %w", err))
+		}
+	})
 	n.group.Go(func() { writeImages(ctx, n.engine.App().Tree(), n.log) })
+	if n.forecasts != nil {
+		n.group.Go(func() {
+			forecast.Follow(ctx, n.forecasts, n.engine.Records(), forecast.FromEvents, n.log.With("part", "forecast"))
+		})
+	}
 	if n.listener != nil {
 		if !n.config.RPC.TLS() {
 			n.log.Warn("INSECURE: clients on this machine are neither encrypted nor authenticated; set rpc.tls_cert, rpc.tls_key and rpc.client_ca for anything but development", "listen", n.listener.Addr().String())

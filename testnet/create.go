@@ -22,6 +22,8 @@ import (
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/keys"
 	"github.com/chancery/chancery/modules/identity/did"
+	"github.com/chancery/chancery/modules/threat"
+	"github.com/chancery/chancery/modules/threat/detector"
 	"github.com/chancery/chancery/node"
 	"github.com/chancery/chancery/node/config"
 	"github.com/chancery/chancery/node/keyring"
@@ -272,7 +274,13 @@ func (f *founding) write(d Dir, r *Record) error {
 	if err != nil {
 		return fmt.Errorf("write the genesis state: %w", err)
 	}
-	state, err := json.Marshal(map[string]json.RawMessage{"identity": section})
+	sections := map[string]json.RawMessage{"identity": section}
+	if raw, ok := detector.Default(); ok {
+		if sections["threat"], err = chain.WriteGenesis(threat.NewGenesis(raw)); err != nil {
+			return fmt.Errorf("write the genesis state: %w", err)
+		}
+	}
+	state, err := json.Marshal(sections)
 	if err != nil {
 		return fmt.Errorf("write the genesis state: %w", err)
 	}

@@ -27,7 +27,8 @@ type Identity interface {
 	// Powers are the validators, sorted by address, and the sum of their powers.
 	Powers(r chain.ReadCtx) ([]Power, int64)
 	// Ages are, in milliseconds before r.Time(), when a DID was registered and when
-	// the newest of its keys that may sign was added; 0 for the genesis' own.
+	// the newest of its own keys that may sign was added; key is -1 where it has none.
+	// What the genesis holds is as old as it says.
 	Ages(r chain.ReadCtx, did string) (identity, key int64, ok bool)
 	// SuspendFor suspends a DID on the module's account; ReinstateFrom ends that
 	// suspension. They tell whether they changed anything.

@@ -2,6 +2,7 @@ package threat
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -173,4 +174,17 @@ func (m *Module) ExportGenesis(r state.Reader) (proto.Message, error) {
 		g.Breaker = b
 	}
 	return g, nil
+}
+
+// NewGenesis is the genesis state of a chain that is judged by a detector, given by its
+// canonical bytes, from the first block on.
+func NewGenesis(detector []byte) *threatv1.Genesis {
+	params := DefaultParams()
+	params.Mode = threatv1.Mode_MODE_ENFORCE
+	hash := sha256.Sum256(detector)
+	return &threatv1.Genesis{
+		Params:   params,
+		Models:   []*threatv1.GenesisModel{{Bytes: detector}},
+		Schedule: &threatv1.Schedule{Active: hash[:]},
+	}
 }

@@ -28,7 +28,7 @@ type version struct {
 	streams  *streams           // nil: none
 	lives    *btree.Map[string, live]
 	pending  []touched // heights above progress.Settled, ascending
-	cells    *book
+	cells    *cellBook
 }
 
 // live is a subject's history and the height of the latest of its journals.
@@ -128,7 +128,7 @@ func (v *version) begin() {
 	if err != nil {
 		panic(&state.Fault{Where: "read the settings of streaming scorers", Err: err})
 	}
-	v.streams, v.cells = s, &book{height: v.height, mine: true}
+	v.streams, v.cells = s, &cellBook{height: v.height, mine: true}
 }
 
 func (v *version) sameStreams(p *threatv1.Progress) bool {

@@ -25,10 +25,10 @@ import (
 // The people of these tests: four organisations with a validator each, and some of
 // them with members.
 const (
-	alder = "did:chancery:alder" // acts by its administrators
-	birch = "did:chancery:birch" // acts by its own key
+	alder  = "did:chancery:alder" // acts by its administrators
+	birch  = "did:chancery:birch" // acts by its own key
 	cypres = "did:chancery:cypress"
-	dogwd = "did:chancery:dogwood"
+	dogwd  = "did:chancery:dogwood"
 
 	amy = alder + ":amy" // a nurse
 	abe = alder + ":abe" // administrators

@@ -25,27 +25,27 @@ const (
 // page is cells that lie side by side.
 type page struct {
 	cells   [pageCells]cell.Cell
-	changed int64 // height
-	owner   *book // which alone may change it
+	changed int64     // height
+	owner   *cellBook // which alone may change it
 }
 
-// book holds cells in pages. It shares pages with the book that it was copied from,
+// cellBook holds cells in pages. It shares pages with the book that it was copied from,
 // which must not change any more, and copies one when it first writes to it. The zero
-// book is empty.
-type book struct {
+// one is empty.
+type cellBook struct {
 	tables [spaces][][]*page // by space, row and page of the row
 	height int64             // of what is written
 	mine   bool              // whether tables below the first level are its own
 }
 
-var _ cell.Writer = (*book)(nil)
+var _ cell.Writer = (*cellBook)(nil)
 
 // copyAt is a book with the cells of b, to be written at a height.
-func (b *book) copyAt(height int64) *book {
-	return &book{tables: b.tables, height: height}
+func (b *cellBook) copyAt(height int64) *cellBook {
+	return &cellBook{tables: b.tables, height: height}
 }
 
-func (b *book) page(space cell.Space, row uint16, at uint32) *page {
+func (b *cellBook) page(space cell.Space, row uint16, at uint32) *page {
 	if int(space) >= spaces {
 		return nil
 	}
@@ -56,7 +56,7 @@ func (b *book) page(space cell.Space, row uint16, at uint32) *page {
 }
 
 // Cell implements cell.Reader.
-func (b *book) Cell(k cell.Key) (cell.Cell, error) {
+func (b *cellBook) Cell(k cell.Key) (cell.Cell, error) {
 	if p := b.page(k.Space, k.Row, k.Column>>pageBits); p != nil {
 		return p.cells[k.Column%pageCells], nil
 	}
@@ -64,7 +64,7 @@ func (b *book) Cell(k cell.Key) (cell.Cell, error) {
 }
 
 // SetCell implements cell.Writer. An error is cell.ErrOutside.
-func (b *book) SetCell(k cell.Key, c cell.Cell) error {
+func (b *cellBook) SetCell(k cell.Key, c cell.Cell) error {
 	p, err := b.writable(k.Space, k.Row, k.Column>>pageBits)
 	if err != nil {
 		return err
@@ -73,7 +73,7 @@ func (b *book) SetCell(k cell.Key, c cell.Cell) error {
 	return nil
 }
 
-func (b *book) writable(space cell.Space, row uint16, at uint32) (*page, error) {
+func (b *cellBook) writable(space cell.Space, row uint16, at uint32) (*page, error) {
 	if int(space) >= spaces || row >= 1<<rowBits || at >= 1<<rowBits {
 		return nil, cell.ErrOutside
 	}
@@ -113,8 +113,8 @@ func pageNumber(space cell.Space, row uint16, at uint32) uint32 {
 }
 
 // readPages is the book that is in state, of pages written at a height.
-func (m *Module) readPages(r state.Reader, height int64) *book {
-	b := &book{height: height, mine: true}
+func (m *Module) readPages(r state.Reader, height int64) *cellBook {
+	b := &cellBook{height: height, mine: true}
 	for number, stored := range m.pages.Walk(r, state.All()) {
 		p, err := b.writable(cell.Space(number>>(2*rowBits)), uint16(number>>rowBits%(1<<rowBits)), number%(1<<rowBits))
 		if err == nil {
@@ -167,7 +167,7 @@ func put(list *[]uint64, i int, v uint64) {
 }
 
 // writePages writes the pages of b that changed after a height.
-func (m *Module) writePages(w state.Writer, b *book, after int64) {
+func (m *Module) writePages(w state.Writer, b *cellBook, after int64) {
 	for space, rows := range b.tables {
 		for row, pages := range rows {
 			for at, p := range pages {

@@ -25,7 +25,7 @@ const (
 	always = `permit (principal, action, resource);`
 )
 
-// book is a playbook that lasts ten seconds where it lasts.
+// book is a playbook that lasts a minute.
 func book(name, when string, actions ...threatv1.Action) *threatv1.Playbook {
 	p := &threatv1.Playbook{Name: name, Text: "for a test", When: when, Actions: actions, LastsMs: minResponseMs}
 	for _, a := range actions {
@@ -181,12 +181,10 @@ func TestConditionsSeeWhatIsKnown(t *testing.T) {
 		{when(fmt.Sprintf("context.sensitivity == %d && context.items == %d", facts.Sensitivity, facts.Items)), true},
 		{when(`context.fresh && !context.emergency && !context.privilege && !context.destructive && !context.onBehalf`), true},
 		{when(`context.hour == 8 && context.weekday == 1`), true}, // the tests' genesis is on a Monday, 08:00 UTC
-		{when(`context.hour > 100 || context.score > "high"`), false},
+		{when(`context.hour > 100`), false},
 	} {
-		if err := checkPlaybook(book("a", c.when, holds)); err != nil && c.when != when(`context.hour > 100 || context.score > "high"`) {
+		if err := checkPlaybook(book("a", c.when, holds)); err != nil {
 			t.Errorf("%s: %v", c.when, err)
-			continue
-		} else if err != nil {
 			continue
 		}
 		if got := w.meets(c.when, s); got != c.met {

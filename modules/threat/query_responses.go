@@ -30,14 +30,12 @@ func (q *queries) Responses(ctx context.Context, req *threatv1.ResponsesRequest)
 	if err != nil {
 		return nil, err
 	}
+	if req.Limit > 500 || len(req.PageToken) > 512 {
+		return nil, ErrPage.With("limit %d, and a token of %d bytes", req.Limit, len(req.PageToken))
+	}
 	limit := int(req.Limit)
-	switch {
-	case limit == 0:
+	if limit == 0 {
 		limit = 50
-	case req.Limit > 500:
-		return nil, ErrPage.With("limit %d", req.Limit)
-	case len(req.PageToken) > 512:
-		return nil, ErrPage.With("a page token of %d bytes", len(req.PageToken))
 	}
 	out := new(threatv1.ResponsesResponse)
 	if req.Subject == "" {

@@ -43,7 +43,7 @@ type screening struct {
 	lives   map[string]features.History
 	counts  map[string]uint32
 	edges   map[edge]uint32
-	cells   *book
+	cells   *cellBook
 	journal writer
 	seen    []sighting
 	tallies []modelTally
@@ -79,6 +79,11 @@ type judged struct {
 	lately       profile.Anchor // what peers do of late
 }
 
+// situation is what playbooks see of the transaction.
+func (j *judged) situation(c *chain.Candidate, v *chainv1.Verdict) *situation {
+	return &situation{candidate: c, verdict: v, facts: j.facts, context: &j.context, model: j.model}
+}
+
 // Open implements chain.Screen.
 func (m *Module) Open(ctx *chain.Ctx, votes []*chainv1.Vote) chain.Screening {
 	m.hear(ctx, votes)
@@ -97,7 +102,7 @@ func (m *Module) Open(ctx *chain.Ctx, votes []*chainv1.Vote) chain.Screening {
 		if s.streams, err = streamsOf(s.settings.streams); err != nil {
 			panic(&state.Fault{Where: "read the settings of streaming scorers", Err: err})
 		}
-		s.began, s.cells = ctx.Time(), &book{height: ctx.Height(), mine: true}
+		s.began, s.cells = ctx.Time(), &cellBook{height: ctx.Height(), mine: true}
 	} else {
 		s.cells = s.past.cells.copyAt(ctx.Height())
 	}
@@ -153,7 +158,7 @@ func (s *screening) Judge(r chain.ReadCtx, c *chain.Candidate) (*chainv1.Verdict
 	case j.model == nil && s.failsClosed(c.Messages):
 		v.Ruling = chainv1.Ruling_RULING_HOLD
 	default:
-		hold, playbook, approvals := s.m.before(r, &situation{candidate: c, verdict: v, facts: j.facts, context: &j.context, model: j.model})
+		hold, playbook, approvals := s.m.before(r, j.situation(c, v))
 		if hold {
 			v.Ruling, j.playbook, j.approvals = chainv1.Ruling_RULING_HOLD, playbook, approvals
 		}
@@ -191,7 +196,10 @@ func (s *screening) find(r chain.ReadCtx, c *chain.Candidate) {
 		x.Depth = 1
 	}
 	if identity, key, ok := id.Ages(r, author); ok {
-		x.IdentityAge, x.KeyAge = identity, key
+		x.IdentityAge = identity
+		if key >= 0 { // without a key of its own, there is none to be new
+			x.KeyAge = key
+		}
 	}
 	x.Risk = uint8(s.m.CommonRisk(r, author))
 	x.OrganisationRisk = uint8(s.m.CommonRisk(r, j.organisation))
@@ -282,10 +290,15 @@ func (s *screening) last(c *chain.Candidate) *judged {
 	return &s.judged
 }
 
-// Keep implements chain.Screening.
+// Keep implements chain.Screening. Playbooks respond to what is kept as to what is
+// executed.
 func (s *screening) Keep(ctx *chain.Ctx, c *chain.Candidate, v *chainv1.Verdict) error {
 	j := s.last(c)
-	return s.m.keep(ctx, c, v, j.model, j.other, j.playbook, j.approvals)
+	if err := s.m.keep(ctx, c, v, j.model, j.other, j.playbook, j.approvals); err != nil {
+		return err
+	}
+	s.m.after(ctx, j.situation(c, v))
+	return nil
 }
 
 // Respond implements chain.Screening.
@@ -305,7 +318,7 @@ func (s *screening) Respond(ctx *chain.Ctx, c *chain.Candidate, v *chainv1.Verdi
 		}
 		ctx.Emit(alarm)
 	}
-	s.m.after(ctx, &situation{candidate: c, verdict: v, facts: j.facts, context: &j.context, model: j.model})
+	s.m.after(ctx, j.situation(c, v))
 }
 
 // Note implements chain.Screening.
@@ -409,7 +422,7 @@ func (s *screening) Close(ctx *chain.Ctx) {
 }
 
 // book is the cells at the end of the block, counted by the streams of p.
-func (s *screening) book(ctx *chain.Ctx, p *threatv1.Progress) *book {
+func (s *screening) book(ctx *chain.Ctx, p *threatv1.Progress) *cellBook {
 	switch {
 	case s.past == nil:
 		return s.m.past(ctx).cells

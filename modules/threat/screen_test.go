@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"sync"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -249,7 +250,7 @@ func TestStreamsCountAsTheirDetector(t *testing.T) {
 		t.Fatal(err)
 	}
 	const began = chaintest.GenesisTime
-	var theirs, ours book
+	var theirs, ours cellBook
 	theirs.mine, ours.mine = true, true
 	rapid.Check(t, func(r *rapid.T) {
 		var e profile.Event
@@ -272,4 +273,40 @@ func TestStreamsCountAsTheirDetector(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Admissions go on while blocks are committed, each on the history that it began with.
+func TestAdmissionsBesideBlocks(t *testing.T) {
+	w := newWard(t, genesisOf(testDetector(t), testParams()))
+	a := house + ":a"
+	app := w.App()
+	d, err := app.Decode(w.Tx(a, []proto.Message{good("x"), good("y")}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var done sync.WaitGroup
+	for range 3 {
+		done.Add(1)
+		go func() {
+			defer done.Done()
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if r := app.Admit(d); r[0].Err != nil {
+					t.Error(r[0].Err)
+					return
+				}
+			}
+		}()
+	}
+	for i := range 12 {
+		w.Block(w.Tx(a, []proto.Message{good("x")}), w.Tx(fmt.Sprint(north, ":b", i), []proto.Message{good("y")}))
+	}
+	close(stop)
+	done.Wait()
+	w.wantSame()
 }

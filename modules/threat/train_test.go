@@ -240,6 +240,7 @@ func TestRebaseAnchors(t *testing.T) {
 	if e := chaintest.Events[threatv1.AnchorsRebased](t, r); len(e) != 1 || e[0].Actors[0] != a {
 		t.Fatalf("events %v", e)
 	}
+	t.Logf("a trace with both profiles has %d bytes", w.actor(a).Trace.SizeVT())
 	after := w.actor(a)
 	if after.Distance != 0 || string(after.Trace.Adaptive) != string(before.Trace.Adaptive) || string(after.Trace.Anchor) == string(before.Trace.Anchor) {
 		t.Fatalf("distance %d after the anchor was made anew", after.Distance)

@@ -22,6 +22,7 @@ import (
 	"github.com/chancery/chancery/modules/identity"
 	"github.com/chancery/chancery/modules/provenance"
 	"github.com/chancery/chancery/node/client"
+	"github.com/chancery/chancery/node/forecast"
 	"github.com/chancery/chancery/node/keyring"
 	"github.com/chancery/chancery/node/receipt"
 	"github.com/chancery/chancery/node/rpc"
@@ -69,7 +70,7 @@ func TestHowErrorsAreTold(t *testing.T) {
 func TestWhichRefusalsSayThatThereIsNoSuchThing(t *testing.T) {
 	var out []string
 	for _, set := range []*errs.Set{
-		chain.Errors, tx.Errors, identity.Errors, access.Errors, consent.Errors, provenance.Errors, rpc.Errors, receipt.Errors, client.Errors,
+		chain.Errors, tx.Errors, identity.Errors, access.Errors, consent.Errors, provenance.Errors, rpc.Errors, receipt.Errors, client.Errors, forecast.Errors,
 	} {
 		for _, e := range set.All() {
 			if absent(e) {

@@ -33,6 +33,7 @@ func (a *app) commands() []*cobra.Command {
 		grouped("use", a.modelCommand()),
 		grouped("use", a.intelCommand()),
 		grouped("use", a.webhookCommand()),
+		grouped("use", a.threatCommand()),
 
 		a.versionCommand(),
 		a.docsCommand(),

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/BurntSushi/toml"
+
+	"github.com/chancery/chancery/node/forecast"
 )
 
 // Config is chancery.toml. The doc tags are its documentation: they become the
@@ -26,6 +28,7 @@ type Config struct {
 	State     State     `toml:"state" doc:"The databases."`
 	Telemetry Telemetry `toml:"telemetry" doc:"Metrics and health, on loopback only."`
 	Watchdog  Watchdog  `toml:"watchdog" doc:"What the node does when no block comes."`
+	Forecast  Forecast  `toml:"forecast" doc:"What the node keeps to say what to expect of actors, organisations and resources; see docs/forecast.md. It is no part of consensus."`
 }
 
 // Node is section [node].
@@ -114,6 +117,22 @@ type Watchdog struct {
 	ExitSeconds  int `toml:"exit_seconds" doc:"The node exits, for a supervisor to start it anew, when it has seen no block for so many seconds. 0: never, since a missing quorum mends itself."`
 }
 
+// Forecast is section [forecast].
+type Forecast struct {
+	Subjects int      `toml:"subjects" doc:"How many actors, organisations and resources, of each so many, are followed; one more takes the place of the one that was active the longest ago. The memory for all is at most 3 · subjects · (7 · (buckets + hours) + 1024) bytes. 0: no forecasts."`
+	Bucket   Duration `toml:"bucket" doc:"Width of a bucket of block time: a whole part of an hour, at least 1s."`
+	Buckets  int      `toml:"buckets" doc:"How many of the latest buckets are kept of each subject."`
+	Hours    int      `toml:"hours" doc:"How many of the latest hours are kept of each subject, for the profile of its day."`
+	LookBack Duration `toml:"look_back" doc:"How far back, in block time, a node that starts reads its records, so that it has its history again."`
+}
+
+// Settings are those of the store of forecasts.
+func (f Forecast) Settings() forecast.Settings {
+	return forecast.Settings{
+		Bucket: f.Bucket.Std(), Buckets: f.Buckets, Hours: f.Hours, Subjects: f.Subjects, LookBack: f.LookBack.Std(),
+	}
+}
+
 // Duration is a time.Duration written like 500ms or 10s.
 type Duration time.Duration
 
@@ -138,6 +157,7 @@ func (d Duration) Std() time.Duration { return time.Duration(d) }
 // Default is the configuration of a new node: everything on loopback, with the
 // timers that were measured to be best.
 func Default() Config {
+	f := forecast.DefaultSettings()
 	return Config{
 		Node: Node{Moniker: "chancery", LogLevel: "info", LogFormat: "text", GarbagePercent: 400, MemoryLimit: 2 << 30},
 		RPC: RPC{
@@ -183,6 +203,9 @@ func Default() Config {
 		},
 		Telemetry: Telemetry{Listen: "127.0.0.1:26660"},
 		Watchdog:  Watchdog{StallSeconds: 15},
+		Forecast: Forecast{
+			Subjects: f.Subjects, Bucket: Duration(f.Bucket), Buckets: f.Buckets, Hours: f.Hours, LookBack: Duration(f.LookBack),
+		},
 	}
 }
 
@@ -319,6 +342,11 @@ func (c Config) Check() error {
 	}
 	want(c.Watchdog.StallSeconds > 0, "watchdog.stall_seconds", "must be positive")
 	want(c.Watchdog.ExitSeconds == 0 || c.Watchdog.ExitSeconds > c.Watchdog.StallSeconds, "watchdog.exit_seconds", "must be 0 or more than stall_seconds")
+	if f := c.Forecast.Settings(); f.Subjects != 0 {
+		if err := f.Check(); err != nil {
+			faults = append(faults, fmt.Errorf("forecast.%w", err))
+		}
+	}
 	return errors.Join(faults...)
 }
 

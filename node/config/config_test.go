@@ -121,6 +121,11 @@ func TestCheckNamesTheKey(t *testing.T) {
 		"telemetry.listen":                func(c *Config) { c.Telemetry.Listen = "192.0.2.1:26660" },
 		"watchdog.stall_seconds":          func(c *Config) { c.Watchdog.StallSeconds = 0 },
 		"watchdog.exit_seconds":           func(c *Config) { c.Watchdog.ExitSeconds = 1 },
+		"forecast.bucket":                 func(c *Config) { c.Forecast.Bucket = 7 },
+		"forecast.buckets":                func(c *Config) { c.Forecast.Buckets = 1 },
+		"forecast.hours":                  func(c *Config) { c.Forecast.Hours = 1 },
+		"forecast.subjects":               func(c *Config) { c.Forecast.Subjects = -1 },
+		"forecast.look_back":              func(c *Config) { c.Forecast.LookBack = -1 },
 	} {
 		c := Default()
 		spoil(&c)

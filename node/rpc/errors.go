@@ -19,6 +19,7 @@ import (
 
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/errs"
+	"github.com/chancery/chancery/node/forecast"
 	"github.com/chancery/chancery/node/receipt"
 )
 
@@ -66,6 +67,8 @@ var grpcCodes = map[*errs.Error]codes.Code{
 	ErrTimeout:               codes.DeadlineExceeded,
 	ErrIdle:                  codes.Unavailable,
 	ErrStopping:              codes.Unavailable,
+	forecast.ErrBadRequest:   codes.InvalidArgument,
+	forecast.ErrNoSubject:    codes.NotFound,
 	receipt.ErrNoEntries:     codes.InvalidArgument,
 	receipt.ErrUnknownKeys:   codes.InvalidArgument,
 	receipt.ErrNotYet:        codes.Unavailable,

@@ -124,11 +124,17 @@ func open(t testing.TB, l rpc.Limits) *door {
 
 func serve(t testing.TB, c *nodetest.Chain, l rpc.Limits) *door {
 	t.Helper()
+	return serveWith(t, c, l, nil)
+}
+
+// serveWith serves forecasts too, unless they are nil.
+func serveWith(t testing.TB, c *nodetest.Chain, l rpc.Limits, forecasts nodev1.ForecastsServer) *door {
+	t.Helper()
 	d := &door{t: t, chain: c, engine: &engine{Chain: c}, log: new(lines), metrics: prometheus.NewRegistry()}
 	var err error
 	d.server, err = rpc.New(rpc.Options{
 		App: c.App, Records: c.Records, Engine: d.engine, Genesis: bytes.Repeat([]byte("genesis "), 500_000), Limits: l,
-		Log: slog.New(slog.NewTextHandler(d.log, nil)), Metrics: d.metrics,
+		Log: slog.New(slog.NewTextHandler(d.log, nil)), Metrics: d.metrics, Forecasts: forecasts,
 	})
 	if err != nil {
 		t.Fatal(err)

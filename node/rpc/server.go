@@ -49,6 +49,8 @@ type Options struct {
 	// TLS is the listener's; nil: none, for loopback.
 	TLS *tls.Config
 	Log *slog.Logger
+	// Forecasts answers for what is to be expected; nil: the service is not served.
+	Forecasts nodev1.ForecastsServer
 	// Metrics takes the door's measurements; nil: none.
 	Metrics prometheus.Registerer
 }
@@ -117,6 +119,9 @@ func New(o Options) (*Server, error) {
 	nodev1.RegisterEventsServer(guarded, &eventsService{s: s})
 	nodev1.RegisterReceiptsServer(guarded, &receiptsService{s: s})
 	nodev1.RegisterNodeServer(guarded, &nodeService{s: s})
+	if o.Forecasts != nil {
+		nodev1.RegisterForecastsServer(guarded, o.Forecasts)
+	}
 	for _, module := range o.App.Modules() {
 		module.RegisterQueries(registrar{s}, snapshots{s})
 	}

@@ -1,0 +1,68 @@
+package forecast
+
+import (
+	"encoding/hex"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"github.com/chancery/chancery/modules/identity/did"
+	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
+)
+
+// Source reads from a block's record what happened in it, one observation for each
+// transaction whose author it can tell.
+type Source func(*chainv1.BlockRecord) []Observation
+
+// FromEvents is a Source that goes by the events of a transaction: the author is the
+// DID in the first field named author or by, its organisation the one in that DID, and
+// resources are the access module's, as ORGANISATION Type::"id", and consents, as
+// consent:ID. A transaction that failed has no events and is not seen; no score is.
+func FromEvents(r *chainv1.BlockRecord) []Observation {
+	var out []Observation
+	for _, t := range r.Txs {
+		o := Observation{Height: r.Height, Time: r.Time}
+		for _, e := range t.Events {
+			kind, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName(e.Type))
+			if err != nil {
+				continue // of a module that this program does not know
+			}
+			m := kind.New()
+			if err := proto.Unmarshal(e.Value, m.Interface()); err != nil {
+				continue
+			}
+			o.read(m)
+		}
+		if o.Actor != "" {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+func (o *Observation) read(m protoreflect.Message) {
+	fields := m.Descriptor().Fields()
+	text := func(m protoreflect.Message, name protoreflect.Name) string {
+		fd := m.Descriptor().Fields().ByName(name)
+		if fd == nil || fd.Kind() != protoreflect.StringKind || fd.IsList() {
+			return ""
+		}
+		return m.Get(fd).String()
+	}
+	for _, name := range []protoreflect.Name{"author", "by"} {
+		if o.Actor != "" {
+			break
+		}
+		if d, err := did.Parse(text(m, name)); err == nil {
+			o.Actor, o.Organisation = d.String(), d.Organisation()
+		}
+	}
+	if fd := fields.ByName("resource"); fd != nil && fd.Message() != nil && !fd.IsList() && m.Has(fd) {
+		uid := m.Get(fd).Message()
+		o.Resources = append(o.Resources, text(m, "organisation")+" "+text(uid, "type")+`::"`+text(uid, "id")+`"`)
+	}
+	if fd := fields.ByName("consent_id"); fd != nil && fd.Kind() == protoreflect.BytesKind && len(m.Get(fd).Bytes()) > 0 {
+		o.Resources = append(o.Resources, "consent:"+hex.EncodeToString(m.Get(fd).Bytes()))
+	}
+}
