@@ -231,7 +231,7 @@ func (s *scenarioReport) add(r *scenarios.Reply, after time.Duration, say func(s
 		Message: string(r.Messages[0].ProtoReflect().Descriptor().FullName()), Ruling: ruling(v.Ruling), Score: v.Score,
 	}
 	for _, d := range v.Drivers {
-		k.Reasons = append(k.Reasons, fmt.Sprintf("part %d feature %d value %d (%d points)", d.Part, d.Feature, d.Value, d.Points))
+		k.Reasons = append(k.Reasons, fmt.Sprintf("%s (%d points)", scenarios.Reason(d), d.Points))
 	}
 	s.Kept = append(s.Kept, k)
 	what := "normal life"

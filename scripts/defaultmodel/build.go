@@ -169,6 +169,12 @@ func (b *building) assemble(trained *model.Trained, training, validation []sampl
 		}
 		p.Knots = calibrate(part, normal)
 	}
+	lowerRules(d.Rules, validation)
+	for i := range validation {
+		if present[i][detector.Rules] {
+			values[i][detector.Rules] = judged(d.Rules, &validation[i])
+		}
+	}
 	d.Thresholds = &threatv1.Thresholds{Hold: holdPoints, Deny: denyPoints}
 	scores, err := blended(d.Blend, values, present)
 	if err != nil {
@@ -395,7 +401,7 @@ func tellFalse(m *threatv1.Blend, list []sample, values [][detector.Parts]int64,
 			name := p.Name
 			for _, d := range list[i].verdict.GetDrivers() {
 				if part == detector.Rules && int(d.Part) == part {
-					name = driverName(d)
+					name = scenarios.Reason(d)
 				}
 			}
 			counts[name+" of "+list[i].kind]++
@@ -412,4 +418,26 @@ func points(knots []*threatv1.Knot) []blend.Knot {
 		out[i] = blend.Knot{Value: k.Value, Points: uint16(k.Points)}
 	}
 	return out
+}
+
+// lowerRules lets rules that would hold normal life of the validation seeds only alarm.
+func lowerRules(set *threatv1.RuleSet, validation []sample) {
+	for i := range validation {
+		s := &validation[i]
+		if label(s) != 0 {
+			continue
+		}
+		if at, ok := s.rule(); ok && at < len(set.Rules) && set.Rules[at].Score >= holdPoints {
+			fmt.Fprintf(os.Stderr, "the rule %s would hold normal life (%s), and is lowered to an alarm\n", set.Rules[at].Name, s.kind)
+			set.Rules[at].Score = holdPoints - 500
+		}
+	}
+}
+
+// judged is the score of the rule that spoke loudest of a sample.
+func judged(set *threatv1.RuleSet, s *sample) int64 {
+	if at, ok := s.rule(); ok && at < len(set.Rules) {
+		return int64(set.Rules[at].Score)
+	}
+	return 0
 }

@@ -49,13 +49,13 @@ func run(ctx context.Context, args []string) error {
 		return errors.New("want build or measure")
 	}
 	f := flag.NewFlagSet(args[0], flag.ContinueOnError)
-	life := lifeOptions{days: 28, life: 0.6, campaigns: 4}
+	life := lifeOptions{days: 14, life: 0.5, campaigns: 3}
 	f.IntVar(&life.days, "days", life.days, "days of each seed")
 	f.Float64Var(&life.life, "life", life.life, "how much everybody does")
 	f.IntVar(&life.campaigns, "campaigns", life.campaigns, "campaigns of each kind and seed")
 	switch args[0] {
 	case "build":
-		b := building{train: seeds{1, 2, 3, 4, 5, 6}, validate: seeds{101, 102, 103}, life: life}
+		b := building{train: seeds{1, 2, 3, 4}, validate: seeds{101, 102}, life: life}
 		out := f.String("out", "modules/threat/detector/data", "folder to write to")
 		f.Var(&b.train, "train", "seeds to train on")
 		f.Var(&b.validate, "validate", "seeds to choose calibrations and thresholds on")
@@ -65,7 +65,7 @@ func run(ctx context.Context, args []string) error {
 		b.life = life
 		return b.build(ctx, *out)
 	case "measure":
-		held := seeds{201, 202, 203, 204}
+		held := seeds{201, 202, 203}
 		f.Var(&held, "seeds", "seeds that nothing was trained or chosen on")
 		file := f.String("detector", "modules/threat/detector/data/default.detector", "detector to measure")
 		if err := f.Parse(args[1:]); err != nil {

@@ -132,7 +132,7 @@ func reason(v *chainv1.Verdict) string {
 		return "none"
 	}
 	d := v.Drivers[0]
-	return driverName(d)
+	return scenarios.Reason(d)
 }
 
 func most(counts map[string]int) string {

@@ -53,6 +53,16 @@ func (s *sample) said(part int) (int64, bool) {
 	return 0, false
 }
 
+// rule is the place of the rule that spoke loudest.
+func (s *sample) rule() (int, bool) {
+	for _, d := range s.verdict.GetDrivers() {
+		if int(d.Part) == detector.Rules && d.Feature > 0 {
+			return int(d.Feature) - 1, true
+		}
+	}
+	return 0, false
+}
+
 // simulate runs seeds, as many at a time as there are processors, and returns their
 // samples after the warm-up, in order of seeds and time.
 func simulate(ctx context.Context, list seeds, life lifeOptions, raw []byte, enforce bool) ([]sample, error) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -14,6 +15,9 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/chancery/chancery/modules/threat/detector"
+	"github.com/chancery/chancery/modules/threat/features"
+	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
 )
 
@@ -289,6 +293,50 @@ func TestSitesActForThemselves(t *testing.T) {
 		for _, url := range a.Signers {
 			if !known[url] {
 				t.Fatalf("%s signs and was never registered: %s", url, a.Author)
+			}
+		}
+	}
+}
+
+// With the sentinel at work each transaction has a verdict and a row, and what is held
+// is not executed.
+func TestTheSentinelSeesEverything(t *testing.T) {
+	probe, err := Probe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	section, err := Sentinel(probe, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := planOf(t, Options{Seed: 2, Days: 2, Life: 0.2, Warmup: 1, Force: 0.3, Attacks: []Kind{Burst}})
+	seen := 0
+	if _, err := Run(t.Context(), p, RunOptions{Genesis: map[string]json.RawMessage{"threat": section}}, func(o *Outcome) error {
+		if o.Refused != nil || o.Result.Verdict == nil || len(o.Result.Row) != features.Count {
+			t.Fatalf("%v %v", o.Refused, o.Result)
+		}
+		for _, d := range o.Result.Verdict.Drivers {
+			if d.Part == detector.MIDAS {
+				seen++
+			}
+			if Reason(d) == "unknown" {
+				t.Errorf("nothing is known of %v", d)
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if seen == 0 {
+		t.Error("MIDAS never says anything")
+	}
+}
+
+func TestReasonTakesAnyDriver(t *testing.T) {
+	for part := range uint32(12) {
+		for _, feature := range []uint32{0, 1, 5, 70, 1 << 31} {
+			if Reason(&chainv1.Driver{Part: part, Feature: feature}) == "" {
+				t.Errorf("part %d, feature %d: no words", part, feature)
 			}
 		}
 	}
