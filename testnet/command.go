@@ -55,7 +55,7 @@ of every keyring lies beside them.`,
   chancery testnet status --dir T`,
 	}
 	root.PersistentFlags().StringVar(&c.dir, "dir", defaultDir, "folder of the network")
-	root.AddCommand(c.start(), c.stop(), c.status(), c.logs(), c.kill(), c.restart(), c.env())
+	root.AddCommand(c.start(), c.stop(), c.status(), c.logs(), c.kill(), c.restart(), c.env(), c.scenario())
 	return root
 }
 

@@ -19,7 +19,7 @@ import (
 func (a *app) modelCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "model",
-		Short: "Train, measure, look into and convert the sentinel's models",
+		Short: "Simulate for, train, measure, look into and convert the sentinel's models",
 		Long: lines(
 			"Makes models that score rows of integers with boosted trees, an isolation forest or",
 			"both, and measures them. It works on files alone and needs no node; this version's",
@@ -31,7 +31,7 @@ func (a *app) modelCommand() *cobra.Command {
 			"chancery model inspect fraud.model",
 		),
 	}
-	c.AddCommand(a.modelTrain(), a.modelEvaluate(), a.modelInspect(), a.modelConvert(), a.modelCombine())
+	c.AddCommand(a.modelSimulate(), a.modelTrain(), a.modelEvaluate(), a.modelInspect(), a.modelConvert(), a.modelCombine())
 	return c
 }
 
