@@ -35,6 +35,9 @@ const (
 	// keys are worth is said where the network is started.
 	WorkFactor = 10
 
+	// learning is how long the sentinel of a network only records its verdicts.
+	learning = 24 * time.Hour
+
 	// votingPower of each validator.
 	votingPower = 10
 )
@@ -276,7 +279,7 @@ func (f *founding) write(d Dir, r *Record) error {
 	}
 	sections := map[string]json.RawMessage{"identity": section}
 	if raw, ok := detector.Default(); ok {
-		if sections["threat"], err = chain.WriteGenesis(threat.NewGenesis(raw)); err != nil {
+		if sections["threat"], err = chain.WriteGenesis(threat.NewGenesis(raw, f.at.Add(learning).UnixMilli())); err != nil {
 			return fmt.Errorf("write the genesis state: %w", err)
 		}
 	}

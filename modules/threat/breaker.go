@@ -28,10 +28,11 @@ func (m *Module) breakerIn(r state.Reader) *threatv1.BreakerState {
 }
 
 // mode is what is done with verdicts at the block: that of the parameters, and no more
-// than MODE_LOG while the breaker is open.
-func (m *Module) mode(r state.Reader) threatv1.Mode {
-	mode := m.paramsIn(r).Mode
-	if mode == threatv1.Mode_MODE_ENFORCE && m.breakerIn(r).OpenUntil != 0 {
+// than MODE_LOG while the breaker is open and while the chain still learns.
+func (m *Module) mode(r chain.ReadCtx) threatv1.Mode {
+	p := m.paramsIn(r)
+	mode := p.Mode
+	if mode == threatv1.Mode_MODE_ENFORCE && (m.breakerIn(r).OpenUntil != 0 || r.Time() < p.LearningUntil) {
 		return threatv1.Mode_MODE_LOG
 	}
 	return mode

@@ -177,10 +177,11 @@ func (m *Module) ExportGenesis(r state.Reader) (proto.Message, error) {
 }
 
 // NewGenesis is the genesis state of a chain that is judged by a detector, given by its
-// canonical bytes, from the first block on.
-func NewGenesis(detector []byte) *threatv1.Genesis {
+// canonical bytes, from the first block on; verdicts are carried out from learningUntil
+// on, in Unix milliseconds of block time.
+func NewGenesis(detector []byte, learningUntil int64) *threatv1.Genesis {
 	params := DefaultParams()
-	params.Mode = threatv1.Mode_MODE_ENFORCE
+	params.Mode, params.LearningUntil = threatv1.Mode_MODE_ENFORCE, learningUntil
 	hash := sha256.Sum256(detector)
 	return &threatv1.Genesis{
 		Params:   params,

@@ -54,6 +54,8 @@ func CheckParams(p *threatv1.Params) error {
 		return wrong("mode", p.Mode, "MODE_OFF, MODE_LOG or MODE_ENFORCE")
 	case p.Reviewers < 1 || p.Reviewers > maxReviewers:
 		return wrong("reviewers", p.Reviewers, "1 to 32")
+	case p.LearningUntil < 0:
+		return wrong("learning_until", p.LearningUntil, "a time, or 0")
 	case p.HoldMs < minute || p.HoldMs > maxHoldMs:
 		return wrong("hold_ms", p.HoldMs, "a minute to 90 days")
 	case p.AppealMs < minute || p.AppealMs > maxHoldMs:

@@ -101,7 +101,7 @@ func (c *consents) start(ctx context.Context, dir string) error {
 		if !ok {
 			return errors.New("this build has no default detector, so there is nothing to score by")
 		}
-		g := threat.NewGenesis(raw)
+		g := threat.NewGenesis(raw, 0)
 		g.Params.Mode = threatv1.Mode_MODE_LOG
 		if sections["threat"], err = chain.WriteGenesis(g); err != nil {
 			return err

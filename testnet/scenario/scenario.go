@@ -122,6 +122,7 @@ var steps = []step{
 	{"break-glass and its review", (*run).glass},
 	{"where a file comes from", (*run).provenance},
 	{"what a change of policy would flip", (*run).whatIf},
+	{"stolen keys: held, explained, rejected", (*run).stolen},
 	{"receipts, verified offline", (*run).receipts},
 	{"what the chain refuses", (*run).refusals},
 	{"one state on all validators", (*run).equal},
@@ -182,5 +183,6 @@ type facts struct {
 	flipped   []byte   // decision on the record, after the withdrawal
 	research  [][]byte // decisions that rest on the policy that what-if takes away
 	entity    string   // id of the file that step 8 registered
+	held      []byte   // the transaction that the sentinel held; empty where it is off
 	unchanged int      // decisions that what-if must not flip
 }

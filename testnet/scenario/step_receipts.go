@@ -17,6 +17,7 @@ import (
 	accessv1 "github.com/chancery/chancery/proto/chancery/access/v1"
 	consentv1 "github.com/chancery/chancery/proto/chancery/consent/v1"
 	provenancev1 "github.com/chancery/chancery/proto/chancery/provenance/v1"
+	threatv1 "github.com/chancery/chancery/proto/chancery/threat/v1"
 )
 
 // receipts writes what proves the demonstration's results and has each verified by
@@ -39,13 +40,15 @@ func (r *run) receipts(ctx context.Context) error {
 			return err
 		}
 	}
+	holds := threatv1.NewQueryClient(r.c.Conn())
 	stranger := make([]byte, 32)
 	rand.Read(stranger) // never fails: it ends the process instead
-	for _, w := range []struct {
+	type wanted struct {
 		name   string
 		absent bool
 		query  func(context.Context) error
-	}{
+	}
+	all := []wanted{
 		{"decision-allowed", false, decision(r.facts.allowed)},
 		{"decision-denied", false, decision(r.facts.denied)},
 		{"decision-flipped", false, decision(r.facts.flipped)},
@@ -61,7 +64,14 @@ func (r *run) receipts(ctx context.Context) error {
 			_, err := consents.Dossier(ctx, &consentv1.DossierRequest{Subject: stranger, Controller: r.cast.hospital.Organisation})
 			return err
 		}},
-	} {
+	}
+	if len(r.facts.held) > 0 {
+		all = append(all, wanted{"transaction-held", false, func(ctx context.Context) error {
+			_, err := holds.Hold(ctx, &threatv1.HoldRequest{TxId: r.facts.held})
+			return err
+		}})
+	}
+	for _, w := range all {
 		if err := r.receipt(ctx, w.name, w.absent, w.query); err != nil {
 			return fmt.Errorf("%s: %w", w.name, err)
 		}

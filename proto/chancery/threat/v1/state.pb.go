@@ -560,7 +560,11 @@ type Params struct {
 	// Longest life of an opinion, in milliseconds.
 	MaxOpinionMs int64 `protobuf:"varint,12,opt,name=max_opinion_ms,json=maxOpinionMs,proto3" json:"max_opinion_ms,omitempty"`
 	// Most transactions whose training is pending; the oldest train early beyond.
-	MaxPending    uint32 `protobuf:"varint,13,opt,name=max_pending,json=maxPending,proto3" json:"max_pending,omitempty"`
+	MaxPending uint32 `protobuf:"varint,13,opt,name=max_pending,json=maxPending,proto3" json:"max_pending,omitempty"`
+	// Unix milliseconds of block time until which verdicts are found and not carried out,
+	// so that a new chain, on which everybody's keys are new and nobody has a past, is
+	// not judged by that; 0: none.
+	LearningUntil int64 `protobuf:"varint,14,opt,name=learning_until,json=learningUntil,proto3" json:"learning_until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -682,6 +686,13 @@ func (x *Params) GetMaxOpinionMs() int64 {
 func (x *Params) GetMaxPending() uint32 {
 	if x != nil {
 		return x.MaxPending
+	}
+	return 0
+}
+
+func (x *Params) GetLearningUntil() int64 {
+	if x != nil {
+		return x.LearningUntil
 	}
 	return 0
 }
@@ -3099,7 +3110,7 @@ var File_chancery_threat_v1_state_proto protoreflect.FileDescriptor
 
 const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\x1echancery/threat/v1/state.proto\x12\x12chancery.threat.v1\x1a\x1echancery/chain/v1/docket.proto\x1a\x1echancery/threat/v1/model.proto\x1a\x1fchancery/threat/v1/stream.proto\"\xe5\x03\n" +
+	"\x1echancery/threat/v1/state.proto\x12\x12chancery.threat.v1\x1a\x1echancery/chain/v1/docket.proto\x1a\x1echancery/threat/v1/model.proto\x1a\x1fchancery/threat/v1/stream.proto\"\x8c\x04\n" +
 	"\x06Params\x12,\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\x18.chancery.threat.v1.ModeR\x04mode\x12\x1c\n" +
 	"\treviewers\x18\x02 \x01(\rR\treviewers\x12\x17\n" +
@@ -3117,7 +3128,8 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	"\abreaker\x18\v \x01(\v2\x1b.chancery.threat.v1.BreakerR\abreaker\x12$\n" +
 	"\x0emax_opinion_ms\x18\f \x01(\x03R\fmaxOpinionMs\x12\x1f\n" +
 	"\vmax_pending\x18\r \x01(\rR\n" +
-	"maxPending\"d\n" +
+	"maxPending\x12%\n" +
+	"\x0elearning_until\x18\x0e \x01(\x03R\rlearningUntil\"d\n" +
 	"\aBreaker\x12\x16\n" +
 	"\x06window\x18\x01 \x01(\rR\x06window\x12\x12\n" +
 	"\x04rate\x18\x02 \x01(\rR\x04rate\x12\x14\n" +

@@ -38,6 +38,7 @@ func (m *Params) CloneVT() *Params {
 	r.Breaker = m.Breaker.CloneVT()
 	r.MaxOpinionMs = m.MaxOpinionMs
 	r.MaxPending = m.MaxPending
+	r.LearningUntil = m.LearningUntil
 	if rhs := m.FailClosed; rhs != nil {
 		tmpContainer := make([]string, len(rhs))
 		copy(tmpContainer, rhs)
@@ -917,6 +918,9 @@ func (this *Params) EqualVT(that *Params) bool {
 		return false
 	}
 	if this.MaxPending != that.MaxPending {
+		return false
+	}
+	if this.LearningUntil != that.LearningUntil {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -2082,6 +2086,11 @@ func (m *Params) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.LearningUntil != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.LearningUntil))
+		i--
+		dAtA[i] = 0x70
 	}
 	if m.MaxPending != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.MaxPending))
@@ -4330,6 +4339,9 @@ func (m *Params) SizeVT() (n int) {
 	if m.MaxPending != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.MaxPending))
 	}
+	if m.LearningUntil != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.LearningUntil))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -5540,6 +5552,25 @@ func (m *Params) UnmarshalVT(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.MaxPending |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 14:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field LearningUntil", wireType)
+			}
+			m.LearningUntil = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.LearningUntil |= int64(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}
