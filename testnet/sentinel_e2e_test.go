@@ -112,6 +112,7 @@ type guarded struct {
 	*started
 	nodes   []*client.Client // one of each validator
 	threats []threatv1.QueryClient
+	latest  int64 // height of the latest transaction of does
 }
 
 func startGuarded(t *testing.T, by testnet.Sentinel) *guarded {
@@ -146,9 +147,13 @@ func (g *guarded) consortium() who {
 	return who{did.Consortium, slices.Concat(g.member(0, "admin-1").keys, g.member(2, "admin-1").keys, g.member(3, "admin-1").keys)}
 }
 
-// does commits a transaction by way of a validator.
+// does commits a transaction by way of a validator, which has the one before by then.
 func (g *guarded) does(i int, by who, messages ...proto.Message) (*chainv1.TxResult, error) {
-	return g.nodes[i].Do(g.t.Context(), by.did, by.keys, messages...)
+	g.t.Helper()
+	g.has(i, g.latest)
+	r, err := g.nodes[i].Do(g.t.Context(), by.did, by.keys, messages...)
+	g.latest = max(g.latest, r.GetHeight())
+	return r, err
 }
 
 // must is does for what succeeds.
@@ -191,19 +196,25 @@ func (g *guarded) exists(i int, organisation, id string) bool {
 	return err == nil
 }
 
+// has waits until a validator has a height.
+func (g *guarded) has(i int, height int64) {
+	g.t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		s, err := g.nodes[i].Status(g.t.Context())
+		if err == nil && s.Height >= height {
+			return
+		}
+		if time.Now().After(end) {
+			g.t.Fatalf("validator %d is not at height %d: %v, %v", i, height, s, err)
+		}
+	}
+}
+
 // reach waits until every validator has a height.
 func (g *guarded) reach(height int64) {
 	g.t.Helper()
-	for _, c := range g.nodes {
-		for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-			s, err := c.Status(g.t.Context())
-			if err == nil && s.Height >= height {
-				break
-			}
-			if time.Now().After(end) {
-				g.t.Fatalf("a validator is not at height %d: %v, %v", height, s, err)
-			}
-		}
+	for i := range g.nodes {
+		g.has(i, height)
 	}
 }
 
