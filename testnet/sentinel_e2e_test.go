@@ -669,3 +669,17 @@ func TestSentinelWithoutAModel(t *testing.T) {
 	classes("the model may need more work than max_score_work")
 	g.agree()
 }
+
+// The demonstration is normal life: the rules that every detector is built with hold
+// nothing of it.
+func TestTheDemonstrationPassesTheDefaultRules(t *testing.T) {
+	e := newE2E(t)
+	raw, err := detector.Encode(detector.Build("rules-alone", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := testnet.Create(t.Context(), testnet.Dir(e.dir), e.binary, 4, 0, testnet.Sentinel{Detector: raw}); err != nil {
+		t.Fatal(err)
+	}
+	t.Log(e.run("testnet", "start", "--dir", e.dir, "--demo", "--once"))
+}
