@@ -189,6 +189,19 @@ func (x *Execution) judge(r ReadCtx, c *Candidate) (verdict *chainv1.Verdict, ro
 	return verdict, row, failure
 }
 
+// room refuses, as Deliver would, a transaction that would be kept by its verdict and
+// that the screen has no room for. It leaves no trace.
+func (x *Execution) room(v *view, c *Candidate, verdict *chainv1.Verdict) error {
+	if verdict.GetRuling() != chainv1.Ruling_RULING_HOLD && verdict.GetRuling() != chainv1.Ruling_RULING_DENY {
+		return nil
+	}
+	start := x.overlay.Mark()
+	defer x.overlay.Rollback(start)
+	var updates []ValidatorUpdate
+	ctx := &Ctx{env: v.env, overlay: x.overlay, meter: &meter{costs: v.meter.costs, limit: math.MaxUint64}, updates: &updates}
+	return guard(func() error { return x.screening.Keep(ctx, c, verdict) })
+}
+
 // End closes the block.
 func (x *Execution) End() *Block {
 	events := x.opening
@@ -270,7 +283,8 @@ type Admission struct {
 // verified in one batch.
 func (a *App) Admit(ds ...*tx.Decoded) []Admission { return a.AdmitWithHints(ds, nil) }
 
-// AdmitWithHints is Admit, and judges those of which hints (nil: none) is true.
+// AdmitWithHints is Admit, and judges those of which hints (nil: none) is true. Of
+// those it refuses what would be kept and has no room, as a block would.
 func (a *App) AdmitWithHints(ds []*tx.Decoded, hints []bool) []Admission {
 	out := make([]Admission, len(ds))
 	views := make([]*view, len(ds))
@@ -292,7 +306,9 @@ func (a *App) AdmitWithHints(ds []*tx.Decoded, hints []bool) []Admission {
 			out[i].Err = a.foresee(views[i], d, out[i].Authority)
 		}
 		if out[i].Err == nil && hints != nil && hints[i] {
-			out[i].Hint, _, _ = x.judge(views[i], &Candidate{Decoded: d, Authority: out[i].Authority})
+			c := &Candidate{Decoded: d, Authority: out[i].Authority}
+			out[i].Hint, _, _ = x.judge(views[i], c)
+			out[i].Err = x.room(views[i], c, out[i].Hint)
 		}
 		if out[i].Err == nil {
 			a.decoded.add(sha256.Sum256(d.Raw), d)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/chaintest"
+	"github.com/chancery/chancery/chain/tx"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 )
 
@@ -267,5 +268,52 @@ func TestExtensions(t *testing.T) {
 		if err != nil || (ok.Status == abci.ResponseVerifyVoteExtension_ACCEPT) != (c.say == c.want) {
 			t.Errorf("verify %.20q: %v, %v", c.say, ok, err)
 		}
+	}
+}
+
+// What a block has no room for waits for a while before one tries it again, each time
+// longer, and beyond a number of such it ends its organisation's turn, not the others'.
+func TestWhatHasNoRoomIsPostponed(t *testing.T) {
+	h := newJudge(t)
+	now := h.now
+	h.pool.now = func() time.Time { return now }
+	until := h.now.UnixMilli() + 60_000
+	for range 3 * mostRefused {
+		h.force(t, setParams("did:chancery:acme:full", until))
+	}
+	h.force(t, setParams("did:chancery:acme:held", until), setParams("did:chancery:mercy", until))
+	waiting := func() (n int) {
+		h.pool.Candidates(func(*tx.Decoded) Next { n++; return Continue })
+		return n
+	}
+	if txs := h.prepare(t); len(txs) != 2 {
+		t.Fatalf("a block with %d transactions, want the docket and the one of the organisation that has room", len(txs))
+	}
+	if n := waiting(); n != 3*mostRefused+2-mostRefused-1 {
+		t.Fatalf("%d are tried next", n)
+	}
+	for range 2 {
+		h.prepare(t)
+	}
+	txs := h.prepare(t)
+	if len(txs) != 3 {
+		t.Fatalf("a block with %d transactions: those without room keep back their organisation's others", len(txs))
+	}
+	if n := waiting(); n != 2 {
+		t.Fatalf("%d are tried although there was no room for them just now", n)
+	}
+	now = now.Add(firstPause)
+	if n := waiting(); n != 3*mostRefused+2 {
+		t.Fatalf("%d are tried after the first pause", n)
+	}
+	for range 4 {
+		h.prepare(t)
+	}
+	now = now.Add(firstPause)
+	if n := waiting(); n != 2 {
+		t.Fatalf("%d are tried as soon again as the first time", n)
+	}
+	if n, _ := h.pool.Size(); n != 3*mostRefused+2 {
+		t.Fatalf("%d are in the pool: something was dropped", n)
 	}
 }

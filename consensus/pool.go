@@ -88,6 +88,10 @@ type waiting struct {
 	offerAt time.Time
 	queue   offerQueue
 	offer   *list.Element // in offers[queue]
+	// Since a block had no room for it: the time before which no block tries it again,
+	// and how long that pause is.
+	notBefore time.Time
+	pause     time.Duration
 }
 
 // offerQueue sorts what is to be offered by how long it waits for that, so that
@@ -321,16 +325,20 @@ func (p *Pool) Reap(maxBytes uint64) [][]byte {
 }
 
 // Candidates yields waiting transactions for a block, one organisation after the
-// other in turn and each organisation's in order of arrival. take says whether to
+// other in turn and each organisation's in order of arrival, but for those that were
+// postponed. take says whether to
 // go on, and whether this organisation is done for this block.
 func (p *Pool) Candidates(take func(d *tx.Decoded) (next Next)) {
 	p.mu.Lock()
+	now := p.now()
 	lanes := make([][]*tx.Decoded, 0, len(p.order))
 	for i := range p.order {
 		l := p.order[(p.next+i)%len(p.order)]
 		ds := make([]*tx.Decoded, 0, min(l.txs.Len(), maxPerLane))
 		for e := l.txs.Front(); e != nil && len(ds) < maxPerLane; e = e.Next() {
-			ds = append(ds, e.Value.(*waiting).d)
+			if w := e.Value.(*waiting); !w.notBefore.After(now) {
+				ds = append(ds, w.d)
+			}
 		}
 		if len(ds) > 0 {
 			lanes = append(lanes, ds)
@@ -369,6 +377,28 @@ const (
 	SkipLane
 	Stop
 )
+
+// The first and the longest pause of a transaction that a block had no room for.
+const (
+	firstPause   = time.Second
+	longestPause = 30 * time.Second
+)
+
+// Postpone lets transactions wait for which a block had no room, each time twice as
+// long: what is tried and refused costs a proposer as much as what is executed, and
+// nobody is charged for it.
+func (p *Pool) Postpone(ids ...tx.ID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.now()
+	for _, id := range ids {
+		if e, ok := p.byID[id]; ok {
+			w := e.Value.(*waiting)
+			w.pause = min(max(2*w.pause, firstPause), longestPause)
+			w.notBefore = now.Add(w.pause)
+		}
+	}
+}
 
 // Remove takes transactions out of the pool.
 func (p *Pool) Remove(ids ...tx.ID) {

@@ -24,7 +24,7 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 	votes := a.votes(req.Height, req.LocalLastCommit, req.MaxTxBytes)
 	x := a.app.Begin(header, votes...)
 	var txs [][]byte
-	var evict []tx.ID
+	var evict, later []tx.ID
 	size := protoSize(chain.DocketSize(votes))
 	a.pool.Candidates(func(d *tx.Decoded) Next {
 		before := size
@@ -43,6 +43,11 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 			size = before
 			if !retryable(err) {
 				evict = append(evict, d.ID)
+				break
+			}
+			later = append(later, d.ID)
+			if len(later) > mostRefused {
+				return SkipLane
 			}
 		}
 		if time.Now().After(deadline) {
@@ -53,11 +58,17 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 	txs = slices.Insert(txs, 0, x.Docket(req.LocalLastCommit.Round, votes))
 	a.candidates.add(keyOf(header, txs), x.End())
 	a.pool.Remove(evict...)
+	a.pool.Postpone(later...)
 	if a.bend != nil {
 		txs = a.bend(txs)
 	}
 	return &abci.ResponsePrepareProposal{Txs: txs}, nil
 }
+
+// mostRefused is how many transactions a proposer tries for which there is no room, until
+// each further one ends its organisation's turn. They are postponed, so the next block
+// gets beyond them.
+const mostRefused = 64
 
 // protoSize is what a transaction of n bytes takes in a block: the engine's
 // accounting of one tag byte and the length's varint besides the bytes.

@@ -28,6 +28,7 @@ import (
 	"github.com/chancery/chancery/node/config"
 	"github.com/chancery/chancery/node/keyring"
 	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
+	threatv1 "github.com/chancery/chancery/proto/chancery/threat/v1"
 )
 
 const (
@@ -42,9 +43,40 @@ const (
 	votingPower = 10
 )
 
+// Sentinel is by what a new network judges transactions.
+type Sentinel struct {
+	// Detector is the canonical bytes of the active model; nil: there is none.
+	Detector []byte
+	// Params are the parameters of module threat; nil: its defaults, and verdicts are
+	// carried out where there is a detector, after a time of learning.
+	Params *threatv1.Params
+}
+
+// shipped is the detector of this program, where it has one.
+func shipped() Sentinel {
+	raw, _ := detector.Default()
+	return Sentinel{Detector: raw}
+}
+
+// genesis is the genesis state of module threat of a network made at a time; nil: there
+// is nothing to say.
+func (s Sentinel) genesis(at time.Time) *threatv1.Genesis {
+	g := new(threatv1.Genesis)
+	switch {
+	case s.Detector != nil:
+		g = threat.NewGenesis(s.Detector, at.Add(learning).UnixMilli())
+	case s.Params == nil:
+		return nil
+	}
+	if s.Params != nil {
+		g.Params = s.Params
+	}
+	return g
+}
+
 // make creates the folder of a network of n validators. A folder that an earlier
 // call left half made is emptied and made again: no node ever ran there.
-func (d Dir) make(ctx context.Context, n, basePort int) (*Record, error) {
+func (d Dir) make(ctx context.Context, n, basePort int, by Sentinel) (*Record, error) {
 	if n < 1 || n > MaxValidators {
 		return nil, usagef("--validators %d: want 1 to %d", n, MaxValidators)
 	}
@@ -63,7 +95,7 @@ func (d Dir) make(ctx context.Context, n, basePort int) (*Record, error) {
 		} else if err := portsFree(basePort, n); err != nil {
 			return err
 		}
-		if r, err = d.fill(n, basePort); err != nil {
+		if r, err = d.fill(n, basePort, by); err != nil {
 			return err
 		}
 		if err := d.save(r); err != nil {
@@ -110,7 +142,7 @@ func (d Dir) clean() error {
 }
 
 // fill makes passphrase, homes, keys and genesis.
-func (d Dir) fill(n, basePort int) (*Record, error) {
+func (d Dir) fill(n, basePort int, by Sentinel) (*Record, error) {
 	passphrase := make([]byte, 15)
 	rand.Read(passphrase) // never fails: it ends the process instead
 	if err := os.WriteFile(d.PassphraseFile(), []byte(base32ID(passphrase)+"\n"), 0o600); err != nil {
@@ -135,7 +167,7 @@ func (d Dir) fill(n, basePort int) (*Record, error) {
 	}
 	r.assign(basePort)
 	founding.consortium(n)
-	if err := founding.write(d, r); err != nil {
+	if err := founding.write(d, r, by); err != nil {
 		return nil, err
 	}
 	for _, v := range r.Validators {
@@ -272,14 +304,14 @@ func (f *founding) consortium(n int) {
 }
 
 // write puts the genesis file into every home.
-func (f *founding) write(d Dir, r *Record) error {
+func (f *founding) write(d Dir, r *Record, by Sentinel) error {
 	section, err := chain.WriteGenesis(f.genesis)
 	if err != nil {
 		return fmt.Errorf("write the genesis state: %w", err)
 	}
 	sections := map[string]json.RawMessage{"identity": section}
-	if raw, ok := detector.Default(); ok {
-		if sections["threat"], err = chain.WriteGenesis(threat.NewGenesis(raw, f.at.Add(learning).UnixMilli())); err != nil {
+	if g := by.genesis(f.at); g != nil {
+		if sections["threat"], err = chain.WriteGenesis(g); err != nil {
 			return fmt.Errorf("write the genesis state: %w", err)
 		}
 	}

@@ -135,7 +135,13 @@ func (m *Module) usable(r state.Reader, hash []byte) (*loaded, error) {
 		if !known {
 			panic("threat: the schedule names a model that has no record")
 		}
-		d, err := detector.Decode(m.modelBytes(r, rec))
+		raw := m.modelBytes(r, rec)
+		// It was registered by this hash, so other bytes are damage, and not a model that
+		// cannot score: a node must not judge otherwise than its peers, even less in silence.
+		if h := detector.Hash(raw); !bytes.Equal(h[:], hash) {
+			panic(&state.Fault{Where: "read a model", Err: fmt.Errorf("the bytes of the model %x have the hash %x", hash, h)})
+		}
+		d, err := detector.Decode(raw)
 		if err != nil {
 			return nil, fmt.Errorf("the model cannot be read by this version: %w", err)
 		}

@@ -2,8 +2,10 @@ package threat
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -13,6 +15,7 @@ import (
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/chaintest"
 	"github.com/chancery/chancery/chain/state"
+	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/modules/threat/detector"
 	"github.com/chancery/chancery/modules/threat/features"
 	"github.com/chancery/chancery/modules/threat/stream/cell"
@@ -309,4 +312,101 @@ func TestAdmissionsBesideBlocks(t *testing.T) {
 	close(stop)
 	done.Wait()
 	w.wantSame()
+}
+
+// Who submits learns at the door that no more can be held. Asking takes no room, and a
+// peer's transactions, of which nobody asks, are judged in blocks alone.
+func TestNoRoomIsSaidAtTheDoor(t *testing.T) {
+	p := testParams()
+	p.MaxHeldOrganisation = 1
+	w := newWard(t, genesisOf(testDetector(t), p))
+	a := house + ":a"
+	admit := func(hint bool, author string, messages ...proto.Message) error {
+		t.Helper()
+		d, err := w.App().Decode(w.Tx(author, messages))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w.App().AdmitWithHints([]*tx.Decoded{d, d}, []bool{hint, hint})[1].Err
+	}
+	if err := admit(true, a, held1("x")); err != nil {
+		t.Fatalf("with room: %v", err)
+	}
+	if r := w.does(a, held1("x")); r.Code != chain.ErrHeld.Code {
+		t.Fatal(r)
+	}
+	for name, c := range map[string]struct {
+		want error
+		err  error
+	}{
+		"held":                 {ErrHoldsFull, admit(true, a, held1("y"))},
+		"denied":               {ErrHoldsFull, admit(true, a, denied1(house))},
+		"good":                 {nil, admit(true, a, good("y"))},
+		"never held":           {nil, admit(true, a, never1("y"))},
+		"of another":           {nil, admit(true, north+":a", held1("y"))},
+		"of which nobody asks": {nil, admit(false, a, held1("y"))},
+	} {
+		if !errors.Is(c.err, c.want) {
+			t.Errorf("%s: %v, want %v", name, c.err, c.want)
+		}
+	}
+	before := w.Root()
+	if _, err := w.App().Next().Deliver(mustDecode(t, w, w.Tx(a, []proto.Message{held1("y")}))); !errors.Is(err, ErrHoldsFull) || !bytes.Equal(before, w.Root()) {
+		t.Errorf("in a block: %v", err)
+	}
+}
+
+func mustDecode(t *testing.T, w *ward, raw []byte) *tx.Decoded {
+	t.Helper()
+	d, err := w.App().Decode(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// A model whose bytes in the state are not those that were registered is no model that
+// cannot score: the node ends, whichever of its bytes it is, once it reads them.
+func TestDamagedModelEndsTheNode(t *testing.T) {
+	raw := testDetector(t)
+	for name, damage := range map[string]func(ctx *chain.Ctx, m *Module, hash []byte){
+		"a byte": func(ctx *chain.Ctx, m *Module, hash []byte) {
+			m.chunks.Put(ctx, state.Join(hash, uint32(0)), &threatv1.Chunk{Bytes: flipped(raw)})
+		},
+		"shorter": func(ctx *chain.Ctx, m *Module, hash []byte) {
+			m.chunks.Put(ctx, state.Join(hash, uint32(0)), &threatv1.Chunk{Bytes: raw[:len(raw)-1]})
+		},
+		"gone": func(ctx *chain.Ctx, m *Module, hash []byte) { m.chunks.Remove(ctx, state.Join(hash, uint32(0))) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWard(t, genesisOf(raw, testParams()))
+			hash := detector.Hash(raw)
+			w.tap = func(ctx *chain.Ctx) { damage(ctx, w.m, hash[:]) }
+			x := w.App().Begin(chain.Header{Height: w.Height() + 1, Time: w.Now + chaintest.BlockTime})
+			if _, err := w.App().Apply(x.End()); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.App().Commit(); err != nil {
+				t.Fatal(err)
+			}
+			w.m.detectors = detectorCache{} // as after a restart
+			defer func() {
+				p := recover()
+				fault, ok := p.(*state.Fault)
+				if p == nil || !ok && name != "gone" {
+					t.Fatalf("the node goes on: %v", p)
+				}
+				if ok && !strings.Contains(fault.Error(), fmt.Sprintf("%x", hash)) {
+					t.Errorf("it does not say which model: %v", fault)
+				}
+			}()
+			w.App().Next()
+		})
+	}
+}
+
+func flipped(raw []byte) []byte {
+	raw = bytes.Clone(raw)
+	raw[len(raw)/2] ^= 1
+	return raw
 }
