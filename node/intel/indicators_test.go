@@ -253,7 +253,7 @@ func TestABrokenFileLeavesTheLastGoodOneInForceAndSaysSo(t *testing.T) {
 	if text := w.out.String(); !strings.Contains(text, "last good one") || !strings.Contains(text, "line 2") || !strings.Contains(text, w.path) {
 		t.Error(text)
 	}
-	if reading(w.metrics.stale) != 1 || reading(w.metrics.failures.WithLabelValues("indicators")) != 1 {
+	if reading(w.metrics.stale.WithLabelValues("indicators")) != 1 || reading(w.metrics.failures.WithLabelValues("indicators")) != 1 {
 		t.Error("the measurements do not say so")
 	}
 	if err := os.Remove(w.path); err != nil {
@@ -267,7 +267,7 @@ func TestABrokenFileLeavesTheLastGoodOneInForceAndSaysSo(t *testing.T) {
 	}
 	w.edit("organisation,did:chancery:mercy,severe,,")
 	w.want("mercy=4")
-	if reading(w.metrics.stale) != 0 {
+	if reading(w.metrics.stale.WithLabelValues("indicators")) != 0 {
 		t.Error("still stale")
 	}
 	w.edit()
