@@ -17,6 +17,7 @@ import (
 	"github.com/chancery/chancery/node/intel"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 	provenancev1 "github.com/chancery/chancery/proto/chancery/provenance/v1"
+	txv1 "github.com/chancery/chancery/proto/chancery/tx/v1"
 )
 
 const (
@@ -85,11 +86,9 @@ func (d *deeds) read(r *chainv1.BlockRecord) []deed {
 	for i, result := range r.Txs {
 		x := deed{score: result.Verdict.GetScore(), scored: result.Verdict != nil, failed: result.Code != 0}
 		if ok {
-			decoded, err := tx.Decode(raws[i])
-			if err != nil {
+			if err := x.describe(raws[i]); err != nil {
 				continue // of a later version of the program
 			}
-			x.describe(decoded)
 		} else {
 			told := forecast.FromEvents(&chainv1.BlockRecord{Height: r.Height, Time: r.Time, Txs: []*chainv1.TxResult{result}})
 			if len(told) == 0 {
@@ -102,20 +101,36 @@ func (d *deeds) read(r *chainv1.BlockRecord) []deed {
 	return out
 }
 
-func (x *deed) describe(d *tx.Decoded) {
-	x.actor = d.Body.Author
+// describe takes what a committed transaction says. Consensus has checked its form.
+func (x *deed) describe(raw []byte) error {
+	var t txv1.Tx
+	var body txv1.Body
+	if err := t.UnmarshalVT(raw); err != nil {
+		return err
+	}
+	if err := body.UnmarshalVT(t.Body); err != nil {
+		return err
+	}
+	x.actor = body.Author
 	if author, err := did.Parse(x.actor); err == nil {
 		x.organisation = author.Organisation()
 	}
-	facts := make([]features.Facts, len(d.Messages))
-	for i, m := range d.Messages {
+	facts := make([]features.Facts, len(body.Messages))
+	names := make([]protoreflect.FullName, len(body.Messages))
+	for i, envelope := range body.Messages {
+		m, err := tx.Arm(envelope)
+		if err != nil {
+			return err
+		}
 		facts[i], _ = features.Describe(m)
 		x.resources = once(x.resources, facts[i].Resource)
+		names[i] = m.ProtoReflect().Descriptor().FullName()
 		x.contents(m)
 	}
 	if lead := features.Lead(facts); lead >= 0 {
-		x.kind = kinds[d.Messages[lead].ProtoReflect().Descriptor().FullName()]
+		x.kind = kinds[names[lead]]
 	}
+	return nil
 }
 
 // contents notes the hashes of contents that a message registers.
