@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -30,7 +29,7 @@ func (a *app) intelOpine() *cobra.Command {
 			"It holds until the time that --until names, or until --remove takes it out of the file.",
 		),
 		Example: examples(
-			"chancery intel opine did:chancery:mercy:registrar --level high --until 2027-01-31T00:00:00Z",
+			"chancery intel opine did:chancery:mercy:registrar --level high --until +7d",
 			"chancery intel opine did:chancery:mercy --level none --note 'looked into on Monday'",
 			"chancery intel opine did:chancery:mercy --remove",
 		),
@@ -39,7 +38,7 @@ func (a *app) intelOpine() *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringVar(&o.level, "level", "", "none, low, guarded, high or severe")
-	f.StringVar(&o.until, "until", "", "when it ends, as 2027-01-31T00:00:00Z (by default never)")
+	f.StringVar(&o.until, "until", "", "when it ends, such as +7d or 2027-01-31T00:00:00Z (by default never)")
 	f.StringVar(&o.note, "note", "", "a note for those who read the file; it is told to nobody")
 	f.StringVar(&o.to, "to", "", "the node's file of opinions, .csv or .jsonl (by default config/opinions.jsonl in the home folder)")
 	f.BoolVar(&o.remove, "remove", false, "take out what the file says of the subject")
@@ -61,11 +60,12 @@ func (a *app) opine(o *intelOpine, subject string) error {
 			return usagef("--level is %q; choose none, low, guarded, high or severe", o.level)
 		}
 		if o.until != "" {
-			at, err := time.Parse(time.RFC3339, o.until)
-			if err != nil || !at.After(now()) {
-				return usagef("--until is %q; write a time to come such as 2027-01-31T00:00:00Z", o.until)
+			if said.Until, err = parseTime(o.until); err != nil {
+				return usagef("--until: %v", err)
 			}
-			said.Until = at.UnixMilli()
+			if said.Until <= now().UnixMilli() {
+				return usagef("--until is %s, which has passed", o.until)
+			}
 		}
 	}
 	if err := said.CheckOpinion(); err != nil {
