@@ -175,7 +175,7 @@ func Deviate(h History) (Deviation, bool) {
 	if n == 0 {
 		return Deviation{}, false
 	}
-	m := fitRate(h.before(1))
+	m := fitRate(h.before(1), 1)
 	d := Deviation{Time: h.time(-1), Observed: h.Counts[n-1], Rate: m.band(1)}
 	d.Distance = (d.Observed - d.Rate.Expected) / math.Sqrt(m.spread[0].variance(d.Rate.Expected))
 	return d, true

@@ -9,9 +9,10 @@ import (
 
 func BenchmarkPredict(b *testing.B) {
 	for _, c := range []struct {
-		name   string
-		bucket time.Duration
-	}{{"minutes", time.Minute}, {"half hours", 30 * time.Minute}} {
+		name    string
+		bucket  time.Duration
+		horizon int
+	}{{"minutes", time.Minute, MaxHorizon}, {"minutes, one ahead", time.Minute, 1}, {"half hours", 30 * time.Minute, MaxHorizon}} {
 		days := 14
 		if c.bucket > time.Minute {
 			days = 20
@@ -19,7 +20,7 @@ func BenchmarkPredict(b *testing.B) {
 		h := historyOf(poisson(rand.New(rand.NewPCG(1, 1)), days, c.bucket, 12), c.bucket, nil).kept(DefaultSettings(), 0)
 		b.Run(c.name, func(b *testing.B) {
 			for b.Loop() {
-				Predict(h, MaxHorizon)
+				Predict(h, c.horizon)
 			}
 		})
 	}

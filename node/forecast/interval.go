@@ -25,7 +25,8 @@ type spread [len(horizons)]scatter
 // scatter is the errors of forecasts at one horizon. Their variance is scale ·
 // mean^exponent, but at least that of a Poisson count.
 type scatter struct {
-	exponent, scale float64
+	exponent int // 0, 1 or 2
+	scale    float64
 	// tails are quantiles of the errors, in standard deviations. Without measured ones a
 	// negative binomial distribution is assumed.
 	tails    bounds
@@ -33,7 +34,19 @@ type scatter struct {
 }
 
 func (s *scatter) variance(mean float64) float64 {
-	return max(s.scale*math.Pow(mean, s.exponent), mean)
+	return max(s.scale*raise(mean, s.exponent), mean)
+}
+
+// raise is x to the power of 0, 1 or 2.
+func raise(x float64, exponent int) float64 {
+	switch exponent {
+	case 0:
+		return 1
+	case 1:
+		return x
+	default:
+		return x * x
+	}
 }
 
 // quasiPoisson is the same for every horizon.
@@ -78,9 +91,9 @@ func scatterOf(errors []outcome) scatter {
 	var chosen scatter
 	best := math.Inf(1)
 	squares := make([]float64, len(errors))
-	for _, exponent := range [...]float64{0, 1, 2} {
+	for _, exponent := range [...]int{0, 1, 2} {
 		for i, o := range errors {
-			squares[i] = o.square() / math.Pow(o.expected, exponent)
+			squares[i] = o.square() / raise(o.expected, exponent)
 		}
 		slices.Sort(squares)
 		s := scatter{exponent: exponent, scale: squares[len(squares)/2] / medianSquare}

@@ -76,7 +76,7 @@ type Forecast struct {
 // The history may be empty.
 func Predict(h History, horizon int) Forecast {
 	horizon = min(max(horizon, 1), MaxHorizon)
-	rate, risk := fitRate(h), fitRisk(h.Risks)
+	rate, risk := fitRate(h, horizon), fitRisk(h.Risks)
 	f := Forecast{Points: make([]Point, horizon), Rate: rate.fit}
 	if risk != nil {
 		f.Risk = risk.fit
@@ -103,8 +103,8 @@ type rateModel struct {
 }
 
 // fitRate chooses a model by how it does on the last quarter of the history when it
-// is fitted to the rest, and fits it to all.
-func fitRate(h History) *rateModel {
+// is fitted to the rest, and fits it to all. Its bands are good up to a horizon.
+func fitRate(h History, horizon int) *rateModel {
 	if len(h.Counts) < leastHistory {
 		return fitMean(h)
 	}
@@ -121,7 +121,7 @@ func fitRate(h History) *rateModel {
 		}
 	}
 	m := smoothRate(h, chosen)
-	m.measure()
+	m.measure(horizon)
 	return m
 }
 
@@ -219,8 +219,8 @@ func (m *rateModel) loss(tail []float64) float64 {
 var horizons = [...]int{1, 2, 4, 8, 16, 32, MaxHorizon}
 
 // measure goes through the history once more and compares, from every bucket after
-// a first eighth, what was expected with what came.
-func (m *rateModel) measure() {
+// a first eighth, what was expected with what came, as far ahead as is needed.
+func (m *rateModel) measure(horizon int) {
 	y := m.history.Counts
 	season := len(m.x.season)
 	adjusted := y
@@ -237,6 +237,9 @@ func (m *rateModel) measure() {
 	for i, v := range adjusted {
 		if i >= warm {
 			for k, h := range horizons {
+				if k > 0 && horizons[k-1] >= horizon {
+					break
+				}
 				if i+h <= len(y) {
 					errors[k] = append(errors[k], outcome{m.expected(&x, h, len(y)-i), y[i+h-1]})
 				}

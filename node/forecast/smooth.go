@@ -161,7 +161,8 @@ func indices(y []float64, m int) []float64 {
 // fit chooses parameters that make the sum of Huber's loss of the one-step forecasts
 // small, so that bursts do not teach it to follow every one: first on a grid, then by
 // compass search within the bounds. It returns what it chose and the states after the
-// values. The work is at most maxTrials passes over the values.
+// values. The work is at most 135 passes over the values, 63 for the grid and 72 for
+// the search: three lengths of step, maxRounds, two trials along each of four axes.
 func fit(y []float64, m int) (smoothing, states) {
 	first := begin(y, m)
 	scratch := first.clone()
@@ -238,12 +239,8 @@ func usualError(y []float64, m int) float64 {
 	return max(3*d[len(d)/2]/(0.6745*math.Sqrt2), 2)
 }
 
-const (
-	maxRounds = 3
-	// maxTrials is the most parameters that fit tries: the grid, and three lengths of
-	// step with so many rounds of two trials along four axes.
-	maxTrials = 63 + 3*maxRounds*8
-)
+// maxRounds is how often the search goes along all axes with one length of step.
+const maxRounds = 3
 
 // moved is the parameters with one of them stretched, within their bounds: alpha
 // 0.0005 to 0.99, beta up to alpha/2, gamma up to 1 − alpha, and phi 0.8 to 0.98.
