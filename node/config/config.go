@@ -301,7 +301,7 @@ func Default() Config {
 			Subjects: f.Subjects, Bucket: Duration(f.Bucket), Buckets: f.Buckets, Hours: f.Hours, LookBack: Duration(f.LookBack),
 		},
 		Intelligence: Intelligence{
-			Poll: Duration(2 * time.Second), LookBack: 10_000, Adaptive: true, Budget: intel.DefaultAdaptiveOptions().Budget,
+			Poll: Duration(2 * time.Second), LookBack: 2000, Adaptive: true, Budget: intel.DefaultAdaptiveOptions().Budget,
 			FeedTimeout: Duration(feed.Timeout), FeedPause: Duration(feed.Interval), FeedQueue: feed.Queue,
 			Failures: feed.Failures, OpenFor: Duration(feed.OpenFor), MaxOpen: Duration(feed.MaxOpen),
 		},
