@@ -295,5 +295,16 @@ func (n *Node) Txs(height int64) ([][]byte, bool) {
 	return out, true
 }
 
+// Docket is the docket of a block; false where the engine no longer has the block, or
+// the block has none in form.
+func (n *Node) Docket(height int64) (*chainv1.Docket, bool) {
+	b := n.node.BlockStore().LoadBlock(height)
+	if b == nil || len(b.Txs) == 0 {
+		return nil, false
+	}
+	d, err := chain.DecodeDocket(b.Txs[0])
+	return d, err == nil
+}
+
 // now is the wall clock, a seam for tests.
 var now = time.Now

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -20,16 +19,14 @@ import (
 	dbm "github.com/cosmos/cosmos-db"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/consensus"
 	"github.com/chancery/chancery/consensus/records"
 	"github.com/chancery/chancery/node/config"
-	"github.com/chancery/chancery/node/evidence"
 	"github.com/chancery/chancery/node/forecast"
-	"github.com/chancery/chancery/node/intel"
 	"github.com/chancery/chancery/node/rpc"
 	"github.com/chancery/chancery/node/telemetry"
+	"github.com/chancery/chancery/node/webhook"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
 )
@@ -60,9 +57,9 @@ type Node struct {
 	forecasts *forecast.Store   // nil: none
 	guard     keyGuard
 	modules   Modules
-	book      *intel.Book
-	evidence  *evidence.Log
-	accuser   *accuser
+	deeds     *deeds
+	judgement *judgement
+	webhooks  *webhook.Dispatcher // nil: none
 
 	cancel context.CancelFunc
 	group  sync.WaitGroup
@@ -150,7 +147,7 @@ func (n *Node) open(o Options) error {
 		}
 	}
 	registry := prometheus.NewRegistry()
-	if err := n.openEngine(o.Version); err != nil {
+	if err := n.openEngine(o.Version, registry); err != nil {
 		return err
 	}
 	address, err := hex.DecodeString(keys.ValidatorAddress)
@@ -158,13 +155,18 @@ func (n *Node) open(o Options) error {
 		return errors.Join(fmt.Errorf("the validator's address: %w", err), n.engine.Stop())
 	}
 	n.guard = keyGuard{home: n.home, address: address, blocks: n.engine}
+	n.deeds = newDeeds(n.engine.Txs)
+	if err := n.openWebhooks(o.Version, registry); err != nil {
+		return errors.Join(err, n.engine.Stop())
+	}
 	if err := n.openDoors(raw, security, registry); err != nil {
 		return errors.Join(err, n.engine.Stop())
 	}
+	n.openSources(address)
 	return nil
 }
 
-func (n *Node) openEngine(version string) error {
+func (n *Node) openEngine(version string, registry *prometheus.Registry) error {
 	c := n.config
 	n.modules = Wire()
 	tree, err := openTree(c.State, n.home.Data(), n.log)
@@ -183,7 +185,7 @@ func (n *Node) openEngine(version string) error {
 	if err != nil {
 		return errors.Join(err, recordsDB.Close(), app.Close())
 	}
-	if err := n.openJudgement(app); err != nil {
+	if err := n.openJudgement(app, registry); err != nil {
 		return errors.Join(err, log.Close(), app.Close())
 	}
 	engine, err := c.Engine(n.home)
@@ -194,7 +196,7 @@ func (n *Node) openEngine(version string) error {
 	pool.MaxBytes, pool.MaxLaneBytes = c.Pool.MaxBytes, c.Pool.MaxLaneBytes
 	n.engine, err = consensus.Open(consensus.Options{
 		Config: engine, Genesis: n.genesis, App: app, Records: log, Membership: n.modules.Identity, Pool: pool,
-		Voice: &voice{book: n.book, log: n.log}, Lied: n.accuser.tell,
+		Voice: &voice{book: n.judgement.book, log: n.log}, Lied: n.judgement.accuser.tell,
 		Watchdog: consensus.WatchdogOptions{
 			Unhealthy: time.Duration(c.Watchdog.StallSeconds) * time.Second,
 			Exit:      time.Duration(c.Watchdog.ExitSeconds) * time.Second,
@@ -204,26 +206,6 @@ func (n *Node) openEngine(version string) error {
 	})
 	if err != nil {
 		return errors.Join(err, log.Close(), app.Close())
-	}
-	return nil
-}
-
-// openJudgement opens what this node believes of others, and what it saw of proposals
-// that the rules refuse.
-func (n *Node) openJudgement(app *chain.App) (err error) {
-	dir := filepath.Join(n.home.Data(), "judgement")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make the folder of the node's own judgement: %w", err)
-	}
-	if n.book, err = intel.Open(filepath.Join(dir, "book.json"), intel.BookOptions{MaxLife: 7 * 24 * time.Hour}); err != nil {
-		return err
-	}
-	if n.evidence, err = evidence.Open(filepath.Join(dir, "evidence.jsonl"), n.log); err != nil {
-		return err
-	}
-	n.accuser = &accuser{
-		app: app, evidence: n.evidence, book: n.book, powers: guarded{n.modules.Identity}.Powers, log: n.log,
-		pending: make(chan consensus.Lie, accuserQueue),
 	}
 	return nil
 }
@@ -288,12 +270,7 @@ func (n *Node) security() (*tls.Config, error) {
 	if !r.TLS() {
 		return nil, nil
 	}
-	path := func(p string) string {
-		if filepath.IsAbs(p) {
-			return p
-		}
-		return filepath.Join(string(n.home), p)
-	}
+	path := n.home.Resolve
 	certificate, err := tls.LoadX509KeyPair(path(r.TLSCert), path(r.TLSKey))
 	if err != nil {
 		return nil, fmt.Errorf("rpc.tls_cert, rpc.tls_key: %w", err)
@@ -336,17 +313,18 @@ func (n *Node) Start() error {
 		}
 	})
 	n.group.Go(func() { n.watchHealth(ctx) })
-	n.group.Go(func() { n.evidence.Run(ctx) })
-	n.group.Go(func() { n.accuser.run(ctx) })
-	n.group.Go(func() {
-		if err := n.book.Run(ctx); err != nil {
-			n.fail(fmt.Errorf("keep what this node believes of others: %w", err))
-		}
-	})
+	n.runJudgement(ctx)
 	n.group.Go(func() { writeImages(ctx, n.engine.App().Tree(), n.log) })
 	if n.forecasts != nil {
 		n.group.Go(func() {
-			forecast.Follow(ctx, n.forecasts, n.engine.Records(), forecast.FromEvents, n.log.With("part", "forecast"))
+			forecast.Follow(ctx, n.forecasts, n.engine.Records(), n.deeds.forecast, n.log.With("part", "forecast"))
+		})
+	}
+	if n.webhooks != nil {
+		n.group.Go(func() {
+			if err := n.webhooks.Run(ctx); err != nil {
+				n.log.Error("the node goes on without webhooks", "error", err)
+			}
 		})
 	}
 	if n.listener != nil {
@@ -410,7 +388,8 @@ func (n *Node) Stop() error {
 	n.group.Wait()
 	err := n.engine.Stop()
 	n.closeListeners()
-	return err
+	// The engine votes until it stops, after the book's own goroutine has ended.
+	return errors.Join(err, n.judgement.book.Save())
 }
 
 // closeListeners closes what a server that never served left open.

@@ -97,6 +97,31 @@ func (m *Module) NodeAllowed(r chain.ReadCtx, nodeID string) bool {
 	return ok && m.Active(r, n.Organisation)
 }
 
+// NodeOrganisation is the DID of the organisation that a node is bound to, by its
+// CometBFT id.
+func (m *Module) NodeOrganisation(r chain.ReadCtx, nodeID string) (string, bool) {
+	n, ok := m.s.nodes.Lookup(r, nodeID)
+	return n.GetOrganisation(), ok
+}
+
+// Holders are the DIDs that a key, as Multikey writes it, belongs or belonged to: whoever
+// registered it, and the organisation whose validator signs blocks with it. They are
+// none where the key is unknown or is no key.
+func (m *Module) Holders(r chain.ReadCtx, multikey string) []string {
+	typ, public, err := parseMultikey(multikey)
+	if err != nil {
+		return nil
+	}
+	var out []string
+	if h, ok := m.s.holders.Lookup(r, holderKey(typ, public)); ok {
+		out = append(out, h.Did)
+	}
+	if v, ok := m.s.validators.Lookup(r, public); ok && typ == identityv1.KeyType_KEY_TYPE_ED25519 && !slices.Contains(out, v.Organisation) {
+		out = append(out, v.Organisation)
+	}
+	return out
+}
+
 // Validators are the validators, sorted by public key.
 func (m *Module) Validators(r chain.ReadCtx) []*identityv1.Validator {
 	out, _ := m.s.validators.Page(r, all, MaxValidators)

@@ -18,15 +18,15 @@ import (
 func (a *app) intelCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "intel",
-		Short: "Keep the node's file of indicators of compromise",
+		Short: "Keep the node's files of indicators and of the operator's opinions",
 		Long: lines(
 			"A node holds indicators against whoever acts on the chain, and tells its opinion to the",
-			"other validators. These commands work on files alone and need no node. docs/intelligence.md",
-			"has the forms.",
+			"other validators, with what its operator says of them. These commands work on files",
+			"alone and need no node. docs/intelligence.md has the forms.",
 		),
 		Example: examples("chancery intel import --dry-run bundle.json"),
 	}
-	c.AddCommand(a.intelImport())
+	c.AddCommand(a.intelImport(), a.intelOpine())
 	return c
 }
 

@@ -3,12 +3,15 @@ package cli
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	standard "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"github.com/chancery/chancery/node/intel"
 )
 
 const stixBundle = `{"type":"bundle","id":"bundle--6f0f3b64-0000-4000-8000-000000000000","objects":[
@@ -53,6 +56,46 @@ func TestIndicatorsAreImportedAndMerged(t *testing.T) {
 	after, err := os.ReadFile(s.home().IndicatorFile())
 	if err != nil || string(before) != string(after) {
 		t.Errorf("a refused import changed the file: %v", err)
+	}
+}
+
+func TestAnOperatorOpines(t *testing.T) {
+	s := newShell(t)
+	if err := os.MkdirAll(filepath.Join(string(s.home()), "config"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	const until = "2999-01-31T00:00:00Z"
+	if out := s.json("intel", "opine", "did:chancery:mercy:pat", "--level", "high", "--until", until); out["level"] != "high" || out["replaced"] != false || out["opinions"] != 1.0 {
+		t.Errorf("%v", out)
+	}
+	if out := s.json("intel", "opine", "did:chancery:acme", "--level", "low"); out["opinions"] != 2.0 {
+		t.Errorf("%v", out)
+	}
+	if out := s.json("intel", "opine", "did:chancery:mercy:pat", "--level", "none", "--note", "seen"); out["replaced"] != true || out["opinions"] != 2.0 {
+		t.Errorf("%v", out)
+	}
+	raw, err := os.ReadFile(s.home().OpinionFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := intel.ParseOpinions(raw, intel.JSONL)
+	want := []intel.Indicator{{Kind: intel.KindDID, Value: "did:chancery:acme", Level: intel.LevelLow}, {Kind: intel.KindDID, Value: "did:chancery:mercy:pat", Note: "seen"}}
+	if err != nil || !slices.Equal(list, want) {
+		t.Errorf("%v: %v", list, err)
+	}
+	s.fails(exitUsage, "--level", "intel", "opine", "did:chancery:acme")
+	s.fails(exitUsage, "--level", "intel", "opine", "did:chancery:acme", "--level", "awful")
+	s.fails(exitUsage, "--until", "intel", "opine", "did:chancery:acme", "--level", "low", "--until", "2001-01-01T00:00:00Z")
+	s.fails(exitUsage, "--remove", "intel", "opine", "did:chancery:acme", "--remove", "--level", "low")
+	s.fails(exitUsage, "acme", "intel", "opine", "acme", "--level", "low")
+	if after, err := os.ReadFile(s.home().OpinionFile()); err != nil || string(after) != string(raw) {
+		t.Errorf("what was refused changed the file: %v", err)
+	}
+	if out := s.json("intel", "opine", "did:chancery:acme", "--remove"); out["removed"] != true || out["opinions"] != 1.0 {
+		t.Errorf("%v", out)
+	}
+	if out := s.json("intel", "opine", "did:chancery:acme", "--remove"); out["removed"] != false || out["opinions"] != 1.0 {
+		t.Errorf("%v", out)
 	}
 }
 

@@ -15,6 +15,8 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"github.com/chancery/chancery/node/forecast"
+	"github.com/chancery/chancery/node/intel"
+	"github.com/chancery/chancery/node/webhook"
 )
 
 // Config is chancery.toml. The doc tags are its documentation: they become the
@@ -29,6 +31,9 @@ type Config struct {
 	Telemetry Telemetry `toml:"telemetry" doc:"Metrics and health, on loopback only."`
 	Watchdog  Watchdog  `toml:"watchdog" doc:"What the node does when no block comes."`
 	Forecast  Forecast  `toml:"forecast" doc:"What the node keeps to say what to expect of actors, organisations and resources; see docs/forecast.md. It is no part of consensus."`
+
+	Intelligence Intelligence `toml:"intelligence" doc:"What this node makes of others by itself and tells with its votes; see docs/intelligence.md."`
+	Webhooks     []Webhook    `toml:"webhook" doc:"An endpoint that events are posted to, one table for each; see docs/webhooks.md."`
 }
 
 // Node is section [node].
@@ -126,6 +131,94 @@ type Forecast struct {
 	LookBack Duration `toml:"look_back" doc:"How far back, in block time, a node that starts reads its records, so that it has its history again."`
 }
 
+// Intelligence is section [intelligence].
+type Intelligence struct {
+	Indicators  string   `toml:"indicators" doc:"File of indicators, .csv or .jsonl, relative to the home. Empty: config/indicators.jsonl, which need not be there."`
+	Opinions    string   `toml:"opinions" doc:"File of what the operator says of others, in the same form. Empty: config/opinions.jsonl, which need not be there."`
+	Poll        Duration `toml:"poll" doc:"How often those files are looked at."`
+	LookBack    int64    `toml:"look_back_blocks" doc:"How many of the latest blocks a node that starts learns from."`
+	Adaptive    bool     `toml:"adaptive" doc:"Whether the node learns what is usual and suspects what is not."`
+	Budget      int      `toml:"adaptive_budget" doc:"How many actors may newly come under that suspicion in an hour."`
+	Feed        string   `toml:"feed_address" doc:"host:port of the organisation's own service that is asked about actors. Empty: none. One that is not on loopback needs the three keys that follow."`
+	FeedCA      string   `toml:"feed_tls_ca" doc:"PEM file of the authorities that sign the service's certificate, relative to the home."`
+	FeedCert    string   `toml:"feed_tls_cert" doc:"PEM file of the node's certificate chain for the service."`
+	FeedKey     string   `toml:"feed_tls_key" doc:"PEM file of its private key."`
+	FeedTimeout Duration `toml:"feed_timeout" doc:"How long one call may take."`
+	FeedPause   Duration `toml:"feed_interval" doc:"Least time between two calls."`
+	FeedQueue   int      `toml:"feed_queue" doc:"How many actors may wait to be asked about; of more, the oldest is dropped."`
+	Failures    int      `toml:"feed_failures" doc:"After how many failures, one after the other, the service is left alone for a while."`
+	OpenFor     Duration `toml:"feed_open_for" doc:"How long it is left alone first, and twice as long each time that the call after it fails."`
+	MaxOpen     Duration `toml:"feed_max_open" doc:"How long it is left alone at most."`
+}
+
+// AdaptiveOptions are those of the adaptive model.
+func (i Intelligence) AdaptiveOptions() intel.AdaptiveOptions {
+	o := intel.DefaultAdaptiveOptions()
+	o.Budget = i.Budget
+	return o
+}
+
+// FeedOptions are those of the feed, of which no address means none.
+func (i Intelligence) FeedOptions() intel.FeedOptions {
+	return intel.FeedOptions{
+		Address: i.Feed, CA: i.FeedCA, Cert: i.FeedCert, Key: i.FeedKey, Timeout: i.FeedTimeout.Std(), Interval: i.FeedPause.Std(),
+		Queue: i.FeedQueue, Failures: i.Failures, OpenFor: i.OpenFor.Std(), MaxOpen: i.MaxOpen.Std(),
+	}
+}
+
+// IndicatorsOptions are those of the file of indicators of a home.
+func (i Intelligence) IndicatorsOptions(h Home) intel.IndicatorsOptions {
+	return i.fileOptions(h, i.Indicators, h.IndicatorFile(), intel.OriginIndicators)
+}
+
+// OpinionsOptions are those of the file of what the operator of a home says.
+func (i Intelligence) OpinionsOptions(h Home) intel.IndicatorsOptions {
+	return i.fileOptions(h, i.Opinions, h.OpinionFile(), intel.OriginOperator)
+}
+
+func (i Intelligence) fileOptions(h Home, path, otherwise string, origin intel.Origin) intel.IndicatorsOptions {
+	o := intel.IndicatorsOptions{Path: otherwise, Poll: i.Poll.Std(), Optional: path == "", Origin: origin}
+	if path != "" {
+		o.Path = h.Resolve(path)
+	}
+	return o
+}
+
+// Webhook is a table [[webhook]].
+type Webhook struct {
+	Name         string   `toml:"name" doc:"What stands for the endpoint in logs and measurements: letters, digits, dots and dashes, at most 64."`
+	URL          string   `toml:"url" doc:"Where events are posted to: https, or http to loopback."`
+	SecretFiles  []string `toml:"secret_files" doc:"Files with a secret a line, relative to the home. Requests are signed with each secret."`
+	SecretEnv    []string `toml:"secret_env" doc:"Names of environment variables with a secret each."`
+	Types        []string `toml:"types" doc:"Full names of the events that are posted, such as chancery.threat.v1.TxHeld. Empty: what wants somebody's attention."`
+	Timeout      Duration `toml:"timeout" doc:"How long one request may take."`
+	MaxAttempts  int      `toml:"max_attempts" doc:"After how many requests an event is given up. 0: never."`
+	AllowPrivate bool     `toml:"allow_private" doc:"Whether the URL may lead to private and link-local addresses."`
+}
+
+// DefaultWebhook is an endpoint with nothing but bounds.
+func DefaultWebhook() Webhook {
+	e := webhook.DefaultEndpoint()
+	return Webhook{Timeout: Duration(e.Timeout), MaxAttempts: e.MaxAttempts}
+}
+
+// Endpoint is the options of the endpoint.
+func (w Webhook) Endpoint() webhook.Endpoint {
+	return webhook.Endpoint{
+		Name: w.Name, URL: w.URL, SecretFiles: w.SecretFiles, SecretEnv: w.SecretEnv, Types: w.Types,
+		Timeout: w.Timeout.Std(), MaxAttempts: w.MaxAttempts, AllowPrivate: w.AllowPrivate,
+	}
+}
+
+// Endpoints are the options of all webhooks.
+func (c Config) Endpoints() webhook.Options {
+	var o webhook.Options
+	for _, w := range c.Webhooks {
+		o.Endpoints = append(o.Endpoints, w.Endpoint())
+	}
+	return o
+}
+
 // Settings are those of the store of forecasts.
 func (f Forecast) Settings() forecast.Settings {
 	return forecast.Settings{
@@ -158,6 +251,7 @@ func (d Duration) Std() time.Duration { return time.Duration(d) }
 // timers that were measured to be best.
 func Default() Config {
 	f := forecast.DefaultSettings()
+	feed := intel.DefaultFeedOptions()
 	return Config{
 		Node: Node{Moniker: "chancery", LogLevel: "info", LogFormat: "text", GarbagePercent: 400, MemoryLimit: 2 << 30},
 		RPC: RPC{
@@ -206,6 +300,11 @@ func Default() Config {
 		Forecast: Forecast{
 			Subjects: f.Subjects, Bucket: Duration(f.Bucket), Buckets: f.Buckets, Hours: f.Hours, LookBack: Duration(f.LookBack),
 		},
+		Intelligence: Intelligence{
+			Poll: Duration(2 * time.Second), LookBack: 2000, Adaptive: true, Budget: intel.DefaultAdaptiveOptions().Budget,
+			FeedTimeout: Duration(feed.Timeout), FeedPause: Duration(feed.Interval), FeedQueue: feed.Queue,
+			Failures: feed.Failures, OpenFor: Duration(feed.OpenFor), MaxOpen: Duration(feed.MaxOpen),
+		},
 	}
 }
 
@@ -229,6 +328,15 @@ func Load(h Home) (Config, error) {
 // Parse reads a configuration file over the defaults and checks it.
 func Parse(raw []byte) (Config, error) {
 	c := Default()
+	// Each table of a list has the defaults before it is read.
+	var tables struct {
+		Webhooks []struct{} `toml:"webhook"`
+	}
+	if _, err := toml.Decode(string(raw), &tables); err == nil {
+		for range tables.Webhooks {
+			c.Webhooks = append(c.Webhooks, DefaultWebhook())
+		}
+	}
 	meta, err := toml.NewDecoder(bytes.NewReader(raw)).Decode(&c)
 	if err != nil {
 		var at toml.ParseError
@@ -347,6 +455,27 @@ func (c Config) Check() error {
 			faults = append(faults, fmt.Errorf("forecast.%w", err))
 		}
 	}
+	each := func(prefix string, err error) {
+		if all, ok := err.(interface{ Unwrap() []error }); ok {
+			for _, err := range all.Unwrap() {
+				faults = append(faults, fmt.Errorf("%s%w", prefix, err))
+			}
+		} else if err != nil {
+			faults = append(faults, fmt.Errorf("%s%w", prefix, err))
+		}
+	}
+	i := c.Intelligence
+	want(i.Poll.Std() >= 100*time.Millisecond, "intelligence.poll", "%s is too short; at least 100ms", i.Poll)
+	want(i.LookBack >= 0 && i.LookBack <= 1_000_000, "intelligence.look_back_blocks", "%d, want 0 to 1000000", i.LookBack)
+	file := func(key, path string) {
+		_, err := intel.FormatOf(path)
+		want(path == "" || err == nil, key, "%v", err)
+	}
+	file("intelligence.indicators", i.Indicators)
+	file("intelligence.opinions", i.Opinions)
+	each("intelligence.adaptive_", i.AdaptiveOptions().Check())
+	each("intelligence.feed_", i.FeedOptions().Check())
+	each("webhook: ", c.Endpoints().Check())
 	return errors.Join(faults...)
 }
 

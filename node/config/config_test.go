@@ -23,6 +23,13 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 	c.RPC.Listen, c.RPC.TLSCert, c.RPC.TLSKey, c.RPC.ClientCA = "0.0.0.0:9090", `certs\"server".pem`, "key.pem", "ca.pem"
 	c.Consensus.DoubleSignHeights = 10
 	c.State.NoSync = true
+	c.Intelligence.Indicators, c.Intelligence.Feed, c.Intelligence.Adaptive = "iocs.csv", "127.0.0.1:1", false
+	for _, name := range []string{"pager", "board"} {
+		w := DefaultWebhook()
+		w.Name, w.URL, w.SecretFiles, w.SecretEnv = name, "https://"+name+".example/hook", []string{"config/" + name}, []string{}
+		w.Types, w.MaxAttempts = []string{"chancery.threat.v1.TxHeld"}, 0
+		c.Webhooks = append(c.Webhooks, w)
+	}
 	home := Home(t.TempDir())
 	if err := home.Create(); err != nil {
 		t.Fatal(err)
@@ -51,6 +58,7 @@ func TestUnknownKeysAreNamed(t *testing.T) {
 		"[wire]\nx = 1\n":            "wire",
 		"top = 1\n":                  "top",
 		"[node]\nMoniker_ = \"x\"\n": "node.Moniker_",
+		"[[webhook]]\nname = \"a\"\nsecret = \"whsec_x\"\n": "webhook.secret",
 		"[consensus]\ntimeout_comit = \"1s\"\n[rpc]\na=1\n": "consensus.timeout_comit, rpc.a",
 	} {
 		_, err := Parse([]byte(text))
@@ -125,12 +133,65 @@ func TestCheckNamesTheKey(t *testing.T) {
 		"forecast.buckets":                func(c *Config) { c.Forecast.Buckets = 1 },
 		"forecast.hours":                  func(c *Config) { c.Forecast.Hours = 1 },
 		"forecast.subjects":               func(c *Config) { c.Forecast.Subjects = -1 },
+		"intelligence.indicators":         func(c *Config) { c.Intelligence.Indicators = "iocs.txt" },
+		"intelligence.opinions":           func(c *Config) { c.Intelligence.Opinions = "opinions" },
+		"intelligence.poll":               func(c *Config) { c.Intelligence.Poll = 1 },
+		"intelligence.look_back_blocks":   func(c *Config) { c.Intelligence.LookBack = -1 },
+		"intelligence.adaptive_budget":    func(c *Config) { c.Intelligence.Budget = 0 },
+		"intelligence.feed_address":       func(c *Config) { c.Intelligence.Feed = "feed.example:1" },
+		"intelligence.feed_tls_ca":        func(c *Config) { c.Intelligence.Feed, c.Intelligence.FeedCA = "127.0.0.1:1", "ca.pem" },
+		"intelligence.feed_timeout":       func(c *Config) { c.Intelligence.Feed, c.Intelligence.FeedTimeout = "127.0.0.1:1", 1 },
+		"intelligence.feed_interval":      func(c *Config) { c.Intelligence.Feed, c.Intelligence.FeedPause = "127.0.0.1:1", 1 },
+		"intelligence.feed_queue":         func(c *Config) { c.Intelligence.Feed, c.Intelligence.FeedQueue = "127.0.0.1:1", 1 },
+		"intelligence.feed_failures":      func(c *Config) { c.Intelligence.Feed, c.Intelligence.Failures = "127.0.0.1:1", 0 },
+		"intelligence.feed_open_for":      func(c *Config) { c.Intelligence.Feed, c.Intelligence.OpenFor = "127.0.0.1:1", 1 },
+		"intelligence.feed_max_open":      func(c *Config) { c.Intelligence.Feed, c.Intelligence.MaxOpen = "127.0.0.1:1", 1 },
+		`webhook: endpoint ""`:            func(c *Config) { c.Webhooks = []Webhook{{}} },
 		"forecast.look_back":              func(c *Config) { c.Forecast.LookBack = -1 },
 	} {
 		c := Default()
 		spoil(&c)
 		if err := c.Check(); err == nil || !strings.HasPrefix(err.Error(), key) {
 			t.Errorf("%s: %v", key, err)
+		}
+	}
+}
+
+// A table of a list has its own defaults, and the file without any says how one looks.
+func TestWebhooksAreAList(t *testing.T) {
+	c, err := Parse([]byte(`
+[[webhook]]
+name = "pager"
+url = "https://pager.example/hook"
+secret_env = ["PAGER_SECRET"]
+[[webhook]]
+name = "board"
+url = "http://127.0.0.1:8080/"
+secret_files = ["config/board.secret"]
+max_attempts = 0
+timeout = "1s"
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := DefaultWebhook()
+	want := []Webhook{
+		{Name: "pager", URL: "https://pager.example/hook", SecretEnv: []string{"PAGER_SECRET"}, Timeout: d.Timeout, MaxAttempts: d.MaxAttempts},
+		{Name: "board", URL: "http://127.0.0.1:8080/", SecretFiles: []string{"config/board.secret"}, Timeout: Duration(time.Second)},
+	}
+	if !reflect.DeepEqual(c.Webhooks, want) {
+		t.Fatalf("read %+v", c.Webhooks)
+	}
+	if text := string(Default().Bytes()); !strings.Contains(text, "\n#[[webhook]]\n") || !strings.Contains(text, "\n#max_attempts = 30\n") {
+		t.Errorf("the file does not say how a webhook is written:\n%s", text)
+	}
+	for text, want := range map[string]string{
+		"[[webhook]]\nname = \"a\"\nurl = \"https://user:word@a.example\"\nsecret_env = [\"A\"]\n": "must not hold a name or password",
+		"[[webhook]]\nname = \"a\"\nurl = \"https://a.example\"\n":                                 "name at least one",
+		"[webhook]\nname = \"a\"\n": "webhook",
+	} {
+		if _, err := Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want it to say %s", text, err, want)
 		}
 	}
 }
@@ -234,7 +295,11 @@ func TestOperatingGuideListsEveryKey(t *testing.T) {
 	for _, k := range Keys() {
 		if k.Section != section {
 			section = k.Section
-			fmt.Fprintf(&table, "### [%s]\n\n%s\n\n| Key | Default | Meaning |\n|---|---|---|\n", section, sectionDoc(t, section))
+			heading := "[" + section + "]"
+			if k.List {
+				heading = "[" + heading + "]"
+			}
+			fmt.Fprintf(&table, "### %s\n\n%s\n\n| Key | Default | Meaning |\n|---|---|---|\n", heading, sectionDoc(t, section))
 		}
 		fmt.Fprintf(&table, "| `%s` | `%s` | %s |\n", k.Name, k.Default, strings.ReplaceAll(k.Doc, "|", `\|`))
 		if last := lastOf(section); k.Name == last {
@@ -285,6 +350,8 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add(Default().Bytes())
+	f.Add([]byte("[[webhook]]\nname = \"a\"\nurl = \"https://a.example\"\nsecret_env = [\"A\"]\n"))
+	f.Add([]byte("webhook = []\n"))
 	f.Add([]byte("[rpc]\nlisten = \"127.0.0.1:9090\"\n"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		c, err := Parse(raw)
@@ -298,6 +365,18 @@ func FuzzParse(f *testing.F) {
 		}
 		if len(c.P2P.PersistentPeers) == 0 {
 			c.P2P.PersistentPeers, again.P2P.PersistentPeers = nil, nil
+		}
+		for _, all := range [][]Webhook{c.Webhooks, again.Webhooks} {
+			for i := range all {
+				for _, list := range []*[]string{&all[i].SecretFiles, &all[i].SecretEnv, &all[i].Types} {
+					if len(*list) == 0 {
+						*list = nil
+					}
+				}
+			}
+		}
+		if len(c.Webhooks) == 0 {
+			c.Webhooks, again.Webhooks = nil, nil
 		}
 		if !reflect.DeepEqual(again, c) {
 			t.Fatalf("wrote %+v, read %+v", c, again)

@@ -32,6 +32,18 @@ func (h Home) GenesisFile() string { return h.path(genesisPath) }
 // other is named.
 func (h Home) IndicatorFile() string { return h.path("config/indicators.jsonl") }
 
+// OpinionFile is the file of what the operator says of others, that 'chancery intel
+// opine' writes where no other is named.
+func (h Home) OpinionFile() string { return h.path("config/opinions.jsonl") }
+
+// Resolve is a path of the configuration, which is relative to the home.
+func (h Home) Resolve(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return h.path(path)
+}
+
 // NodeKeyFile is the peer-to-peer key.
 func (h Home) NodeKeyFile() string { return h.path(nodeKeyPath) }
 

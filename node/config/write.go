@@ -14,6 +14,7 @@ import (
 // Key is one key of the configuration file, for documents.
 type Key struct {
 	Section string
+	List    bool // of tables [[section]], of which there may be several or none
 	Name    string
 	Default string // as TOML
 	Doc     string
@@ -21,22 +22,33 @@ type Key struct {
 
 // Keys lists every key in the order of the file.
 func Keys() []Key {
-	var keys []Key
-	each(Default(), func(_, _ string) {}, func(section, name, value, doc string) {
-		keys = append(keys, Key{section, name, value, doc})
-	})
-	return keys
+	var out []Key
+	for _, t := range tables(Default()) {
+		for _, k := range t.keys() {
+			out = append(out, Key{Section: t.name, List: t.list, Name: k.name, Default: k.value, Doc: k.doc})
+		}
+	}
+	return out
 }
 
-// Bytes writes the configuration as a file with a comment on each key.
+// Bytes writes the configuration as a file with a comment on each key. Of a list of
+// tables that is empty the file has the defaults of one, as a comment.
 func (c Config) Bytes() []byte {
 	var b bytes.Buffer
 	b.WriteString("# Configuration of a Chancery node. A key that is left out has its default;\n# a key that is not known is an error. See docs/operating.md.\n")
-	each(c, func(section, doc string) {
-		fmt.Fprintf(&b, "\n# %s\n[%s]\n", doc, section)
-	}, func(_, name, value, doc string) {
-		fmt.Fprintf(&b, "# %s\n%s = %s\n", doc, name, value)
-	})
+	for _, t := range tables(c) {
+		heading, comment := "["+t.name+"]", ""
+		if t.list {
+			heading = "[[" + t.name + "]]"
+		}
+		if t.example {
+			comment = "#"
+		}
+		fmt.Fprintf(&b, "\n# %s\n%s%s\n", t.doc, comment, heading)
+		for _, k := range t.keys() {
+			fmt.Fprintf(&b, "# %s\n%s%s = %s\n", k.doc, comment, k.name, k.value)
+		}
+	}
 	return b.Bytes()
 }
 
@@ -69,18 +81,47 @@ func replace(path string, raw []byte) error {
 	return os.Rename(f.Name(), path)
 }
 
-func each(c Config, section func(name, doc string), key func(section, name, value, doc string)) {
+// table is a section of the file, or one of a list of them.
+type table struct {
+	name, doc string
+	list      bool
+	example   bool // of a list that is empty
+	value     reflect.Value
+}
+
+type entry struct{ name, value, doc string }
+
+func (t table) keys() []entry {
+	var out []entry
+	for i := range t.value.NumField() {
+		tag := t.value.Type().Field(i).Tag
+		out = append(out, entry{tag.Get("toml"), literal(t.value.Field(i)), tag.Get("doc")})
+	}
+	return out
+}
+
+// tables are those of a configuration in the order of the file.
+func tables(c Config) []table {
+	var out []table
 	v := reflect.ValueOf(c)
 	for i := range v.NumField() {
 		tag := v.Type().Field(i).Tag
-		name := tag.Get("toml")
-		section(name, tag.Get("doc"))
-		s := v.Field(i)
-		for k := range s.NumField() {
-			tag := s.Type().Field(k).Tag
-			key(name, tag.Get("toml"), literal(s.Field(k)), tag.Get("doc"))
+		t := table{name: tag.Get("toml"), doc: tag.Get("doc"), value: v.Field(i)}
+		if t.value.Kind() != reflect.Slice {
+			out = append(out, t)
+			continue
+		}
+		t.list = true
+		list := t.value
+		if t.example = list.Len() == 0; t.example {
+			list = reflect.ValueOf([]Webhook{DefaultWebhook()})
+		}
+		for k := range list.Len() {
+			t.value = list.Index(k)
+			out = append(out, t)
 		}
 	}
+	return out
 }
 
 // literal is a value in TOML.

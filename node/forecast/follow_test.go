@@ -209,7 +209,7 @@ func TestWhatEventsTell(t *testing.T) {
 	}
 	o := got[0]
 	if o.Height != 3 || o.Time != monday || o.Actor != clerk || o.Organisation != alpha || o.Scored ||
-		strings.Join(o.Resources, "|") != `did:chancery:beta Record::"7"|consent:ab` {
+		strings.Join(o.Resources, "|") != "entity:did:chancery:beta Record::7|consent:ab" {
 		t.Errorf("%+v", o)
 	}
 }

@@ -15,14 +15,15 @@ import (
 // transaction whose author it can tell.
 type Source func(*chainv1.BlockRecord) []Observation
 
-// FromEvents is a Source that goes by the events of a transaction: the author is the
-// DID in the first field named author or by, its organisation the one in that DID, and
-// resources are the access module's, as ORGANISATION Type::"id", and consents, as
-// consent:ID. A transaction that failed has no events and is not seen; no score is.
+// FromEvents is a Source that goes by the record alone: the author is the DID in the
+// first field of an event named author or by, its organisation the one in that DID, and
+// resources are the access module's, as entity:ORGANISATION TYPE::ID, and consents, as
+// consent:ID. A transaction that failed has no events and is not seen, unless it was held
+// or denied.
 func FromEvents(r *chainv1.BlockRecord) []Observation {
 	var out []Observation
 	for _, t := range r.Txs {
-		o := Observation{Height: r.Height, Time: r.Time}
+		o := Observation{Height: r.Height, Time: r.Time, Score: t.GetVerdict().GetScore(), Scored: t.Verdict != nil}
 		for _, e := range t.Events {
 			kind, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName(e.Type))
 			if err != nil {
@@ -58,9 +59,12 @@ func (o *Observation) read(m protoreflect.Message) {
 			o.Actor, o.Organisation = d.String(), d.Organisation()
 		}
 	}
+	if fd := fields.ByName("hold"); fd != nil && fd.Message() != nil && !fd.IsList() && m.Has(fd) {
+		o.read(m.Get(fd).Message())
+	}
 	if fd := fields.ByName("resource"); fd != nil && fd.Message() != nil && !fd.IsList() && m.Has(fd) {
 		uid := m.Get(fd).Message()
-		o.Resources = append(o.Resources, text(m, "organisation")+" "+text(uid, "type")+`::"`+text(uid, "id")+`"`)
+		o.Resources = append(o.Resources, "entity:"+text(m, "organisation")+" "+text(uid, "type")+"::"+text(uid, "id"))
 	}
 	if fd := fields.ByName("consent_id"); fd != nil && fd.Kind() == protoreflect.BytesKind && len(m.Get(fd).Bytes()) > 0 {
 		o.Resources = append(o.Resources, "consent:"+hex.EncodeToString(m.Get(fd).Bytes()))

@@ -4,7 +4,8 @@
 //
 //	Book        what this node believes at present, and which of it is sent next
 //	Adaptive    a detector that learns from committed blocks
-//	Indicators  a file of indicators of compromise, watched for changes
+//	Indicators  a file of indicators of compromise, or of what the operator says, watched
+//	            for changes
 //	Feed        the organisation's own service, asked over gRPC
 //	Observer    reads committed blocks for them
 //

@@ -47,13 +47,29 @@ func Kinds() []Kind { return []Kind{KindDID, KindOrganisation, KindKey, KindReso
 type Indicator struct {
 	Kind  Kind
 	Value string
-	Level Level // not LevelNone
+	Level Level // not LevelNone, but of an operator
 	Until int64 // Unix milliseconds from which on it is void; 0: never
 	Note  string
 }
 
 // Check says what is wrong with i.
 func (i Indicator) Check() error {
+	if i.Level == LevelNone {
+		return fmt.Errorf("the level is %s; write low, guarded, high or severe, or remove the line", i.Level)
+	}
+	return i.check()
+}
+
+// CheckOpinion says what is wrong with i as what an operator says: of a DID, at any
+// level.
+func (i Indicator) CheckOpinion() error {
+	if i.Kind != KindDID && i.Kind != KindOrganisation {
+		return fmt.Errorf("%q is no type of what an operator says; write did or organisation", i.Kind)
+	}
+	return i.check()
+}
+
+func (i Indicator) check() error {
 	hexadecimal := func(digits int) error {
 		raw, err := hex.DecodeString(i.Value)
 		if err != nil || len(raw)*2 != digits || i.Value != strings.ToLower(i.Value) {
@@ -66,8 +82,8 @@ func (i Indicator) Check() error {
 		return errors.New("the value is missing")
 	case len(i.Value) > maxValue || !plain(i.Value):
 		return fmt.Errorf("the value must have at most %d bytes of UTF-8 without control characters", maxValue)
-	case i.Level == LevelNone || i.Level > LevelSevere:
-		return fmt.Errorf("the level is %s; write low, guarded, high or severe, or remove the line", i.Level)
+	case i.Level > LevelSevere:
+		return fmt.Errorf("there is no %s", i.Level)
 	case i.Until < 0:
 		return errors.New("until is before 1970")
 	case len(i.Note) > maxNote || !plain(i.Note):
@@ -162,13 +178,24 @@ var header = []string{"type", "value", "level", "until", "note"}
 // ParseIndicators reads a file of indicators. Any fault of any line refuses all of
 // it; the error is then Faults, in order of lines.
 func ParseIndicators(raw []byte, format Format) ([]Indicator, error) {
+	return parseLines(raw, format, Indicator.Check)
+}
+
+// ParseOpinions reads a file of what an operator says, which has the form of a file of
+// indicators, of DIDs alone, at any level; none takes back what others of the node's
+// sources say.
+func ParseOpinions(raw []byte, format Format) ([]Indicator, error) {
+	return parseLines(raw, format, Indicator.CheckOpinion)
+}
+
+func parseLines(raw []byte, format Format, check func(Indicator) error) ([]Indicator, error) {
 	if len(raw) > MaxIndicatorBytes {
 		return nil, Faults{{Text: fmt.Sprintf("the file has %d bytes, at most %d", len(raw), MaxIndicatorBytes)}}
 	}
 	if !utf8.Valid(raw) {
 		return nil, Faults{{Text: "the file is not UTF-8"}}
 	}
-	p := &parser{lines: map[string]int{}}
+	p := &parser{check: check, lines: map[string]int{}}
 	switch format {
 	case CSV:
 		p.csv(raw)
@@ -184,6 +211,7 @@ func ParseIndicators(raw []byte, format Format) ([]Indicator, error) {
 }
 
 type parser struct {
+	check  func(Indicator) error
 	out    []Indicator
 	lines  map[string]int // where a kind and value was
 	faults Faults
@@ -214,7 +242,7 @@ func (p *parser) add(line int, kind, value, level, until, note string) {
 		}
 		i.Until = at.UnixMilli()
 	}
-	if err := i.Check(); err != nil {
+	if err := p.check(i); err != nil {
 		p.fault(line, "%v", err)
 		return
 	}

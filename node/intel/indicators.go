@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"strings"
@@ -31,6 +32,12 @@ const (
 type IndicatorsOptions struct {
 	Path string        // of the file; empty: none. See FormatOf
 	Poll time.Duration // how often to look for a change
+	// Optional tells that there need not be a file: until there is one for the first
+	// time, nothing is in force and nothing is said of that.
+	Optional bool
+	// Origin is whose opinions the lines are: OriginIndicators, or OriginOperator for a
+	// file that ParseOpinions reads. Empty: OriginIndicators.
+	Origin Origin
 }
 
 // Check says what is wrong with o.
@@ -39,6 +46,9 @@ func (o IndicatorsOptions) Check() error {
 		return nil
 	}
 	_, err := FormatOf(o.Path)
+	if o.Origin != "" && o.Origin != OriginIndicators && o.Origin != OriginOperator {
+		err = errors.Join(err, fmt.Errorf("origin: %s has no file", o.Origin))
+	}
 	if o.Poll < 100*time.Millisecond {
 		err = errors.Join(err, fmt.Errorf("poll: %s is too short; at least 100ms", o.Poll))
 	}
@@ -49,7 +59,8 @@ func (o IndicatorsOptions) Check() error {
 // none. It is called from a goroutine of the source.
 type Resolver func(kind Kind, value string) []string
 
-// Indicators holds a file of indicators against what the node sees. The file is
+// Indicators holds a file of indicators, or of an operator's opinions, against what the
+// node sees. The file is
 // watched; it is taken over as a whole or not at all: with any fault in it, or
 // without it, the last good one stays in force. An empty file withdraws everything.
 type Indicators struct {
@@ -88,6 +99,9 @@ func NewIndicators(o IndicatorsOptions, book *Book, now func() int64, resolve Re
 	if err != nil {
 		return nil, err
 	}
+	if o.Origin == "" {
+		o.Origin = OriginIndicators
+	}
 	return &Indicators{
 		options: o, format: format, book: book, now: now, resolve: resolve, metrics: metrics, log: log,
 		touched: map[string]map[string]int64{},
@@ -120,6 +134,9 @@ func (x *Indicators) load() bool {
 		return false // nothing has a time yet
 	}
 	info, err := os.Stat(x.options.Path)
+	if errors.Is(err, fs.ErrNotExist) && x.options.Optional && !x.loaded && len(x.book.from(x.options.Origin)) == 0 {
+		return false
+	}
 	if err != nil {
 		x.fail(err)
 		x.seen = stamp{}
@@ -133,18 +150,22 @@ func (x *Indicators) load() bool {
 	raw, err := durable.Read(x.options.Path, MaxIndicatorBytes)
 	var list []Indicator
 	if err == nil {
-		list, err = ParseIndicators(raw, x.format)
+		parse := ParseIndicators
+		if x.options.Origin == OriginOperator {
+			parse = ParseOpinions
+		}
+		list, err = parse(raw, x.format)
 	}
 	if err != nil {
 		x.fail(err)
 		return false
 	}
 	x.fault = ""
-	x.metrics.stale.Set(0)
+	x.metrics.stale.WithLabelValues(string(x.options.Origin)).Set(0)
 	x.mu.Lock()
 	x.take(list)
 	x.mu.Unlock()
-	x.log.Info("indicators are in force", "file", x.options.Path, "indicators", len(list), "sha256", digest(raw))
+	x.log.Info("a file of opinions is in force", "origin", x.options.Origin, "file", x.options.Path, "lines", len(list), "sha256", digest(raw))
 	x.apply()
 	return true
 }
@@ -155,9 +176,9 @@ func (x *Indicators) fail(err error) {
 		return
 	}
 	x.fault = err.Error()
-	x.metrics.failures.WithLabelValues(string(OriginIndicators)).Inc()
-	x.metrics.stale.Set(1)
-	x.log.Warn("the indicator file cannot be used; the last good one stays in force", "file", x.options.Path, "error", err)
+	x.metrics.failures.WithLabelValues(string(x.options.Origin)).Inc()
+	x.metrics.stale.WithLabelValues(string(x.options.Origin)).Set(1)
+	x.log.Warn("a file of opinions cannot be used; the last good one stays in force", "origin", x.options.Origin, "file", x.options.Path, "error", err)
 }
 
 func digest(raw []byte) string {
@@ -185,13 +206,13 @@ func (x *Indicators) take(list []Indicator) {
 	}
 	if first {
 		// Who touched a resource before a restart is in the book alone.
-		for _, o := range x.book.from(OriginIndicators) {
+		for _, o := range x.book.from(x.options.Origin) {
 			if value, ok := sources[o.Source]; ok {
 				x.touch(value, o.Subject, o.Until)
 			}
 		}
 	}
-	x.metrics.indicators.Set(float64(len(list)))
+	x.metrics.indicators.WithLabelValues(string(x.options.Origin)).Set(float64(len(list)))
 }
 
 // touch notes that a subject touched a resource, where there is room.
@@ -222,12 +243,9 @@ func (x *Indicators) Observe(b Block) {
 				continue
 			}
 			for _, r := range o.Resources {
-				value := strings.ToLower(r)
-				if _, ok := x.resources[value]; !ok {
-					value = digest([]byte(r))
-					if _, ok = x.resources[value]; !ok {
-						continue
-					}
+				value, ok := x.indicated(r)
+				if !ok {
+					continue
 				}
 				// Prolonged in steps, so that not every use is written down.
 				if until := b.Time + touchLife; x.touched[value][o.Actor] < b.Time+touchLife/2 {
@@ -240,6 +258,17 @@ func (x *Indicators) Observe(b Block) {
 	if hit {
 		x.apply()
 	}
+}
+
+// indicated is the indicated hash that a resource has: it is the resource, what follows
+// the last colon of its name, or the SHA-256 of its name. The caller holds mu.
+func (x *Indicators) indicated(resource string) (value string, ok bool) {
+	for _, value := range []string{strings.ToLower(resource[strings.LastIndexByte(resource, ':')+1:]), digest([]byte(resource))} {
+		if _, ok := x.resources[value]; ok {
+			return value, true
+		}
+	}
+	return "", false
 }
 
 // apply makes the indicators in force the opinions of this origin.
@@ -259,6 +288,9 @@ func (x *Indicators) apply() {
 			return
 		}
 		o := Opinion{Subject: subject, Level: i.Level, Reason: ReasonIndicator, Source: i.source(), Until: until}
+		if x.options.Origin == OriginOperator {
+			o.Reason = ReasonOperator
+		}
 		have, ok := best[subject]
 		if !ok || cmp.Or(cmp.Compare(o.Level, have.Level), cmp.Compare(o.Until, have.Until), bytes.Compare(o.Source[:], have.Source[:])) > 0 {
 			best[subject] = o
@@ -291,17 +323,19 @@ func (x *Indicators) apply() {
 			}
 		}
 	}
-	x.metrics.unresolved.Set(float64(unresolved))
+	if x.options.Origin == OriginIndicators {
+		x.metrics.unresolved.Set(float64(unresolved))
+	}
 	opinions := make([]Opinion, 0, len(best))
 	for _, o := range best {
 		opinions = append(opinions, o)
 	}
-	r, err := x.book.Replace(OriginIndicators, now, opinions)
+	r, err := x.book.Replace(x.options.Origin, now, opinions)
 	if err != nil {
-		x.metrics.failures.WithLabelValues(string(OriginIndicators)).Inc()
-		x.log.Error("indicators were not put into force in full", "error", err)
+		x.metrics.failures.WithLabelValues(string(x.options.Origin)).Inc()
+		x.log.Error("a file of opinions was not put into force in full", "origin", x.options.Origin, "error", err)
 	}
 	if r != (Replaced{}) {
-		x.log.Info("indicators changed opinions", "set", r.Set, "withdrawn", r.Withdrawn, "left_out", r.Left, "unresolved", unresolved)
+		x.log.Info("a file changed opinions", "origin", x.options.Origin, "set", r.Set, "withdrawn", r.Withdrawn, "left_out", r.Left, "unresolved", unresolved)
 	}
 }

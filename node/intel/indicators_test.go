@@ -253,7 +253,7 @@ func TestABrokenFileLeavesTheLastGoodOneInForceAndSaysSo(t *testing.T) {
 	if text := w.out.String(); !strings.Contains(text, "last good one") || !strings.Contains(text, "line 2") || !strings.Contains(text, w.path) {
 		t.Error(text)
 	}
-	if reading(w.metrics.stale) != 1 || reading(w.metrics.failures.WithLabelValues("indicators")) != 1 {
+	if reading(w.metrics.stale.WithLabelValues("indicators")) != 1 || reading(w.metrics.failures.WithLabelValues("indicators")) != 1 {
 		t.Error("the measurements do not say so")
 	}
 	if err := os.Remove(w.path); err != nil {
@@ -267,7 +267,7 @@ func TestABrokenFileLeavesTheLastGoodOneInForceAndSaysSo(t *testing.T) {
 	}
 	w.edit("organisation,did:chancery:mercy,severe,,")
 	w.want("mercy=4")
-	if reading(w.metrics.stale) != 0 {
+	if reading(w.metrics.stale.WithLabelValues("indicators")) != 0 {
 		t.Error("still stale")
 	}
 	w.edit()
@@ -349,4 +349,54 @@ func TestOptionsOfIndicatorsAreChecked(t *testing.T) {
 	if err := (IndicatorsOptions{}).Check(); err != nil {
 		t.Error(err)
 	}
+}
+
+// What an operator says is of DIDs, at any level, and need not be there.
+func TestWhatAnOperatorSaysIsAFile(t *testing.T) {
+	w := watch(t, nil)
+	indicators := w.Indicators
+	indicators.options.Optional = true
+	opinions, err := NewIndicators(IndicatorsOptions{Path: filepath.Join(t.TempDir(), "opinions.csv"), Poll: time.Second, Optional: true, Origin: OriginOperator}, w.book, w.clock.Load, nil, w.metrics, w.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opinions.load()
+	indicators.load()
+	if text := w.out.String(); text != "" {
+		t.Errorf("a file that need not be there is missed: %s", text)
+	}
+	w.edit("did,did:chancery:acme:laptop-1,high,,", "organisation,did:chancery:mercy,low,,")
+	operator := &watching{Indicators: opinions, t: t, path: opinions.options.Path, out: w.out}
+	operator.edit("did,did:chancery:acme:laptop-1,none,,looked into", "organisation,did:chancery:mercy,severe,,")
+	w.want("mercy=4")
+	for _, o := range w.book.Opinions(w.clock.Load()) {
+		if o.Reason != ReasonOperator {
+			t.Errorf("%+v", o)
+		}
+	}
+	if reading(w.metrics.indicators.WithLabelValues("operator")) != 2 || reading(w.metrics.indicators.WithLabelValues("indicators")) != 2 {
+		t.Error("the measurements do not tell them apart")
+	}
+	operator.edit("key,k,high,,")
+	w.want("mercy=4")
+	if !strings.Contains(w.out.String(), "write did or organisation") || reading(w.metrics.stale.WithLabelValues("operator")) != 1 || reading(w.metrics.stale.WithLabelValues("indicators")) != 0 {
+		t.Error(w.out.String())
+	}
+	operator.edit()
+	w.want("acme:laptop-1=3 mercy=1")
+}
+
+// A resource has a hash when it is one, when its name ends in it, or as that of its name.
+func TestAResourceHasAHash(t *testing.T) {
+	w := watch(t, nil)
+	hash := strings.Repeat("ab", 32)
+	w.edit("resource-hash,"+hash+",low,,", "resource-hash,"+digest([]byte("node:scan"))+",high,,")
+	see := func(actor, resource string) {
+		w.Observe(Block{Height: 1, Time: w.clock.Load(), Observations: []Observation{{Time: w.clock.Load(), Actor: "did:chancery:acme:" + actor, Resources: []string{resource}}}})
+	}
+	see("content", strings.ToUpper(hash))
+	see("record", "decision:"+hash)
+	see("named", "node:scan")
+	see("other", "node:scam")
+	w.want("acme:content=1 acme:named=3 acme:record=1")
 }

@@ -14,9 +14,9 @@ type Metrics struct {
 	sent       prometheus.Counter
 	subjects   prometheus.Gauge
 	breaker    prometheus.Gauge
-	indicators prometheus.Gauge
+	indicators *prometheus.GaugeVec
 	unresolved prometheus.Gauge
-	stale      prometheus.Gauge
+	stale      *prometheus.GaugeVec
 }
 
 // NewMetrics registers the measurements; nil registers them nowhere.
@@ -31,9 +31,9 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		sent:       prometheus.NewCounter(prometheus.CounterOpts(name("opinions_sent_total", "Opinions given to vote extensions."))),
 		subjects:   prometheus.NewGauge(prometheus.GaugeOpts(name("subjects", "Subjects in the book."))),
 		breaker:    prometheus.NewGauge(prometheus.GaugeOpts(name("feed_breaker_state", "Breaker of the feed: 0 closed, 1 half open, 2 open."))),
-		indicators: prometheus.NewGauge(prometheus.GaugeOpts(name("indicators", "Indicators in force."))),
+		indicators: prometheus.NewGaugeVec(prometheus.GaugeOpts(name("indicators", "Lines in force of the file of indicators, and of the operator's.")), []string{"source"}),
 		unresolved: prometheus.NewGauge(prometheus.GaugeOpts(name("indicators_unresolved", "Indicators in force that name nobody whom this node knows."))),
-		stale:      prometheus.NewGauge(prometheus.GaugeOpts(name("indicators_stale", "1 while the indicator file cannot be used and the last good one is in force."))),
+		stale:      prometheus.NewGaugeVec(prometheus.GaugeOpts(name("indicators_stale", "1 while a file cannot be used and the last good one is in force.")), []string{"source"}),
 	}
 	if r == nil {
 		return m, nil
