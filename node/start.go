@@ -232,7 +232,7 @@ func (n *Node) openDoors(genesis []byte, security *tls.Config, registry *prometh
 	var err error
 	options := rpc.Options{
 		App: n.engine.App(), Records: n.engine.Records(), Engine: engine{n.engine}, Genesis: genesis,
-		Limits: Limits(r), TLS: security, Log: n.log.With("part", "rpc"), Metrics: registry,
+		Limits: Limits(r), TLS: security, Log: n.log.With("part", "rpc"), Metrics: registry, Evidence: n.judgement.evidence,
 	}
 	if n.config.Forecast.Subjects > 0 {
 		if n.forecasts, err = forecast.NewStore(n.config.Forecast.Settings()); err != nil {
@@ -430,6 +430,8 @@ type engine struct{ n *consensus.Node }
 func (e engine) Submit(ctx context.Context, raw []byte) (tx.ID, *chainv1.Verdict, error) {
 	return e.n.Submit(ctx, raw)
 }
+
+func (e engine) Txs(height int64) ([][]byte, bool) { return e.n.Txs(height) }
 
 func (e engine) LightBlock(height int64) (*types.LightBlock, error) { return e.n.LightBlock(height) }
 

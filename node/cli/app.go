@@ -38,7 +38,9 @@ type Environment struct {
 	Keyring []keyring.Option
 	// Terminal tells whether Err is one.
 	Terminal bool
-	Version  string
+	// Screen tells whether Out is a terminal, which a live view may redraw.
+	Screen  bool
+	Version string
 }
 
 // app is one run of the program.
@@ -64,7 +66,8 @@ func Main(version string) int {
 	context.AfterFunc(ctx, stop)
 	return Run(ctx, os.Args[1:], Environment{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Lookup: os.LookupEnv,
-		Passphrase: keyring.Standard(), Terminal: term.IsTerminal(int(os.Stderr.Fd())), Version: version,
+		Passphrase: keyring.Standard(), Terminal: term.IsTerminal(int(os.Stderr.Fd())),
+		Screen: term.IsTerminal(int(os.Stdout.Fd())), Version: version,
 	})
 }
 

@@ -16,4 +16,5 @@
 //	3  no node can be reached
 //	4  time ran out
 //	5  there is no such thing
+//	6  the transaction is held: kept, not executed, until reviewers decide
 package cli

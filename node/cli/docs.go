@@ -56,9 +56,15 @@ An error is one sentence on standard error that says what to do, with the module
 | 3 | no node can be reached |
 | 4 | time ran out; the outcome of a transaction is then not known, and %chancery tx wait% asks for it |
 | 5 | there is no such thing: what was asked for is absent, or a file to read is |
+| 6 | the transaction is in a block and held: kept, not executed, until reviewers release or reject it (%chain/16%) |
 
 A query that is proven (%--prove%) and finds nothing ends with 5 and writes its receipt, which proves the absence. A
 transaction that was refused ends with 1, never with 5.
+
+A transaction that is held is not lost and need not be sent again: %chancery query threat hold --tx-id ID% shows how it
+stands, %chancery threat explain ID% says why, and %chancery tx threat appeal --tx-id ID% asks reviewers to look. When it is
+released it is executed then, in the transaction of the reviewer who releases it. One that is denied ends with 1 (%chain/17%)
+and can be appealed in the same way. With %--output json% the result of either has these command lines in %next%.
 
 ## Values
 

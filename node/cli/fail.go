@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/errs"
 	"github.com/chancery/chancery/node/client"
 	"github.com/chancery/chancery/node/keyring"
@@ -26,6 +27,7 @@ const (
 	exitUnreachable = 3
 	exitTimeout     = 4
 	exitNotFound    = 5
+	exitHeld        = 6
 )
 
 // The errors of the command line itself. Codes are permanent.
@@ -84,6 +86,8 @@ func code(err error) int {
 	switch {
 	case err == nil:
 		return exitDone
+	case errors.Is(err, chain.ErrHeld):
+		return exitHeld
 	case errors.Is(err, errUsage), errors.Is(err, client.ErrAddress), errors.As(err, &network):
 		return exitUsage
 	case errors.Is(err, errNotSaved), errors.Is(err, errHome), errors.Is(err, keyring.ErrNoPassphrase):

@@ -17,10 +17,14 @@ import (
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/keys"
 	"github.com/chancery/chancery/modules/identity"
+	"github.com/chancery/chancery/modules/threat"
+	"github.com/chancery/chancery/modules/threat/detector"
+	"github.com/chancery/chancery/modules/threat/features"
 	"github.com/chancery/chancery/node"
 	"github.com/chancery/chancery/node/config"
 	"github.com/chancery/chancery/node/keyring"
 	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
+	threatv1 "github.com/chancery/chancery/proto/chancery/threat/v1"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write the golden files")
@@ -68,6 +72,7 @@ type shell struct {
 	in         io.Reader
 	passphrase keyring.PassphraseFunc
 	terminal   bool
+	screen     bool
 }
 
 func newShell(t *testing.T) *shell {
@@ -89,7 +94,7 @@ func (s *shell) runContext(ctx context.Context, args ...string) outcome {
 	var out, err bytes.Buffer
 	code := Run(ctx, args, Environment{
 		In: s.in, Out: &out, Err: &err, Passphrase: s.passphrase, Keyring: []keyring.Option{keyring.WorkFactor(2)},
-		Terminal: s.terminal, Version: "test",
+		Terminal: s.terminal, Screen: s.screen, Version: "test",
 		Lookup: func(name string) (string, bool) { v, ok := s.env[name]; return v, ok },
 	})
 	return outcome{code, out.String(), err.String()}
@@ -199,6 +204,24 @@ func onChain(t *testing.T) *shell {
 	return s
 }
 
+// watchful is a detector that holds what anchors batches and denies what invalidates
+// provenance.
+func watchful(name string) ([]byte, error) {
+	d := detector.Build(name, nil)
+	rule := func(name, feature string, score uint32, is int64) *threatv1.Rule {
+		return &threatv1.Rule{Name: name, Reason: "the test asks for people to look", Score: score, When: &threatv1.Predicate{
+			Kind: &threatv1.Predicate_Test{Test: &threatv1.FeatureTest{
+				Feature: feature, Comparison: threatv1.Comparison_COMPARISON_EQUAL, Number: is,
+			}},
+		}}
+	}
+	d.Rules = &threatv1.RuleSet{Rules: []*threatv1.Rule{
+		rule("anchored", "class", 8000, int64(features.ClassAnchor)), rule("invalidated", "class", 9500, int64(features.ClassInvalidate)),
+	}}
+	d.Thresholds = &threatv1.Thresholds{Hold: 7500, Deny: 9000}
+	return detector.Encode(d)
+}
+
 func newWorld() *world {
 	w := new(world)
 	w.err = w.start()
@@ -257,7 +280,15 @@ func (w *world) start() error {
 	if err != nil {
 		return err
 	}
-	appState, err := json.Marshal(map[string]json.RawMessage{"identity": section})
+	scorer, err := watchful("watchful")
+	if err != nil {
+		return err
+	}
+	judged, err := chain.WriteGenesis(threat.NewGenesis(scorer))
+	if err != nil {
+		return err
+	}
+	appState, err := json.Marshal(map[string]json.RawMessage{"identity": section, "threat": judged})
 	if err != nil {
 		return err
 	}

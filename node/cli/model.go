@@ -22,8 +22,8 @@ func (a *app) modelCommand() *cobra.Command {
 		Short: "Simulate for, train, measure, look into and convert the sentinel's models",
 		Long: lines(
 			"Makes models that score rows of integers with boosted trees, an isolation forest or",
-			"both, and measures them. It works on files alone and needs no node; this version's",
-			"chain does not score transactions yet.",
+			"both, and measures them, on files alone. history reads a chain's own transactions to",
+			"train from, and register puts a detector on a chain; these two need a node.",
 		),
 		Example: examples(
 			"chancery model train --data events.csv --label fraud --out fraud.model",
@@ -31,7 +31,7 @@ func (a *app) modelCommand() *cobra.Command {
 			"chancery model inspect fraud.model",
 		),
 	}
-	c.AddCommand(a.modelSimulate(), a.modelTrain(), a.modelEvaluate(), a.modelInspect(), a.modelConvert(), a.modelCombine())
+	c.AddCommand(a.modelSimulate(), a.modelTrain(), a.modelEvaluate(), a.modelInspect(), a.modelConvert(), a.modelCombine(), a.modelHistory(), a.modelRegister())
 	return c
 }
 

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -9,7 +10,9 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
+	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/tx"
+	"github.com/chancery/chancery/node/client"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 )
 
@@ -83,7 +86,7 @@ func resultJSON(r *chainv1.TxResult, types []string) (facts, error) {
 	return facts{
 		{"tx_id", digits(r.TxId)}, {"height", r.Height}, {"index", r.Index}, {"time", r.Time},
 		{"code", r.Code}, {"codespace", r.Codespace}, {"log", r.Log}, {"units", r.Units},
-		{"responses", responses}, {"events", events},
+		{"responses", responses}, {"events", events}, {"verdict", verdictJSON(r.Verdict)}, {"next", nextSteps(r)},
 	}, nil
 }
 
@@ -92,6 +95,9 @@ func resultText(r *chainv1.TxResult, types []string) string {
 	b.WriteString(facts{
 		{"tx id", digits(r.TxId)}, {"height", r.Height}, {"time", moment(r.Time)}, {"units", r.Units},
 	}.text())
+	if r.Verdict != nil {
+		b.WriteString("verdict " + verdictText(r.Verdict) + "\n")
+	}
 	for i, raw := range r.Responses {
 		if i >= len(types) {
 			break
@@ -107,6 +113,35 @@ func resultText(r *chainv1.TxResult, types []string) string {
 		}
 	}
 	return b.String()
+}
+
+// verdictText is a verdict in words.
+func verdictText(v *chainv1.Verdict) string {
+	return fmt.Sprintf("%s, score %d of 10000", rulingText(v.GetRuling()), v.GetScore())
+}
+
+// rulingText is a ruling in one word.
+func rulingText(r chainv1.Ruling) string { return choiceOf(r.Descriptor(), int32(r)) }
+
+// verdictJSON is a verdict for programs, null where there is none.
+func verdictJSON(v *chainv1.Verdict) any {
+	if v == nil {
+		return nil
+	}
+	return facts{{"ruling", rulingText(v.Ruling)}, {"score", v.Score}}
+}
+
+// nextSteps are command lines that help on with a transaction that was held or denied.
+func nextSteps(r *chainv1.TxResult) []string {
+	failed := client.FromResult(r)
+	if !errors.Is(failed, chain.ErrHeld) && !errors.Is(failed, chain.ErrDenied) {
+		return []string{}
+	}
+	return []string{
+		fmt.Sprintf("chancery threat explain %x", r.TxId),
+		fmt.Sprintf("chancery query threat hold --tx-id %x", r.TxId),
+		fmt.Sprintf("chancery tx threat appeal --tx-id %x --text-hash HASH --from NAME", r.TxId),
+	}
 }
 
 // shortType leaves the common parts out of an event's name.

@@ -50,7 +50,8 @@ func (a *app) root() *cobra.Command {
 			"what, who agreed to it, where the data came from, and who is who.",
 			"",
 			"Exit codes: 0 done, 1 refused or failed, 2 wrong command line, 3 no node can be",
-			"reached, 4 time ran out, 5 there is no such thing.",
+			"reached, 4 time ran out, 5 there is no such thing, 6 the transaction is held for",
+			"reviewers.",
 		),
 		Example: examples(
 			"chancery status",

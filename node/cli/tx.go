@@ -299,6 +299,13 @@ func (s *sending) unsigned(ctx context.Context, messages []proto.Message) error 
 
 // submit gives a signed transaction to the chain.
 func (a *app) submit(ctx context.Context, c *client.Client, raw []byte, id tx.ID, wait string) error {
+	var hint *chainv1.Verdict
+	ctx = client.OnHint(ctx, func(v *chainv1.Verdict) {
+		if hint == nil && wait != waitCheck && v.Ruling != chainv1.Ruling_RULING_ADMIT && v.Ruling != chainv1.Ruling_RULING_UNSPECIFIED {
+			a.note("a hint: as things stand it will not be executed (%s); its block decides", verdictText(v))
+		}
+		hint = v
+	})
 	if wait == waitCheck {
 		_, r, err := c.Submit(ctx, raw)
 		if err != nil {
@@ -307,7 +314,14 @@ func (a *app) submit(ctx context.Context, c *client.Client, raw []byte, id tx.ID
 		if r != nil {
 			return a.printResult(r, raw)
 		}
-		return a.print(facts{{"tx id", id.String()}, {"status", "in the pool"}, {"next", "chancery tx wait " + id.String()}})
+		taken := facts{{"tx id", id.String()}, {"status", "in the pool"}, {"next", "chancery tx wait " + id.String()}}
+		switch {
+		case a.output == outputJSON:
+			taken = append(taken, fact{"hint", verdictJSON(hint)})
+		case hint != nil:
+			taken = append(taken, fact{"hint", verdictText(hint) + "; its block decides"})
+		}
+		return a.print(taken)
 	}
 	stop := a.spin("waiting for the block of " + id.String())
 	r, err := c.Commit(ctx, raw)
@@ -346,6 +360,7 @@ func refused(err error) error {
 func (a *app) printResult(r *chainv1.TxResult, raw []byte) error {
 	failed := client.FromResult(r)
 	if a.output == outputText && failed != nil {
+		a.noteNext(r)
 		e := *errs.As(failed)
 		e.Detail = strings.TrimPrefix(fmt.Sprintf("%s; transaction %x, block %d", e.Detail, r.TxId, r.Height), "; ")
 		return refused(&e)
@@ -364,6 +379,16 @@ func (a *app) printResult(r *chainv1.TxResult, raw []byte) error {
 		return silent{refused(failed)}
 	}
 	return nil
+}
+
+// noteNext says how to go on with a transaction that was held or denied.
+func (a *app) noteNext(r *chainv1.TxResult) {
+	next := nextSteps(r)
+	if len(next) == 0 {
+		return
+	}
+	a.note("it is kept, and people decide on it, not the program (%s):\n  why:                %s\n  how it stands:      %s\n  ask for a review:   %s",
+		verdictText(r.Verdict), next[0], next[1], next[2])
 }
 
 // silent is an error whose JSON is printed already.

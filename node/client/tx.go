@@ -266,6 +266,7 @@ func (c *Client) offer(ctx context.Context, d *tx.Decoded) (*chainv1.TxResult, *
 	})
 	switch {
 	case err == nil:
+		hinted(ctx, r.Hint)
 		return r.Result, taker, nil
 	case errors.Is(err, chain.ErrSeen):
 		r, err := c.Result(ctx, d.ID)

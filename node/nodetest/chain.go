@@ -36,6 +36,8 @@ type Config struct {
 	// Modules and their authenticator; nil: none, and chaintest.Actors.
 	Modules       []chain.Module
 	Authenticator chain.Authenticator
+	// Screen judges transactions; nil: none is judged.
+	Screen chain.Screen
 	// Genesis is the genesis state. Empty: {}.
 	Genesis string
 	// Validators is how many sign, with powers 10, 11, 12… 0: 4.
@@ -56,6 +58,7 @@ type Chain struct {
 	pool    [][]byte
 	inPool  map[tx.ID]bool
 	lights  []*types.LightBlock // of heights 1, 2, …
+	txs     map[int64][][]byte  // of each height
 	keys    map[string]ed25519.PrivKey
 	current *types.ValidatorSet // of the next block
 	next    *types.ValidatorSet // of the block after
@@ -78,7 +81,7 @@ func New(t testing.TB, c Config) *Chain {
 		t.Fatal(err)
 	}
 	app, err := chain.New(chain.Options{
-		ChainID: chaintest.ChainID, Tree: tree, Authenticator: c.Authenticator, Modules: c.Modules,
+		ChainID: chaintest.ChainID, Tree: tree, Authenticator: c.Authenticator, Screen: c.Screen, Modules: c.Modules,
 		Rand: rand.New(rand.NewSource(1)), Partial: true,
 	})
 	if err != nil {
@@ -90,7 +93,7 @@ func New(t testing.TB, c Config) *Chain {
 	}
 	n := &Chain{
 		App: app, Records: log, t: t, now: chaintest.GenesisTime,
-		inPool: make(map[tx.ID]bool), keys: make(map[string]ed25519.PrivKey),
+		inPool: make(map[tx.ID]bool), keys: make(map[string]ed25519.PrivKey), txs: make(map[int64][][]byte),
 	}
 	if _, _, err := app.InitGenesis(chain.Header{Height: 1, Time: n.now}, json.RawMessage(c.Genesis)); err != nil {
 		t.Fatal(err)
@@ -209,6 +212,7 @@ func (n *Chain) Block(raws ...[]byte) {
 		if err != nil {
 			n.t.Fatalf("block %d: %v", height, err)
 		}
+		n.txs[height] = append(n.txs[height], raw)
 	}
 	n.pool, n.inPool = nil, make(map[tx.ID]bool)
 	n.sign(height)
@@ -269,6 +273,21 @@ func (n *Chain) Sign(h types.Header, set *types.ValidatorSet, abstain int) *type
 		})
 	}
 	return &types.LightBlock{SignedHeader: &types.SignedHeader{Header: &h, Commit: commit}, ValidatorSet: set}
+}
+
+// Txs are the transactions of a block that was committed, in order.
+func (n *Chain) Txs(height int64) ([][]byte, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	txs, ok := n.txs[height]
+	return txs, ok
+}
+
+// Forget lets the chain have a block's transactions no more, as an engine that prunes.
+func (n *Chain) Forget(height int64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.txs, height)
 }
 
 // LightBlock is the signed header of a block that was committed.

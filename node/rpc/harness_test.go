@@ -130,12 +130,20 @@ func serve(t testing.TB, c *nodetest.Chain, l rpc.Limits) *door {
 // serveWith serves forecasts too, unless they are nil.
 func serveWith(t testing.TB, c *nodetest.Chain, l rpc.Limits, forecasts nodev1.ForecastsServer) *door {
 	t.Helper()
+	return serveOptions(t, c, l, func(o *rpc.Options) { o.Forecasts = forecasts })
+}
+
+// serveOptions serves with other options.
+func serveOptions(t testing.TB, c *nodetest.Chain, l rpc.Limits, change func(*rpc.Options)) *door {
+	t.Helper()
 	d := &door{t: t, chain: c, engine: &engine{Chain: c}, log: new(lines), metrics: prometheus.NewRegistry()}
 	var err error
-	d.server, err = rpc.New(rpc.Options{
+	options := rpc.Options{
 		App: c.App, Records: c.Records, Engine: d.engine, Genesis: bytes.Repeat([]byte("genesis "), 500_000), Limits: l,
-		Log: slog.New(slog.NewTextHandler(d.log, nil)), Metrics: d.metrics, Forecasts: forecasts,
-	})
+		Log: slog.New(slog.NewTextHandler(d.log, nil)), Metrics: d.metrics,
+	}
+	change(&options)
+	d.server, err = rpc.New(options)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -151,7 +151,7 @@ func (s *Server) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServ
 	}()
 	// Subscriptions have slots of their own, so that they cannot keep out all else.
 	slots, what := s.calls, "calls"
-	if info.FullMethod == nodev1.Events_Subscribe_FullMethodName {
+	if info.FullMethod == nodev1.Events_Subscribe_FullMethodName || info.FullMethod == nodev1.Sentinel_Watch_FullMethodName {
 		slots, what = s.subscribers, "subscriptions"
 	}
 	if !slots.take() {

@@ -34,6 +34,9 @@ type Engine interface {
 	Submit(ctx context.Context, raw []byte) (id tx.ID, hint *chainv1.Verdict, err error)
 	// LightBlock is a signed header and its validators.
 	LightBlock(height int64) (*types.LightBlock, error)
+	// Txs are the transactions of a committed block in order, without its docket; false
+	// where the engine does not have the block, or has it no more.
+	Txs(height int64) ([][]byte, bool)
 	// Status is how the node is. The door fills in what it knows itself.
 	Status() *nodev1.StatusResponse
 }
@@ -51,6 +54,8 @@ type Options struct {
 	Log *slog.Logger
 	// Forecasts answers for what is to be expected; nil: the service is not served.
 	Forecasts nodev1.ForecastsServer
+	// Evidence is what the node saw of proposals that the rules refuse; nil: nothing.
+	Evidence Evidence
 	// Metrics takes the door's measurements; nil: none.
 	Metrics prometheus.Registerer
 }
@@ -119,6 +124,7 @@ func New(o Options) (*Server, error) {
 	nodev1.RegisterEventsServer(guarded, &eventsService{s: s})
 	nodev1.RegisterReceiptsServer(guarded, &receiptsService{s: s})
 	nodev1.RegisterNodeServer(guarded, &nodeService{s: s})
+	nodev1.RegisterSentinelServer(guarded, &sentinelService{s: s, evidence: o.Evidence})
 	if o.Forecasts != nil {
 		nodev1.RegisterForecastsServer(guarded, o.Forecasts)
 	}
