@@ -128,7 +128,7 @@ func (s *screening) Judge(r chain.ReadCtx, c *chain.Candidate) (*chainv1.Verdict
 	}
 	j := &s.judged
 	s.find(r, c)
-	exempt := s.m.exempt(c)
+	exempt := s.m.exempt(r, c)
 	decides, beside, why := s.models.deciding(j.organisation)
 	ruling, result := chainv1.Ruling_RULING_ADMIT, detector.Result{}
 	if decides != nil {
