@@ -127,8 +127,10 @@ func (a *App) Modules() []Module { return a.modules }
 func (a *App) Tree() state.Tree { return a.tree }
 
 // Head is the latest committed block, zero before the first.
-func (a *App) Head() *chainv1.Head {
-	h, ok := a.core.head.Lookup(a.tree.Latest())
+func (a *App) Head() *chainv1.Head { return a.headIn(a.tree.Latest()) }
+
+func (a *App) headIn(r state.Reader) *chainv1.Head {
+	h, ok := a.core.head.Lookup(r)
 	if !ok {
 		return &chainv1.Head{}
 	}
@@ -151,7 +153,7 @@ func (a *App) View(height int64) (ReadCtx, state.Snapshot, error) {
 func (a *App) Latest() ReadCtx {
 	snap := a.tree.Latest()
 	if snap.Version() == 0 {
-		return a.ViewOf(a.Begin(Header{Height: 1}).overlay, 0)
+		return a.ViewOf(a.begin(Header{Height: 1}).overlay, 0)
 	}
 	return a.ViewOf(snap, snap.Version())
 }

@@ -59,24 +59,32 @@ type Execution struct {
 // carries of votes for that one, verified; see Screen.Open.
 func (a *App) Begin(h Header, votes ...*chainv1.Vote) *Execution {
 	x := a.begin(h)
-	if a.screen != nil {
-		ctx := x.blockCtx()
-		x.screening = a.screen.Open(ctx, votes)
-		x.opening = ctx.events
-	}
+	x.open(votes)
 	return x
 }
 
+// open has the transactions judged.
+func (x *Execution) open(votes []*chainv1.Vote) {
+	if x.app.screen != nil {
+		ctx := x.blockCtx()
+		x.screening = x.app.screen.Open(ctx, votes)
+		x.opening = ctx.events
+	}
+}
+
 // begin starts a block in which transactions are not judged.
-func (a *App) begin(h Header) *Execution {
+func (a *App) begin(h Header) *Execution { return a.beginOn(a.tree.Latest(), h) }
+
+// beginOn starts one on top of a committed state.
+func (a *App) beginOn(latest state.Snapshot, h Header) *Execution {
 	x := &Execution{
 		app: a, header: h,
-		overlay: state.NewOverlay(a.tree.Latest()),
+		overlay: state.NewOverlay(latest),
 		record:  &chainv1.BlockRecord{Height: h.Height, Time: h.Time},
 		inBlock: make(map[tx.ID]struct{}),
 		used:    make(map[string]uint64),
 	}
-	if a.tree.Version() == 0 {
+	if latest.Version() == 0 {
 		a.mu.RLock()
 		g := a.genesis
 		a.mu.RUnlock()
@@ -146,7 +154,9 @@ func (x *Execution) Deliver(d *tx.Decoded) (*chainv1.TxResult, error) {
 		}
 	}
 	m.used += ctx.beside
-	if x.used[authority.Organisation]+m.used > x.params.MaxOrganisationUnits {
+	// What kept transactions and the screen's own doing need comes on top of the limit of
+	// one transaction: what fits into a block alone must not be refused for ever.
+	if used := x.used[authority.Organisation]; used > 0 && used+m.used > x.params.MaxOrganisationUnits {
 		x.overlay.Rollback(start)
 		x.updates = x.updates[:updates]
 		return nil, ErrOverQuota.With("%s has used %d of %d units", authority.Organisation, x.used[authority.Organisation], x.params.MaxOrganisationUnits)
@@ -321,13 +331,15 @@ func (a *App) AdmitWithHints(ds []*tx.Decoded, hints []bool) []Admission {
 // Next starts a throwaway block after the latest, at the latest block's time.
 func (a *App) Next() *Execution { return a.next(true) }
 
+// next takes height and state from one snapshot: a block may be committed meanwhile.
 func (a *App) next(judge bool) *Execution {
-	h := a.Head()
-	header := Header{Height: h.Height + 1, Time: h.Time}
+	latest := a.tree.Latest()
+	h := a.headIn(latest)
+	x := a.beginOn(latest, Header{Height: h.Height + 1, Time: h.Time})
 	if judge {
-		return a.Begin(header)
+		x.open(nil)
 	}
-	return a.begin(header)
+	return x
 }
 
 // view is what a transaction sees of the block while it is judged.

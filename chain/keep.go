@@ -5,16 +5,20 @@ import (
 )
 
 // ExecuteKept implements Executor. What the door asks of time and of ids was asked
-// when the transaction came into its block and is not asked again.
+// when the transaction came into its block and is not asked again. When those executed
+// within one transaction have needed the units of a whole one, that transaction is out of units.
 func (a *App) ExecuteKept(ctx *Ctx, raw []byte) (responses [][]byte, err error) {
 	if ctx.kept {
 		return nil, ErrKeptWithin
+	}
+	p := a.paramsIn(ctx.overlay)
+	if ctx.meter != nil && ctx.beside >= p.MaxTxUnits {
+		panic(outOfUnits{p.MaxTxUnits}) // of the transaction that releases, which fails
 	}
 	d, err := tx.Decode(raw)
 	if err != nil {
 		return nil, err
 	}
-	p := a.paramsIn(ctx.overlay)
 	inner := &Ctx{
 		env:     env{chainID: ctx.chainID, height: ctx.height, time: ctx.time, txID: d.ID},
 		overlay: ctx.overlay, updates: ctx.updates, kept: true,

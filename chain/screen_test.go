@@ -3,6 +3,7 @@ package chain_test
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -11,6 +12,7 @@ import (
 	"github.com/chancery/chancery/chain/chaintest"
 	"github.com/chancery/chancery/chain/tx"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
+	threatv1 "github.com/chancery/chancery/proto/chancery/threat/v1"
 )
 
 var model = bytes.Repeat([]byte{7}, 32)
@@ -176,6 +178,55 @@ func TestExecuteKept(t *testing.T) {
 	queue = nil
 	if p := n.App().Params(n.View()); p.MaxMessages != 9 {
 		t.Errorf("max_messages is %d", p.MaxMessages)
+	}
+}
+
+// deciding is a releaser of which a message executes the transaction that it names.
+type deciding struct {
+	releaser
+	raws map[string][]byte
+}
+
+func (d *deciding) Routes() []chain.Route {
+	return []chain.Route{chain.Handle(chain.Handler[*threatv1.Release]{
+		Execute: func(ctx *chain.Ctx, m *threatv1.Release) (proto.Message, error) {
+			if _, err := d.executor.ExecuteKept(ctx, d.raws[string(m.TxId)]); err != nil {
+				return nil, err
+			}
+			return &threatv1.ReleaseResponse{}, nil
+		},
+	})}
+}
+
+// SPEC J5, M3: what a kept transaction needs is charged to whoever releases it, and one
+// that fits into a block alone always does; beyond one's limit no more are begun.
+func TestUnitsOfKeptTransactions(t *testing.T) {
+	raws := map[string][]byte{}
+	n := screened(t, func() []chain.Module {
+		d := &deciding{raws: raws}
+		d.scratch = newScratch(func(*chain.Ctx) {})
+		return []chain.Module{d}
+	})
+	const most = 900_000
+	limit := params(func(p *chainv1.Params) { p.MaxTxUnits, p.MaxOrganisationUnits = most, most })
+	n.Do(consortium, limit)
+	var releases []proto.Message
+	for i := range 3 {
+		raws[string(rune('a'+i))] = n.Tx(consortium, slices.Repeat([]proto.Message{limit}, 95+i))
+		releases = append(releases, &threatv1.Release{TxId: []byte{'a' + byte(i)}})
+	}
+	r := n.Block(n.Tx(mercy, releases[:2]))[0]
+	if r.Code != 0 || r.Units <= most {
+		t.Fatalf("two releases give %d after %d units", r.Code, r.Units)
+	}
+	if r := n.Block(n.Tx(mercy, releases))[0]; r.Code != chain.ErrOutOfUnits.Code || r.Units > 3*most || len(r.Events) != 1 {
+		t.Fatalf("three releases at once give %d after %d units", r.Code, r.Units)
+	}
+	x := n.App().Next()
+	for i, want := range []error{nil, chain.ErrOverQuota} {
+		if _, err := x.Deliver(decode(t, n, n.Tx(mercy, releases[i:i+2]))); !errors.Is(err, want) {
+			t.Fatalf("transaction %d of a block: %v", i, err)
+		}
 	}
 }
 

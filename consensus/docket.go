@@ -77,6 +77,9 @@ func (a *application) checkExtension(extension []byte) error {
 // checkVote refuses an extension that its validator did not sign, or that has not the
 // form of one. The rule depends on the block and the previous state alone.
 func (a *application) checkVote(validators validatorKeys, height int64, round int32, v *chainv1.Vote) error {
+	if height < 1 {
+		return chain.ErrDocket.With("a vote of %X for block %d", v.Validator, height)
+	}
 	key, ok := validators.lookup(v.Validator)
 	if !ok {
 		return chain.ErrDocket.With("%X is no validator", v.Validator)

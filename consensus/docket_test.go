@@ -97,6 +97,22 @@ func TestProcessAcceptsDockets(t *testing.T) {
 	})
 }
 
+// SPEC D4: before the first block nobody voted, whatever a validator has signed.
+func TestTheFirstDocketHasNoVotes(t *testing.T) {
+	h := newJudge(t)
+	for height, want := range map[int64]int{1: 0, 2: 1} {
+		info := vote(voters[0], height-1, 1, "!a")
+		if got := h.votes(height, abci.ExtendedCommitInfo{Round: 1, Votes: []abci.ExtendedVoteInfo{info}}, 1<<20); len(got) != want {
+			t.Errorf("block %d: %d votes are proposed", height, len(got))
+		}
+		v := &chainv1.Vote{Validator: info.Validator.Address, Extension: info.VoteExtension, Signature: info.ExtensionSignature}
+		docket := h.app.Begin(headerOf(height, h.now)).Docket(1, []*chainv1.Vote{v})
+		if _, err := h.docket(height, [][]byte{docket}); (err == nil) != (want == 1) {
+			t.Errorf("block %d: the docket is judged %v", height, err)
+		}
+	}
+}
+
 // SPEC D1, D2, D3, D4: a docket that lies is refused, whatever the lie, and told of.
 func TestLyingDocketsAreRefused(t *testing.T) {
 	h := newJudge(t)
@@ -217,7 +233,7 @@ func TestVotesTakeTurns(t *testing.T) {
 	h := newJudge(t)
 	long := "!" + string(bytes.Repeat([]byte{'x'}, 4000))
 	heard := make(map[string]bool)
-	for height := range int64(3) {
+	for height := int64(1); height <= 3; height++ {
 		var votes []abci.ExtendedVoteInfo
 		for _, v := range voters {
 			votes = append(votes, vote(v, height, 0, long))

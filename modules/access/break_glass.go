@@ -152,6 +152,13 @@ func (m *Module) coveringGlass(r chain.ReadCtx, q *accessv1.Request) (*accessv1.
 	return g, ok && covers(g.Scope, q)
 }
 
+// GlassOpen tells whether the principal of a request that is in form has a break-glass
+// open at r.Time() in whose scope the request is.
+func (m *Module) GlassOpen(r chain.ReadCtx, q *accessv1.Request) bool {
+	_, ok := m.coveringGlass(r, q)
+	return ok
+}
+
 func covers(s *accessv1.Scope, q *accessv1.Request) bool {
 	return s.Organisation == q.Organisation &&
 		(s.ResourceType == "" || s.ResourceType == q.Resource.Type) &&

@@ -135,12 +135,22 @@ func TestLaw20BreakGlass(t *testing.T) {
 	if !bytes.Equal(d.Verdict.BreakGlassId, glass.Id) || d.ValidUntil > glass.ExpiresAt {
 		t.Fatalf("the record does not say that the glass was broken: %v", d)
 	}
+	open := func(q *accessv1.Request, want bool) {
+		t.Helper()
+		if got := w.module.GlassOpen(w.View(), q); got != want {
+			t.Fatalf("a break-glass is open for %v: %v", q, got)
+		}
+	}
+	open(read(nurse, "patient"), true)
 	q := read(nurse, "patient")
 	q.Action = uid("Action", "write")
+	open(q, false)
 	w.denied(q, "policy/none")
 	q = read(nurse, "patient")
 	q.Purpose = research
+	open(q, false)
 	w.denied(q, "policy/none")
+	open(read(robot, "patient"), false)
 	w.denied(read(robot, "patient"), "policy/none")
 	w.policies(hospitalPolicies + `@id("no-nurses") forbid (principal in Chancery::Role::"mercy/nurse", action, resource);`)
 	w.allowed(read(nurse, "open"), "break-glass")
@@ -161,6 +171,7 @@ func TestLaw20BreakGlass(t *testing.T) {
 	w.Fails(ErrGlassOpen, nurse, emergency())
 	w.Fails(ErrGlassStillOpen, reviewer, &accessv1.Review{Id: glass.Id, Assessment: accessv1.Assessment_ASSESSMENT_JUSTIFIED})
 	w.Do(nurse, &accessv1.EndBreakGlass{Id: glass.Id})
+	open(read(nurse, "patient"), false)
 	w.Fails(ErrGlassEnded, nurse, &accessv1.EndBreakGlass{Id: glass.Id})
 	w.denied(read(nurse, "patient"), "policy/forbid")
 	if s := w.state(d); s != accessv1.GrantState_GRANT_STATE_BREAK_GLASS_ENDED {

@@ -9,7 +9,9 @@ import (
 	"github.com/chancery/chancery/chain/keys"
 	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/modules/identity/did"
+	consentv1 "github.com/chancery/chancery/proto/chancery/consent/v1"
 	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
+	threatv1 "github.com/chancery/chancery/proto/chancery/threat/v1"
 )
 
 // Consortium implements chain.Authenticator.
@@ -26,12 +28,15 @@ func (m *Module) Consortium() string { return did.Consortium }
 //     author's recovery rule.
 //
 // Further signers are witnesses: they are in Signers and add no authority.
+//
+// Whom the sentinel suspended counts as active where every message says no or appeals:
+// withdrawing, restricting and human review never wait for what a score began.
 func (m *Module) Authenticate(r chain.ReadCtx, c chain.Claim) (chain.Authority, error) {
 	recovery, err := requestsRecovery(c.Messages)
 	if err != nil {
 		return chain.Authority{}, err
 	}
-	reader := &registry{m: m, r: r}
+	reader := &registry{m: m, r: r, lenient: saysNo(c.Messages)}
 	author, err := reader.identity(c.Author)
 	if err != nil {
 		return chain.Authority{}, err
@@ -79,12 +84,26 @@ func requestsRecovery(messages []proto.Message) (bool, error) {
 	return n != 0, nil
 }
 
+// saysNo tells whether all messages take back what their author permitted, or appeal.
+func saysNo(messages []proto.Message) bool {
+	for _, msg := range messages {
+		switch msg.(type) {
+		case *consentv1.Withdraw, *consentv1.Refuse, *consentv1.Narrow, *consentv1.RevokeDelegation, *consentv1.Restrict, *threatv1.Appeal:
+		default:
+			return false
+		}
+	}
+	return len(messages) > 0
+}
+
 // registry reads records for one decision, each once. They are shared and not to be
 // changed.
 type registry struct {
 	m    *Module
 	r    chain.ReadCtx
 	seen []*identityv1.Identity
+	// lenient lets those act whom the sentinel suspended.
+	lenient bool
 }
 
 func (g *registry) lookup(name string) (*identityv1.Identity, bool) {
@@ -118,7 +137,9 @@ func (g *registry) active(id *identityv1.Identity) error {
 		switch id.Status {
 		case identityv1.Status_STATUS_ACTIVE:
 		case identityv1.Status_STATUS_SUSPENDED:
-			return ErrSuspended.With("%s", id.Did)
+			if !g.lenient || !id.Provisional {
+				return ErrSuspended.With("%s", id.Did)
+			}
 		default:
 			return ErrDeactivated.With("%s", id.Did)
 		}

@@ -10,9 +10,12 @@ import (
 
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/chaintest"
+	"github.com/chancery/chancery/chain/errs"
 	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/modules/identity/did"
+	consentv1 "github.com/chancery/chancery/proto/chancery/consent/v1"
 	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
+	threatv1 "github.com/chancery/chancery/proto/chancery/threat/v1"
 )
 
 // hand is a module that acts at the end of blocks, as the sentinel would.
@@ -198,4 +201,43 @@ func TestAges(t *testing.T) {
 	if _, _, ok := w.m.Ages(w.View(), personOf("mercy", "u")); ok {
 		t.Error("an unknown DID has an age")
 	}
+}
+
+// Laws 6, 11 and 15: whom the sentinel suspends may still say no, and ask for people.
+// The superior's suspension is a human's word, and stops that as well.
+func TestASuspensionByTheSentinelSilencesNoNo(t *testing.T) {
+	w, sentinel := handled(t, consortium())
+	may := func(want bool, author string, messages ...proto.Message) {
+		t.Helper()
+		_, err := w.m.Authenticate(w.View(), chain.Claim{Author: author, Messages: messages, Keys: []string{key(author).KeyURL()}})
+		if (err == nil) != want || err != nil && !errs.As(err).Is(ErrSuspended) {
+			t.Errorf("%s says %T: %v", author, messages[0], err)
+		}
+	}
+	noes := []proto.Message{
+		&consentv1.Withdraw{}, &consentv1.Refuse{}, &consentv1.Narrow{}, &consentv1.RevokeDelegation{}, &consentv1.Restrict{}, &threatv1.Appeal{},
+	}
+	sentinel(suspends(t, dot, true))
+	may(true, dot, noes...)
+	for _, no := range noes {
+		may(true, dot, no)
+		may(false, dot, no, harmless())
+	}
+	for _, other := range []proto.Message{
+		harmless(), &consentv1.Give{}, &consentv1.LiftRestriction{}, &identityv1.RotateKey{}, &identityv1.AddKey{}, &threatv1.Release{}, &threatv1.Lift{},
+	} {
+		may(false, dot, other)
+	}
+	w.do(mercy, suspend(dot))
+	may(false, dot, noes[0])
+
+	// So may the members of an organisation that the sentinel suspends.
+	f := consortium()
+	f.Threshold = 1
+	f.Organisations = append(f.Organisations, Founder{DID: hold, Keys: []FoundingKey{{ID: "key-1", Public: key(hold).Public()}},
+		Validators: []FoundingValidator{{PublicKey: consensus(hold), Power: 10, Moniker: "hold"}}})
+	w, sentinel = handled(t, f)
+	sentinel(suspends(t, mercy, true))
+	may(true, dot, noes...)
+	may(false, dot, harmless())
 }

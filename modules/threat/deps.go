@@ -1,6 +1,9 @@
 package threat
 
-import "github.com/chancery/chancery/chain"
+import (
+	"github.com/chancery/chancery/chain"
+	accessv1 "github.com/chancery/chancery/proto/chancery/access/v1"
+)
 
 // Power is a validator with its voting power.
 type Power struct {
@@ -36,8 +39,11 @@ type Identity interface {
 	ReinstateFrom(ctx *chain.Ctx, did string) bool
 }
 
-// Access is what the module may do about grants.
+// Access is what the module needs to know of access, and what it may do about grants.
 type Access interface {
+	// GlassOpen tells whether the principal of a request that is in form has a
+	// break-glass open at r.Time() in whose scope the request is.
+	GlassOpen(r chain.ReadCtx, request *accessv1.Request) bool
 	// RevokeGrants revokes the open grants of a principal, at most limit, and tells how
 	// many.
 	RevokeGrants(ctx *chain.Ctx, principal string, limit int) int

@@ -2,8 +2,8 @@ package threat
 
 import "github.com/chancery/chancery/chain/errs"
 
-// The errors of this module. Codes are permanent. 30 and 31 are the results of
-// transactions that were not executed.
+// The errors of this module. Codes are permanent. The results of transactions that are
+// held or denied are the chain's: chain.ErrHeld and chain.ErrDenied.
 var (
 	Errors           = errs.Module("threat")
 	ErrInvalid       = Errors.New(2, "a field is missing or malformed; see docs/modules/threat.md for its form")
@@ -25,9 +25,6 @@ var (
 	ErrPage          = Errors.New(18, "the limit or the page token is not valid; use at most 500 and the token of the page before")
 	ErrNoProfile     = Errors.New(19, "nothing is known yet of what this actor does")
 	ErrUnanchored    = Errors.New(20, "only actors of the author's own organisation can be rebased by it")
-
-	ErrHeld   = Errors.New(30, "the transaction is held and was not executed; reviewers release or reject it, and its author may appeal")
-	ErrDenied = Errors.New(31, "the transaction was denied and was not executed; its author may appeal")
 
 	ErrHoldsFull = Errors.New(32_000, "the transaction would be held, and as many are held as may be; have reviewers decide some, or try again later")
 )

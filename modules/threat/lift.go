@@ -1,8 +1,6 @@
 package threat
 
 import (
-	"slices"
-
 	"google.golang.org/protobuf/proto"
 
 	"github.com/chancery/chancery/chain"
@@ -78,16 +76,11 @@ func (m *Module) planLift(r chain.ReadCtx, msg *threatv1.Lift) (*lifting, error)
 		Organisation: organisation, Reviewer: reviewer, Release: !msg.Keep, NoteHash: msg.NoteHash, Time: r.Time(),
 	}}
 	home, _ := m.deps.Identity.Organisation(r, rec.Subject)
-	outside := false
-	for _, o := range append(slices.Clone(rec.Reviews), p.opinion) {
-		if o != p.opinion && o.Organisation == organisation {
-			return nil, ErrTwice.With("%s, by %s", organisation, o.Reviewer)
-		}
-		if o.Release {
-			p.have++
-			outside = outside || o.Organisation != home
-		}
+	have, outside, err := m.organisationsFor(r, true, rec.Reviews, p.opinion, home)
+	if err != nil {
+		return nil, err
 	}
+	p.have = have
 	want, others := m.quorum(r, home)
 	if p.want = want; others && !outside {
 		p.want = max(want, p.have+1)

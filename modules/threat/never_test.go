@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/chaintest"
 	"github.com/chancery/chancery/chain/tx"
 	accessv1 "github.com/chancery/chancery/proto/chancery/access/v1"
@@ -115,11 +116,40 @@ func TestTheConsortiumIsExempt(t *testing.T) {
 	d := newDesk(t)
 	suspend := &identityv1.Suspend{Did: suspect}
 	for author, want := range map[string]bool{chaintest.Consortium: true, house: false, suspect: false} {
-		if got := d.m.exempt(d.candidate(author, keeping{}, suspend)); got != want {
+		if got := d.m.exempt(d.View(), d.candidate(author, keeping{}, suspend)); got != want {
 			t.Errorf("%s is exempt: %v", author, got)
 		}
-		if !d.m.exempt(d.candidate(author, keeping{}, &consentv1.Withdraw{})) {
+		if !d.m.exempt(d.View(), d.candidate(author, keeping{}, &consentv1.Withdraw{})) {
 			t.Errorf("a withdrawal of %s is not exempt", author)
+		}
+	}
+}
+
+// Law 20: a request under an open break-glass is executed whatever its score; one that is
+// beyond its scope, of somebody else, or beside a message that can be held, is judged.
+func TestEmergencyAccessIsNeverHeld(t *testing.T) {
+	p := testParams()
+	p.FailClosed = []string{"chancery.access.v1.Decide", "chancery.provenance.v1.InvalidateEntity"}
+	w := newWard(t, genesisOf(nil, p))
+	medic, clerk := house+":medic", house+":clerk"
+	ask := func(principal, kind string) proto.Message {
+		return &accessv1.Decide{Request: &accessv1.Request{Principal: principal, Organisation: house, Resource: &accessv1.EntityUid{Type: kind, Id: "x"}}}
+	}
+	for i, c := range []struct {
+		author   string
+		messages []proto.Message
+		held     bool
+	}{
+		{medic, []proto.Message{ask(medic, "Emergency")}, false},
+		{house + ":robot-door", []proto.Message{ask(medic, "Emergency")}, false},
+		{medic, []proto.Message{ask(medic, "Emergency"), never1("x")}, false},
+		{medic, []proto.Message{ask(medic, "Other")}, true},
+		{clerk, []proto.Message{ask(clerk, "Emergency")}, true},
+		{medic, []proto.Message{ask(medic, "Emergency"), ask(clerk, "Emergency")}, true},
+		{medic, []proto.Message{ask(medic, "Emergency"), held1("x")}, true},
+	} {
+		if r := w.does(c.author, c.messages...); (r.Code == chain.ErrHeld.Code) != c.held {
+			t.Errorf("case %d: %v", i, r)
 		}
 	}
 }

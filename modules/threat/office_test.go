@@ -176,6 +176,8 @@ func (f *folk) ReinstateFrom(ctx *chain.Ctx, did string) bool {
 	return true
 }
 
+func (f *folk) GlassOpen(chain.ReadCtx, *accessv1.Request) bool { return false }
+
 func (f *folk) RevokeGrants(ctx *chain.Ctx, principal string, limit int) int {
 	n, _ := f.revoked.Lookup(ctx, principal)
 	f.revoked.Put(ctx, principal, n+1)

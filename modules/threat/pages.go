@@ -25,9 +25,13 @@ const (
 // page is cells that lie side by side.
 type page struct {
 	cells   [pageCells]cell.Cell
-	changed int64     // height
-	owner   *cellBook // which alone may change it
+	changed int64  // height
+	owner   *token // of the book which alone may change it
 }
+
+// token stands for a book. Pages are shared by books that come later: if they led to the
+// book that wrote them, they would keep it in memory, with the pages of its time.
+type token struct{ _ byte }
 
 // cellBook holds cells in pages. It shares pages with the book that it was copied from,
 // which must not change any more, and copies one when it first writes to it. The zero
@@ -36,6 +40,7 @@ type cellBook struct {
 	tables [spaces][][]*page // by space, row and page of the row
 	height int64             // of what is written
 	mine   bool              // whether tables below the first level are its own
+	token  *token            // nil: it wrote no page
 }
 
 var _ cell.Writer = (*cellBook)(nil)
@@ -96,8 +101,11 @@ func (b *cellBook) writable(space cell.Space, row uint16, at uint32) (*page, err
 		*pages = append(*pages, make([]*page, grow)...)
 	}
 	p := (*pages)[at]
-	if p == nil || p.owner != b {
-		own := &page{owner: b}
+	if b.token == nil {
+		b.token = new(token)
+	}
+	if p == nil || p.owner != b.token {
+		own := &page{owner: b.token}
 		if p != nil {
 			own.cells, own.changed = p.cells, p.changed
 		}

@@ -35,7 +35,7 @@ const (
 // comes first, then the first playbook with ACTION_HOLD, then the one that asks for the
 // most approvals. What is never held is not held by playbooks either.
 func (m *Module) before(r chain.ReadCtx, s *situation) (hold bool, playbook string, approvals uint32) {
-	if m.exempt(s.candidate) {
+	if m.exempt(r, s.candidate) {
 		return false, "", 0
 	}
 	if name, must := m.mustRotate(r, s.candidate); must {

@@ -70,7 +70,7 @@ func (b *ballot) decided() bool { return b.have >= b.want }
 
 // planReview is the author's word on a held transaction, for release or against it.
 //
-// Organisations have one word each. A release takes one of an organisation that is not
+// Organisations have one word each, which counts while its reviewer may review. A release takes one of an organisation that is not
 // the author's, unless no other active one runs a validator. Where a playbook asks for
 // approvals, each administrator of the author's organisation has one word instead, and
 // who signed the transaction has none.
@@ -98,28 +98,59 @@ func (m *Module) planReview(r chain.ReadCtx, id, noteHash []byte, release bool) 
 	b := &ballot{hold: h, want: h.Approvals, opinion: &threatv1.Opinion{
 		Organisation: organisation, Reviewer: reviewer, Release: release, NoteHash: noteHash, Time: r.Time(),
 	}}
-	outside := false
-	for _, o := range append(slices.Clone(h.Reviews[h.Reopened:]), b.opinion) {
-		switch {
-		case o == b.opinion:
-		case h.Approvals > 0 && o.Reviewer == reviewer:
-			return nil, ErrTwice.With("%s", reviewer)
-		case h.Approvals == 0 && o.Organisation == organisation:
-			return nil, ErrTwice.With("%s, by %s", organisation, o.Reviewer)
-		}
-		if o.Release == release {
-			b.have++
-			outside = outside || o.Organisation != h.Organisation
-		}
-	}
+	said := h.Reviews[h.Reopened:]
 	if h.Approvals > 0 {
-		return b, nil
+		var err error
+		b.have, _, err = speakersFor(release, said, b.opinion, h.Organisation, (*threatv1.Opinion).GetReviewer, func(o *threatv1.Opinion) bool {
+			return m.mayApprove(r, h, o.Reviewer)
+		})
+		return b, err
 	}
+	have, outside, err := m.organisationsFor(r, release, said, b.opinion, h.Organisation)
+	if err != nil {
+		return nil, err
+	}
+	b.have = have
 	want, others := m.quorum(r, h.Organisation)
 	if b.want = want; release && others && !outside {
 		b.want = max(want, b.have+1)
 	}
 	return b, nil
+}
+
+// speakersFor is how many are for release or against it, mine among them, and whether
+// one of them is of an organisation other than home. Of each speaker the latest word
+// counts that was said by somebody who may still say one; where mine's has one already,
+// that is ErrTwice.
+func speakersFor(release bool, said []*threatv1.Opinion, mine *threatv1.Opinion, home string, speaker func(*threatv1.Opinion) string, may func(*threatv1.Opinion) bool) (have uint32, outside bool, err error) {
+	if mine.Release == release {
+		have, outside = 1, mine.Organisation != home
+	}
+	spoke := []string{speaker(mine)}
+	for _, o := range slices.Backward(said) {
+		switch {
+		case !may(o):
+			continue
+		case speaker(o) == spoke[0]:
+			return 0, false, ErrTwice.With("%s, by %s", spoke[0], o.Reviewer)
+		case slices.Contains(spoke, speaker(o)):
+			continue
+		}
+		spoke = append(spoke, speaker(o))
+		if o.Release == release {
+			have++
+			outside = outside || o.Organisation != home
+		}
+	}
+	return have, outside, nil
+}
+
+// organisationsFor is speakersFor where organisations have one word each.
+func (m *Module) organisationsFor(r chain.ReadCtx, release bool, said []*threatv1.Opinion, mine *threatv1.Opinion, home string) (have uint32, outside bool, err error) {
+	return speakersFor(release, said, mine, home, (*threatv1.Opinion).GetOrganisation, func(o *threatv1.Opinion) bool {
+		organisation, may := m.mayReview(r, o.Reviewer)
+		return may && organisation == o.Organisation
+	})
 }
 
 // speak records the opinion. The caller puts the record.

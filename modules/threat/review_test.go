@@ -7,6 +7,7 @@ import (
 
 	"github.com/chancery/chancery/chain/chaintest"
 	"github.com/chancery/chancery/chain/tx"
+	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 	threatv1 "github.com/chancery/chancery/proto/chancery/threat/v1"
 )
 
@@ -116,4 +117,35 @@ func TestApprovals(t *testing.T) {
 		t.Fatalf("response %v", r)
 	}
 	d.audit()
+}
+
+// The word of a reviewer who may no longer review, or whose organisation was suspended
+// since, counts no more: another of the organisation may say it, and it has one all the same.
+func TestWordsCountWhileTheirReviewerMayReview(t *testing.T) {
+	d := newDesk(t, func(p *threatv1.Params) { p.Reviewers, p.HoldMs = 3, 1_000_000 })
+	id := d.keeps(suspect, keeping{})
+	have := func(r *chainv1.TxResult, want uint32) {
+		t.Helper()
+		if got := chaintest.Response[threatv1.ReleaseResponse](t, r); got.Have != want || got.Status != held {
+			t.Fatalf("%d words of %d: %s, want %d", got.Have, got.Want, got.Status, want)
+		}
+	}
+	stolen := reviewerOf(north)
+	have(d.Do(stolen, releaseOf(id)), 1)
+	d.houses.inactive[stolen] = true
+	have(d.Do(adminOf(south), releaseOf(id)), 1) // the stolen key's word counts no more
+	have(d.Do(adminOf(north), releaseOf(id)), 2)
+	d.houses.inactive[stolen] = false
+	d.Fails(ErrTwice, stolen, releaseOf(id))
+	d.houses.inactive[south] = true
+	have(d.Do(adminOf(house), releaseOf(id)), 2) // of north and house, north once
+	d.houses.inactive[south] = false
+	if got := chaintest.Response[threatv1.ReleaseResponse](t, d.Do(adminOf(east), releaseOf(id))); got.Have != 4 || got.Status != released {
+		t.Fatalf("%d words of %d: %s", got.Have, got.Want, got.Status)
+	}
+	// So with approvals.
+	id = d.keeps(suspect, keeping{playbook: "four-eyes", approvals: 2})
+	have(d.Do(adminOf(house), releaseOf(id)), 1)
+	d.houses.inactive[adminOf(house)] = true
+	have(d.Do(adminOf(house)+"2", releaseOf(id)), 1)
 }

@@ -32,7 +32,8 @@ type screening struct {
 	models *chosen
 
 	// What is known from before the block. The streams are those of the active model;
-	// where the version has others, cells begin anew and fresh is set.
+	// where the version has others, cells begin anew and fresh is set. The past is read
+	// when the block opens: later the state shows what the block did.
 	past     *version
 	streams  *streams
 	settings settings
@@ -89,6 +90,9 @@ func (m *Module) Open(ctx *chain.Ctx, votes []*chainv1.Vote) chain.Screening {
 	m.hear(ctx, votes)
 	s := &screening{m: m, params: m.paramsIn(ctx), mode: m.mode(ctx)}
 	if s.mode == threatv1.Mode_MODE_OFF {
+		if ctx.Height()%pageEvery == 0 && m.anyJournal(ctx) {
+			s.past = m.past(ctx) // for the pages
+		}
 		return s
 	}
 	s.models = m.choose(ctx)
@@ -124,7 +128,7 @@ func (s *screening) Judge(r chain.ReadCtx, c *chain.Candidate) (*chainv1.Verdict
 	}
 	j := &s.judged
 	s.find(r, c)
-	exempt := s.m.exempt(c)
+	exempt := s.m.exempt(r, c)
 	decides, beside, why := s.models.deciding(j.organisation)
 	ruling, result := chainv1.Ruling_RULING_ADMIT, detector.Result{}
 	if decides != nil {
@@ -405,7 +409,7 @@ func (s *screening) Close(ctx *chain.Ctx) {
 	}
 	m.settle(ctx, p, s.params, s.steps(ctx))
 	if ctx.Height()%pageEvery == 0 && m.anyJournal(ctx) {
-		m.writePages(ctx, s.book(ctx, p), p.Paged)
+		m.writePages(ctx, s.book(p), p.Paged)
 		p.Paged = ctx.Height()
 		m.prune(ctx, p)
 	}
@@ -422,10 +426,10 @@ func (s *screening) Close(ctx *chain.Ctx) {
 }
 
 // book is the cells at the end of the block, counted by the streams of p.
-func (s *screening) book(ctx *chain.Ctx, p *threatv1.Progress) *cellBook {
+func (s *screening) book(p *threatv1.Progress) *cellBook {
 	switch {
-	case s.past == nil:
-		return s.m.past(ctx).cells
+	case s.mode == threatv1.Mode_MODE_OFF:
+		return s.past.cells
 	case s.fresh && string(p.Streams) != string(s.settings.streams):
 		return s.past.cells // nothing was counted, and the change waits until something is
 	}

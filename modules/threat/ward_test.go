@@ -62,6 +62,9 @@ func (work) Routes() []chain.Route {
 				return &accessv1.SetPoliciesResponse{}, nil
 			},
 		}),
+		chain.Handle(chain.Handler[*accessv1.Decide]{
+			Execute: func(*chain.Ctx, *accessv1.Decide) (proto.Message, error) { return &accessv1.DecideResponse{}, nil },
+		}),
 		chain.Handle(chain.Handler[*consentv1.Withdraw]{
 			Execute: func(*chain.Ctx, *consentv1.Withdraw) (proto.Message, error) {
 				return &consentv1.WithdrawResponse{}, nil
@@ -143,7 +146,7 @@ func newWard(t testing.TB, g *threatv1.Genesis) *ward {
 	w.Net = chaintest.New(t, chaintest.Config{
 		Partial: true, Genesis: fmt.Sprintf(`{"threat": %s}`, section),
 		Modules: func() []chain.Module {
-			m := New(Deps{Identity: &houses{organisations: []string{house, north, south, east}, inactive: map[string]bool{}}})
+			m := New(Deps{Identity: &houses{organisations: []string{house, north, south, east}, inactive: map[string]bool{}}, Access: doors{}})
 			w.modules = append(w.modules, m)
 			return []chain.Module{work{tap: func(ctx *chain.Ctx) {
 				if w.tap != nil {
