@@ -272,13 +272,13 @@ func (p *Pool) place(d *tx.Decoded, organisation string, fromPeer bool) error {
 	return nil
 }
 
-// Await returns as soon as a transaction waits in the pool, and after d at the
+// Await returns as soon as a transaction waits that is not postponed, and after d at the
 // latest.
 func (p *Pool) Await(d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	for {
-		if n, _ := p.Size(); n > 0 {
+		if p.ready() {
 			return
 		}
 		select {
@@ -287,6 +287,21 @@ func (p *Pool) Await(d time.Duration) {
 			return
 		}
 	}
+}
+
+// ready tells whether a transaction waits that is not postponed.
+func (p *Pool) ready() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.now()
+	for _, l := range p.order {
+		for e := l.txs.Front(); e != nil; e = e.Next() {
+			if !e.Value.(*waiting).notBefore.After(now) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Reap returns the transactions to offer to peers now, at most maxBytes of them

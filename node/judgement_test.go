@@ -69,7 +69,7 @@ func newJudgingHome(t *testing.T) (config.Home, config.Config) {
 		t.Fatal(err)
 	}
 	sections := map[string]json.RawMessage{}
-	for name, m := range map[string]proto.Message{"identity": founded, "threat": threat.NewGenesis(raw)} {
+	for name, m := range map[string]proto.Message{"identity": founded, "threat": threat.NewGenesis(raw, 0)} {
 		if sections[name], err = chain.WriteGenesis(m); err != nil {
 			t.Fatal(err)
 		}

@@ -41,7 +41,9 @@ func (m *Module) mode(r chain.ReadCtx) threatv1.Mode {
 // watch lets the breaker see the transactions of a block in which verdicts were
 // carried out. Where more of a window are flagged than the rate allows, it opens: a
 // flood of false alarms must not stop the consortium's work. An actor counts so often
-// and no more, so that no few can open it by being flagged, and none hides behind it.
+// and no more, and an organisation's actors together at most for half of what opens it
+// and one more, so that no few and no single organisation can open it by being flagged,
+// and none hides behind it.
 func (m *Module) watch(ctx *chain.Ctx, seen []sighting) {
 	rules := m.paramsIn(ctx).Breaker
 	state := m.breakerIn(ctx)
@@ -58,8 +60,8 @@ func (m *Module) watch(ctx *chain.Ctx, seen []sighting) {
 	b := state.CloneVT()
 	for _, s := range seen {
 		b.Seen++
-		if s.flagged && countFlagged(b, s.actor, rules.Actor) &&
-			uint64(b.Flagged)*10_000 > uint64(rules.Rate)*uint64(rules.Window) {
+		opens := uint64(rules.Rate) * uint64(rules.Window) / 10_000 // flags beyond which it opens
+		if s.flagged && countFlagged(b, s.actor, rules.Actor, opens/2+1) && uint64(b.Flagged) > opens {
 			until := ctx.Time() + rules.RestMs
 			ctx.Emit(&threatv1.BreakerOpened{Seen: b.Seen, Flagged: b.Flagged, Until: until})
 			m.breaker.Put(ctx, &threatv1.BreakerState{OpenUntil: until})
@@ -72,8 +74,18 @@ func (m *Module) watch(ctx *chain.Ctx, seen []sighting) {
 	m.breaker.Put(ctx, b)
 }
 
-// countFlagged counts an actor's flagged transaction, where it does not count often enough.
-func countFlagged(b *threatv1.BreakerState, actor string, most uint32) bool {
+// countFlagged counts an actor's flagged transaction, where neither the actor nor its
+// organisation counts often enough.
+func countFlagged(b *threatv1.BreakerState, actor string, most uint32, mostOfOne uint64) bool {
+	var ofOne uint64
+	for i, a := range b.Actors {
+		if organisationIn(a) == organisationIn(actor) {
+			ofOne += uint64(b.Counts[i])
+		}
+	}
+	if ofOne >= mostOfOne {
+		return false
+	}
 	i, known := slices.BinarySearch(b.Actors, actor)
 	if !known {
 		b.Actors = slices.Insert(b.Actors, i, actor)
@@ -85,6 +97,19 @@ func countFlagged(b *threatv1.BreakerState, actor string, most uint32) bool {
 	b.Counts[i]++
 	b.Flagged++
 	return true
+}
+
+// organisationIn is the part of a DID that names an organisation: did:chancery:SLUG.
+func organisationIn(did string) string {
+	const parts = 3
+	for i, n := 0, 0; i < len(did); i++ {
+		if did[i] == ':' {
+			if n++; n == parts {
+				return did[:i]
+			}
+		}
+	}
+	return did
 }
 
 func (m *Module) resetBreaker() chain.Route {

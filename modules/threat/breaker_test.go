@@ -18,12 +18,19 @@ func breakerWard(t *testing.T) *ward {
 	return newWard(t, genesisOf(testDetector(t), p))
 }
 
-// alarms is a block in which so many actors are held, each so often.
+// alarms is a block in which so many actors, of two organisations in turn, are held, each
+// so often.
 func (w *ward) alarms(actors, times int) []*chainv1.TxResult {
+	w.t.Helper()
+	return w.alarmsOf(actors, times, 2)
+}
+
+func (w *ward) alarmsOf(actors, times, organisations int) []*chainv1.TxResult {
 	w.t.Helper()
 	var raws [][]byte
 	for i := range actors * times {
-		raws = append(raws, w.Tx(fmt.Sprint(house, ":a", i%actors), []proto.Message{held1("x")}))
+		of := []string{house, house + "-too"}[i%actors%organisations]
+		raws = append(raws, w.Tx(fmt.Sprint(of, ":a", i%actors), []proto.Message{held1("x")}))
 	}
 	return w.Block(raws...)
 }
@@ -69,6 +76,17 @@ func TestBreakerCountsAnActorSoOften(t *testing.T) {
 	}
 	if b := w.breakerNow(); b.Mode != threatv1.Mode_MODE_ENFORCE {
 		t.Fatalf("two actors opened the breaker: %v", b)
+	}
+}
+
+// One organisation cannot open it, however many of its actors are flagged.
+func TestBreakerIsNotForOneOrganisation(t *testing.T) {
+	w := breakerWard(t)
+	for range 6 {
+		w.alarmsOf(9, 1, 1)
+	}
+	if b := w.breakerNow(); b.Mode != threatv1.Mode_MODE_ENFORCE || b.Breaker.Flagged > 3 {
+		t.Fatalf("one organisation opened the breaker: %v", b)
 	}
 }
 
