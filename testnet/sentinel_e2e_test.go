@@ -446,9 +446,9 @@ func TestSentinelExpiresAndItsBreakerRests(t *testing.T) {
 	g := startGuarded(t, testnet.Sentinel{Detector: bulkDetector(t, "bulk", 3, 5, 0), Params: p})
 	registrar := g.member(0, "registrar")
 	var held *chainv1.TxResult
-	for range 3 { // more than a tenth of twenty
+	for i := range 3 { // more than a tenth of twenty, and not all of one organisation
 		messages, _ := things(3)
-		held = g.refused(chain.ErrHeld, 0, registrar, messages...)
+		held = g.refused(chain.ErrHeld, i%2, g.member(i%2, "registrar"), messages...)
 	}
 	mode := func(want threatv1.Mode) {
 		t.Helper()
