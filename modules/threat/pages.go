@@ -25,9 +25,13 @@ const (
 // page is cells that lie side by side.
 type page struct {
 	cells   [pageCells]cell.Cell
-	changed int64     // height
-	owner   *cellBook // which alone may change it
+	changed int64 // height
+	owner   *owner
 }
+
+// owner stands for the book that alone may change a page. A page knows no more of that
+// book: it would keep the pages of all books before it in memory.
+type owner struct{ _ byte }
 
 // cellBook holds cells in pages. It shares pages with the book that it was copied from,
 // which must not change any more, and copies one when it first writes to it. The zero
@@ -36,6 +40,7 @@ type cellBook struct {
 	tables [spaces][][]*page // by space, row and page of the row
 	height int64             // of what is written
 	mine   bool              // whether tables below the first level are its own
+	owner  *owner            // of the pages that are its own; nil: none yet
 }
 
 var _ cell.Writer = (*cellBook)(nil)
@@ -96,8 +101,11 @@ func (b *cellBook) writable(space cell.Space, row uint16, at uint32) (*page, err
 		*pages = append(*pages, make([]*page, grow)...)
 	}
 	p := (*pages)[at]
-	if p == nil || p.owner != b {
-		own := &page{owner: b}
+	if b.owner == nil {
+		b.owner = new(owner)
+	}
+	if p == nil || p.owner != b.owner {
+		own := &page{owner: b.owner}
 		if p != nil {
 			own.cells, own.changed = p.cells, p.changed
 		}
