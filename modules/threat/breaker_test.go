@@ -146,3 +146,24 @@ func TestSetParams(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// With the parameters that a chain begins with, forty actors who are flagged without end
+// do not open the breaker: it is for floods of false alarms, which are about many.
+func TestFewActorsOpenNoBreaker(t *testing.T) {
+	rules := DefaultParams().Breaker
+	b := new(threatv1.BreakerState)
+	for range 25 {
+		for actor := range 40 {
+			countFlagged(b, fmt.Sprint(house, ":a", actor), rules.Actor)
+		}
+	}
+	if most := rules.Window * rules.Rate / 10_000; b.Flagged > most {
+		t.Fatalf("40 actors count %d times, and the breaker opens above %d", b.Flagged, most)
+	}
+	for actor := range 100 {
+		countFlagged(b, fmt.Sprint(house, ":b", actor), rules.Actor)
+	}
+	if most := rules.Window * rules.Rate / 10_000; b.Flagged <= most {
+		t.Fatalf("140 actors count %d times, and the breaker opens above %d", b.Flagged, most)
+	}
+}

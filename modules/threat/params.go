@@ -36,7 +36,7 @@ func DefaultParams() *threatv1.Params {
 		MaxHeldBytes:        64 << 20,
 		AlarmScore:          6000,
 		MaxScoreWork:        100_000,
-		Breaker:             &threatv1.Breaker{Window: 2000, Rate: 500, Actor: 5, RestMs: 10 * minute},
+		Breaker:             &threatv1.Breaker{Window: 2000, Rate: 500, Actor: 2, RestMs: 10 * minute},
 		MaxOpinionMs:        7 * day,
 		MaxPending:          200_000,
 	}

@@ -284,7 +284,7 @@ func (w *world) start() error {
 	if err != nil {
 		return err
 	}
-	judged, err := chain.WriteGenesis(threat.NewGenesis(scorer))
+	judged, err := chain.WriteGenesis(threat.NewGenesis(scorer, 0))
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string) error {
 	f.IntVar(&life.campaigns, "campaigns", life.campaigns, "campaigns of each kind and seed")
 	switch args[0] {
 	case "build":
-		b := building{train: seeds{1, 2, 3, 4}, validate: seeds{101, 102}, life: life}
+		b := building{train: seeds{1, 2, 3, 4}, validate: seeds{101, 102, 201, 202}, life: life}
 		out := f.String("out", "modules/threat/detector/data", "folder to write to")
 		f.Var(&b.train, "train", "seeds to train on")
 		f.Var(&b.validate, "validate", "seeds to choose calibrations and thresholds on")
@@ -65,7 +65,7 @@ func run(ctx context.Context, args []string) error {
 		b.life = life
 		return b.build(ctx, *out)
 	case "measure":
-		held := seeds{201, 202, 203}
+		held := seeds{301, 302, 303}
 		f.Var(&held, "seeds", "seeds that nothing was trained or chosen on")
 		file := f.String("detector", "modules/threat/detector/data/default.detector", "detector to measure")
 		if err := f.Parse(args[1:]); err != nil {

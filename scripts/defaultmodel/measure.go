@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"sort"
 
 	"github.com/chancery/chancery/modules/threat/detector"
@@ -38,12 +40,15 @@ func measure(ctx context.Context, file string, list seeds, life lifeOptions) err
 	}
 	courses := map[string]*course{}
 	var order []string
-	normal, held, denied, alarms := 0, 0, 0, 0
-	falseReasons := map[string]int{}
+	normal, held, denied, alarms, let := 0, 0, 0, 0, 0
+	falseReasons, alarmReasons := map[string]int{}, map[string]int{}
 	for i := range all {
 		s := &all[i]
 		kept := s.verdict.GetRuling() == chainv1.Ruling_RULING_HOLD || s.verdict.GetRuling() == chainv1.Ruling_RULING_DENY
 		alarm := s.verdict.GetScore() >= alarmPoints
+		if s.harmful && !kept && s.verdict.GetScore() >= d.Message().Thresholds.Hold {
+			let++
+		}
 		if s.attack == scenarios.None {
 			normal++
 			switch {
@@ -54,6 +59,7 @@ func measure(ctx context.Context, file string, list seeds, life lifeOptions) err
 			}
 			if alarm {
 				alarms++
+				alarmReasons[reason(s.verdict)+" of "+s.kind]++
 			}
 			if kept {
 				falseReasons[reason(s.verdict)]++
@@ -122,6 +128,16 @@ func measure(ctx context.Context, file string, list seeds, life lifeOptions) err
 		per(held), per(denied), held, denied, normal, per(alarms))
 	if len(falseReasons) > 0 {
 		fmt.Printf("The most frequent reason of a false hold: %s.\n", most(falseReasons))
+	}
+	if let > 0 {
+		fmt.Printf("%d harmful transactions of a score from which is held were let through: their kind is never held, or the breaker was open.\n", let)
+	}
+	for _, name := range slices.Sorted(maps.Keys(alarmReasons)) {
+		fmt.Fprintf(os.Stderr, "of normal life, alarms by %s: %d\n", name, alarmReasons[name])
+	}
+	for _, name := range order {
+		c := courses[name]
+		fmt.Fprintf(os.Stderr, "%s: %d harmful, %d executed before anything was noticed, %d kept, %d alarms, %s\n", name, c.harmful, c.executed, c.kept, c.alarmed, c.reason)
 	}
 	return nil
 }

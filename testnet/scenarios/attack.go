@@ -47,10 +47,9 @@ func (c *campaign) lasts() int64 {
 		return min(whole, 21*day)
 	case InsiderSnooping, Mimicry:
 		return min(whole, 8*day)
-	case BreakGlassAbuse, PolicyTampering:
-		return min(whole, 3*day)
 	}
-	return min(whole, 2*day)
+	// Whoever waits for office hours waits over a weekend and a holiday.
+	return min(whole, 4*day+12*hour)
 }
 
 func (c *campaign) begin() {
@@ -273,15 +272,16 @@ func (c *campaign) exfiltrate() {
 	}
 }
 
-// forge: an officer, or whoever has its key, records consents that nobody gave: wide
-// ones, with one and the same evidence or a document that does not exist.
+// forge: an officer, or whoever has its key, records consents that nobody gave, with one
+// and the same evidence or a document that does not exist. They read like those that
+// were given, but for a recipient who is to gain from them.
 func (c *campaign) forge() {
 	a := c.victim(clerk, migration)
 	t := c.now
 	if a.job == clerk && chance(c.r, 0.6) {
 		t, _ = c.busy(a, t)
 	}
-	evidence := c.mark(c.name)
+	evidence, gains := c.mark(c.name), pick(c.r, c.organisations)
 	asImport := a.job == migration || chance(c.r, 0.4)
 	var ids [][]byte
 	for _, i := range c.r.Perm(len(a.of.subjects))[:min(len(a.of.subjects), c.count(12, 40))] {
@@ -291,18 +291,14 @@ func (c *campaign) forge() {
 		c.at(t, func() {
 			s := a.of.subjects[i]
 			m := &consentv1.Give{
-				Terms: c.terms(a.of, s, care, billing, research, marketing), Method: consentv1.Method_METHOD_WRITTEN, EvidenceHash: evidence,
+				Terms: c.terms(a.of, s, wishes(c.r)...), Method: consentv1.Method_METHOD_WRITTEN, EvidenceHash: evidence,
 				GivenAt: c.now - between(c.r, 30, 700)*day,
 			}
-			m.Terms.Categories = []*consentv1.Category{{Iri: anyData, Special: true}, {Iri: contact}}
-			m.Terms.Recipients = nil
-			for _, o := range c.organisations {
-				if o != a.of {
-					m.Terms.Recipients = append(m.Terms.Recipients, o.did)
-				}
+			if !slices.Contains(m.Terms.Recipients, gains.did) {
+				m.Terms.Recipients = append(m.Terms.Recipients, gains.did)
 			}
 			if asImport {
-				m.Method, m.EvidenceHash, m.Source = consentv1.Method_METHOD_IMPORTED, nil, &consentv1.Source{Hash: evidence, Format: "csv"}
+				m.Method, m.EvidenceHash, m.Source = consentv1.Method_METHOD_IMPORTED, nil, &consentv1.Source{Hash: evidence, Format: "fhir-r4-consent"}
 			}
 			c.emit(&Action{
 				Author: a.did, Signers: []string{a.keyURL()}, Messages: []proto.Message{m}, Makes: [][]byte{id},
@@ -346,7 +342,7 @@ func (c *campaign) tamper() {
 	})
 	t += between(c.r, 20*second, 5*minute)
 	c.at(t, func() {
-		s := settings(accessv1.BreakGlassRule_BREAK_GLASS_RULE_ANYONE, care, billing, research, reporting, marketing)
+		s := settings(accessv1.BreakGlassRule_BREAK_GLASS_RULE_ANYONE, care, billing, research, reporting)
 		s.UnregisteredResources, s.GrantMs = true, 30*day
 		c.harm(a, &accessv1.SetSettings{Organisation: org.did, Settings: s})
 	})

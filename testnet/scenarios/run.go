@@ -44,6 +44,7 @@ type Report struct {
 	Blocks       int
 	Failed       int // executed, without effect
 	Refused      int // at the door
+	Void         int // left out, for what they refer to did not come to be
 	// Root is the app hash of the last block.
 	Root []byte
 }
@@ -52,20 +53,22 @@ const (
 	blockTime = second
 	validity  = minute
 	// kept is how many versions of the state stay in memory.
-	keptVersions = 64
+	keptVersions = 4
 )
 
 // Run executes a plan on a chain in this process: the program's own modules over the
 // tree in memory, with real signatures, in virtual time. A block ends each second in
 // which something happens. sink sees every action after its execution, in order, and
-// ends the run with an error. The plan must have a genesis of its own.
+// ends the run with an error. Nobody acts on what did not come to be: an action that
+// refers to what an earlier one was to make, and did not, is left out. The plan must
+// have a genesis of its own.
 func Run(ctx context.Context, p *Plan, o RunOptions, sink func(*Outcome) error) (*Report, error) {
 	app, err := start(p, o.Genesis)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = app.Close() }() // it is in memory
-	r := &runner{ctx: ctx, plan: p, app: app, o: o, sink: sink, names: Names{}, signers: map[string]tx.Signer{}, report: new(Report)}
+	r := &runner{ctx: ctx, plan: p, app: app, o: o, sink: sink, names: Names{}, meant: map[[32]byte]bool{}, signers: map[string]tx.Signer{}, report: new(Report)}
 	for a := range p.Actions() {
 		if err := r.take(a); err != nil {
 			return r.report, err
@@ -135,6 +138,7 @@ type runner struct {
 	o      RunOptions
 	sink   func(*Outcome) error
 	names  Names
+	meant  map[[32]byte]bool // what actions so far were to make
 	report *Report
 
 	block   *chain.Execution // nil: none is open
@@ -156,6 +160,15 @@ func (r *runner) signer(url string) tx.Signer {
 
 // take puts an action into the block of its second.
 func (r *runner) take(a *Action) error {
+	if r.void(a) {
+		r.report.Void++
+		return nil
+	}
+	for _, standIn := range a.Makes {
+		if standIn != nil {
+			r.meant[[32]byte(standIn)] = true
+		}
+	}
 	// A block's time is the second that ends after what is in it.
 	t := (a.At/blockTime + 1) * blockTime
 	if r.block != nil && t != r.time {
@@ -188,6 +201,18 @@ func (r *runner) take(a *Action) error {
 	}
 	r.pending = append(r.pending, out)
 	return nil
+}
+
+// void tells whether an action refers to what was to be made and was not.
+func (r *runner) void(a *Action) bool {
+	for _, m := range a.Messages {
+		if ref := reference(m); ref != nil && len(*ref) == 32 {
+			if standIn := [32]byte(*ref); r.meant[standIn] && r.names[standIn] == nil {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // close commits the block and tells the sink.

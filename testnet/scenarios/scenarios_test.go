@@ -18,6 +18,7 @@ import (
 	"github.com/chancery/chancery/modules/threat/detector"
 	"github.com/chancery/chancery/modules/threat/features"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
+	consentv1 "github.com/chancery/chancery/proto/chancery/consent/v1"
 	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
 )
 
@@ -339,5 +340,24 @@ func TestReasonTakesAnyDriver(t *testing.T) {
 				t.Errorf("part %d, feature %d: no words", part, feature)
 			}
 		}
+	}
+}
+
+// Nobody acts on what an earlier action was to make and did not, as when it was held;
+// what no action was to make is somebody's mistake, and is executed.
+func TestNobodyActsOnWhatDidNotComeToBe(t *testing.T) {
+	id := bytes.Repeat([]byte{7}, 32)
+	a := &Action{Messages: []proto.Message{&consentv1.Withdraw{Id: id}}}
+	r := &runner{names: Names{}, meant: map[[32]byte]bool{}}
+	if r.void(a) {
+		t.Error("a mistake is left out")
+	}
+	r.meant[[32]byte(id)] = true
+	if !r.void(a) {
+		t.Error("a consent that was never recorded is withdrawn")
+	}
+	r.names[[32]byte(id)] = []byte{1}
+	if r.void(a) {
+		t.Error("a consent that was recorded is not withdrawn")
 	}
 }

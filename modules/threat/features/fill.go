@@ -96,6 +96,7 @@ func often(row []int64, c *Context) {
 	row[ActorMinuteHourFeature] = pace(a.Minute, 60, a.Hour)
 	row[ActorHourDayFeature] = pace(a.Hour, 24, a.Day)
 	row[FreshFeature] = logDecayed(a.Fresh)
+	row[FreshShareFeature] = pace(a.Fresh, 1, a.Hour)
 	row[SensitiveFeature] = logDecayed(a.Sensitive)
 	row[FailedFeature] = logDecayed(a.Failed)
 	row[HeldFeature] = logDecayed(a.Held)
@@ -112,12 +113,14 @@ func often(row []int64, c *Context) {
 }
 
 func known(row []int64, c *Context) {
-	row[EdgePastFeature], row[EdgeNowFeature], row[ResourceNowFeature] = trees.Missing, trees.Missing, trees.Missing
+	row[EdgePastFeature], row[EdgeNowFeature] = trees.Missing, trees.Missing
+	row[ResourcePastFeature], row[ResourceNowFeature] = trees.Missing, trees.Missing
 	if c.Edge.Known {
 		row[EdgePastFeature] = fixed.Log2(fixed.Add(c.Edge.Past, 1))
 		row[EdgeNowFeature] = logDecayed(c.Edge.Now)
 	}
 	if c.Resource.Known {
+		row[ResourcePastFeature] = fixed.Log2(fixed.Add(c.Resource.Past, 1))
 		row[ResourceNowFeature] = logDecayed(c.Resource.Now)
 	}
 	row[OwnSurpriseFeature] = c.OwnSurprise

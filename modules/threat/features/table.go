@@ -102,6 +102,8 @@ const (
 	EdgeInBlockFeature
 	RiskFeature
 	OrganisationRiskFeature
+	ResourcePastFeature
+	FreshShareFeature
 	Count = int(iota)
 )
 
@@ -173,6 +175,8 @@ var Table = [Count]Feature{
 	EdgeInBlockFeature:            {Name: "edge-in-block", Unit: UnitCount, Meaning: "uses of the resource by the author before it in the block", Monotone: trees.Increasing},
 	RiskFeature:                   {Name: "risk", Unit: UnitLevel, Meaning: "common risk of the author, 0 unknown to 4 severe", Monotone: trees.Increasing},
 	OrganisationRiskFeature:       {Name: "organisation-risk", Unit: UnitLevel, Meaning: "common risk of the author's organisation, 0 unknown to 4 severe", Monotone: trees.Increasing},
+	ResourcePastFeature:           {Name: "resource-past", Unit: UnitLogCount, Meaning: "times that anybody used this resource before", Monotone: trees.Decreasing},
+	FreshShareFeature:             {Name: "fresh-share", Unit: UnitBits, Meaning: "share of the author's transactions of about the last hour that used a resource for the first time, as a logarithm", Monotone: trees.Increasing},
 }
 
 // Index is the place of the feature of a name.
