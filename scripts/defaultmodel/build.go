@@ -402,7 +402,7 @@ func (b *building) card(trained *model.Trained, training, validation []sample, s
 		Train: b.train, Validate: b.validate, Days: b.life.days, Life: b.life.life, Campaigns: b.life.campaigns,
 		Harmful: positive, Normal: negative,
 		Thresholds: map[string]int{"alarm": alarmPoints, "hold": holdPoints, "deny": denyPoints},
-		Chosen:     "each part's points follow from how rare its value is among the validation seeds' normal transactions, without and with a first such detector in force; the score is the largest of the parts' points",
+		Chosen:     "each part's points follow from how rare its value is among the validation seeds' normal transactions; the score is the largest of the parts' points",
 		Validation: map[string]int{"transactions": normal, "held": held, "alarmed": alarmed},
 		Kinds:      kinds, Model: trained.Card,
 		Limits: []string{
