@@ -154,14 +154,14 @@ func TestFewActorsOpenNoBreaker(t *testing.T) {
 	b := new(threatv1.BreakerState)
 	for range 25 {
 		for actor := range 40 {
-			countFlagged(b, fmt.Sprint(house, ":a", actor), rules.Actor)
+			countFlagged(b, fmt.Sprint(house, ":a", actor), rules.Actor, 1<<40)
 		}
 	}
 	if most := rules.Window * rules.Rate / 10_000; b.Flagged > most {
 		t.Fatalf("40 actors count %d times, and the breaker opens above %d", b.Flagged, most)
 	}
 	for actor := range 100 {
-		countFlagged(b, fmt.Sprint(house, ":b", actor), rules.Actor)
+		countFlagged(b, fmt.Sprint(house, ":b", actor), rules.Actor, 1<<40)
 	}
 	if most := rules.Window * rules.Rate / 10_000; b.Flagged <= most {
 		t.Fatalf("140 actors count %d times, and the breaker opens above %d", b.Flagged, most)

@@ -74,7 +74,7 @@ func sentinel(t testing.TB) *nodetest.Chain {
 	m := node.Wire()
 	return nodetest.New(t, nodetest.Config{
 		Modules: m.List(), Authenticator: m.Identity, Screen: m.Threat,
-		Genesis: fmt.Sprintf(`{"identity": %s, "threat": %s}`, section(who), section(threat.NewGenesis(watchful(t)))),
+		Genesis: fmt.Sprintf(`{"identity": %s, "threat": %s}`, section(who), section(threat.NewGenesis(watchful(t), 0))),
 	})
 }
 
