@@ -383,7 +383,7 @@ func TestSentinelHoldsReleasesAndRejects(t *testing.T) {
 	}
 
 	// Rejected.
-	messages, ids = things(3)
+	messages, _ = things(3)
 	r = g.refused(chain.ErrHeld, 0, registrar, messages...)
 	g.must(3, delta, &threatv1.Reject{TxId: r.TxId})
 	two = g.must(2, harbour, &threatv1.Reject{TxId: r.TxId})

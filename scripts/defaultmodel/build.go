@@ -68,7 +68,7 @@ func (b *building) build(ctx context.Context, out string) error {
 	if err != nil {
 		return err
 	}
-	d, card, err := b.assemble(trained, training, validation)
+	d, _, err := b.assemble(trained, training, validation)
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,8 @@ func (b *building) build(ctx context.Context, out string) error {
 	if validation, err = b.enforced(ctx, raw, validation); err != nil {
 		return err
 	}
-	if d, card, err = b.assemble(trained, training, validation); err != nil {
+	d, card, err := b.assemble(trained, training, validation)
+	if err != nil {
 		return err
 	}
 	if raw, err = detector.Encode(d); err != nil {

@@ -41,8 +41,6 @@ func (c calendar) works(d int) bool { return d%7 < 5 && !c.holidays[d] }
 // timeOfDay is the milliseconds since midnight.
 func (c calendar) timeOfDay(t int64) int64 { return (t - c.start) % day }
 
-func date(t int64) string { return time.UnixMilli(t).UTC().Format("2006-01-02") }
-
 // rota is when somebody works.
 type rota uint8
 
