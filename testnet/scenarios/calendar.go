@@ -3,7 +3,6 @@ package scenarios
 import (
 	"math"
 	"math/rand/v2"
-	"time"
 )
 
 // Lengths of time in milliseconds.
