@@ -172,8 +172,7 @@ func TestNetworkOutvotesALiar(t *testing.T) {
 		honest := d.CloneVT()
 		kinds[turn%len(kinds)](d)
 		if d.EqualVT(honest) {
-			turn++ // nothing to lie about in this block
-			return txs
+			return txs // nothing to lie about in this block; this lie is for the next
 		}
 		mu.Lock()
 		told[turn%len(kinds)]++
