@@ -9,15 +9,18 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/chancery/chancery/chain"
+	"github.com/chancery/chancery/chain/keys"
 	accessv1 "github.com/chancery/chancery/proto/chancery/access/v1"
+	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
 	threatv1 "github.com/chancery/chancery/proto/chancery/threat/v1"
 )
 
-// openDoors is what somebody with an administrator's stolen keys would want.
+// openDoors is what somebody with an administrator's stolen keys would have an accomplice set.
 const openDoors = "permit(principal, action, resource);"
 
-// stolen: the consortium ends the sentinel's time of learning; somebody with stolen keys
-// replaces the hospital's policies; the transaction is held, and members reject it.
+// stolen: somebody with stolen keys registers an accomplice who may set policies, and who
+// replaces the hospital's; the transaction is held, and members reject it. Before that
+// the consortium ends the sentinel's time of learning.
 func (r *run) stolen(ctx context.Context) error {
 	sentinel := threatv1.NewQueryClient(r.c.Conn())
 	before, err := sentinel.Params(ctx, &threatv1.ParamsRequest{})
@@ -28,17 +31,27 @@ func (r *run) stolen(ctx context.Context) error {
 		r.note("the sentinel is %s on this network, so nothing is held", before.Params.GetMode())
 		return nil
 	}
+	hospital := r.cast.hospital
+	accomplice, registers, err := r.newcomer(hospital, "accomplice", "", identityv1.Kind_KIND_PERSON, keys.Ed25519)
+	if err != nil {
+		return err
+	}
+	if _, err := r.do(ctx, hospital.registrar, registers); err != nil {
+		return fmt.Errorf("an accomplice is registered: %w", err)
+	}
+	if _, err := r.do(ctx, hospital.self, &identityv1.AssignRole{Did: accomplice.did, Role: "policy-admin"}); err != nil {
+		return fmt.Errorf("the accomplice may set policies: %w", err)
+	}
 	alert := proto.Clone(before.Params).(*threatv1.Params)
 	alert.LearningUntil = 0
 	if _, err := r.do(ctx, r.cast.consortium, &threatv1.SetParams{Params: alert}); err != nil {
 		return fmt.Errorf("the consortium ends the time of learning: %w", err)
 	}
-	hospital := r.cast.hospital
-	result, err := r.do(ctx, hospital.self, &accessv1.SetPolicies{
+	result, err := r.do(ctx, accomplice, &accessv1.SetPolicies{
 		Organisation: hospital.Organisation, Documents: []*accessv1.Document{{Name: "hospital", Text: openDoors}},
 	})
 	if !errors.Is(err, chain.ErrHeld) {
-		return fmt.Errorf("policies that permit everything, set by new keys: %w", errors.Join(errors.New("they should have been held"), err))
+		return fmt.Errorf("policies that permit everything, set by somebody new: %w", errors.Join(errors.New("they should have been held"), err))
 	}
 	r.facts.held = result.TxId
 	hold, err := sentinel.Hold(ctx, &threatv1.HoldRequest{TxId: result.TxId})
@@ -49,7 +62,7 @@ func (r *run) stolen(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("chancery threat explain: %w: %s", err, explained)
 	}
-	r.note("policies that permit everything, signed with stolen keys: held in block %d with a score of %d of 10000; chancery threat explain %x says why",
+	r.note("with stolen keys an accomplice was registered who sets policies that permit everything: held in block %d with a score of %d of 10000; chancery threat explain %x says why",
 		result.Height, hold.Hold.GetVerdict().GetScore(), result.TxId[:4])
 
 	var said []string
