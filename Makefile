@@ -37,11 +37,11 @@ test-race: ## Run the tests under the race detector
 
 .PHONY: test-long
 test-long: ## Run the tests with the long ones among them
-	@CHANCERY_LONG=1 $(TESTSUM) -timeout 120m ./...
+	@export CHANCERY_LONG=1 && $(TESTSUM) -timeout 120m ./...
 
 .PHONY: e2e
 e2e: build ## Run whole networks of the built binary
-	@CHANCERY_E2E=1 CHANCERY_BIN=$(CURDIR)/bin/chancery $(TESTSUM) -count=1 -timeout 60m ./testnet/...
+	@export CHANCERY_E2E=1 CHANCERY_BIN=$(CURDIR)/bin/chancery && $(TESTSUM) -count=1 -timeout 60m ./testnet/...
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (60s)
