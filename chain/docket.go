@@ -16,24 +16,28 @@ const (
 	MaxExtension = 4096
 	// MaxVotes is the most votes of a docket: the most validators that a chain has.
 	MaxVotes = 200
-	// MaxVerdict is the most bytes that one verdict takes in a docket.
+	// MaxVerdict is the most bytes that one verdict takes in a docket, with the most
+	// drivers, four.
 	MaxVerdict = 112
-	// MaxDrivers is the most drivers of a verdict.
-	MaxDrivers = 4
 )
 
 // Docket is the block's docket so far: the verdicts on the transactions that were
 // delivered, and the given votes for the block before, which was decided in a round.
 func (x *Execution) Docket(round int32, votes []*chainv1.Vote) []byte {
-	d := &chainv1.Docket{Verdicts: x.judged(), Round: round, Votes: votes}
-	if x.screening != nil {
-		d.Model = x.screening.Model()
-	}
+	d := &chainv1.Docket{Model: x.model(), Verdicts: x.judged(), Round: round, Votes: votes}
 	raw, err := d.MarshalVT()
 	if err != nil {
 		panic(fmt.Sprintf("chain: a docket does not marshal: %v", err))
 	}
 	return append([]byte(docketTag), raw...)
+}
+
+// model is the hash of the model that judges, empty when there is none.
+func (x *Execution) model() []byte {
+	if x.screening == nil {
+		return nil
+	}
+	return x.screening.Model()
 }
 
 // judged is one verdict per delivered transaction, or none when none was judged.
@@ -104,11 +108,7 @@ func DecodeDocket(raw []byte) (*chainv1.Docket, error) {
 // CheckDocket refuses a docket that says other than what this node found of the
 // transactions that were delivered, SPEC D3.
 func (x *Execution) CheckDocket(d *chainv1.Docket) error {
-	var model []byte
-	if x.screening != nil {
-		model = x.screening.Model()
-	}
-	if !bytes.Equal(d.Model, model) {
+	if model := x.model(); !bytes.Equal(d.Model, model) {
 		return ErrDocket.With("model %x, this node judges by %x", d.Model, model)
 	}
 	want := x.judged()

@@ -219,7 +219,7 @@ func (x *Execution) End() *Block {
 		ctx := x.blockCtx()
 		x.screening.Close(ctx)
 		events = append(events, ctx.events...)
-		x.record.Model = x.screening.Model()
+		x.record.Model = x.model()
 	}
 	for _, m := range x.app.modules {
 		if e, ok := m.(BlockEnder); ok {

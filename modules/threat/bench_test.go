@@ -53,7 +53,7 @@ func BenchmarkJudge(b *testing.B) {
 // screen, and one in which it settles.
 func TestWritesOfABlock(t *testing.T) {
 	if testing.Short() {
-		t.Skip("long")
+		t.Skip("skipped with -short: it runs blocks of a thousand transactions")
 	}
 	for _, actors := range []int{1, 10, 1000} {
 		w := newWard(t, genesisOf(testDetector(t), testParams()))

@@ -5,6 +5,7 @@ package evidence
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -13,9 +14,10 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/chancery/chancery/node/internal/durable"
 )
 
 const (
@@ -144,21 +146,12 @@ func (l *Log) drain() {
 // save replaces the file by what is kept, all or nothing.
 func (l *Log) save() error {
 	entries, _ := l.Entries()
-	f, err := os.CreateTemp(filepath.Dir(l.path), ".evidence-*")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(f.Name()) }() // gone already after the rename
-	w := bufio.NewWriter(f)
+	var out bytes.Buffer
+	lines := json.NewEncoder(&out)
 	for _, e := range entries {
-		raw, err := json.Marshal(e)
-		if err != nil {
-			return errors.Join(err, f.Close())
+		if err := lines.Encode(e); err != nil {
+			return err
 		}
-		_, _ = w.Write(append(raw, '\n')) // Flush tells
 	}
-	if err := errors.Join(w.Flush(), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), l.path)
+	return durable.Replace(l.path, out.Bytes())
 }
