@@ -8,6 +8,7 @@ import (
 
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/errs"
+	"github.com/chancery/chancery/consensus/recent"
 	"github.com/chancery/chancery/consensus/records"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
@@ -56,8 +57,10 @@ type application struct {
 	idle       time.Duration // how long a proposal waits for a first transaction
 
 	candidates candidates
-	decided    *chain.Block // applied by FinalizeBlock, not yet committed
-	expired    int64        // block time of the latest sweep of the pool
+	decided    *chain.Block            // applied by FinalizeBlock, not yet committed
+	decidedTxs [][]byte                // its transactions, the docket first
+	recent     recent.Blocks[[][]byte] // transactions of committed blocks, the docket first
+	expired    int64                   // block time of the latest sweep of the pool
 }
 
 var _ abci.Application = (*application)(nil)

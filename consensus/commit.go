@@ -29,7 +29,12 @@ func (a *application) Commit(context.Context, *abci.RequestCommit) (*abci.Respon
 	if err := a.app.Commit(); err != nil {
 		return nil, fmt.Errorf("commit block %d: %w", record.Height, err)
 	}
-	a.decided = nil
+	size := 0
+	for _, raw := range a.decidedTxs {
+		size += len(raw)
+	}
+	a.recent.Put(record.Height, size, a.decidedTxs)
+	a.decided, a.decidedTxs = nil, nil
 	a.candidates.clear()
 	ids := make([]tx.ID, len(record.Txs))
 	for i, t := range record.Txs {

@@ -21,7 +21,7 @@ func (a *application) FinalizeBlock(_ context.Context, req *abci.RequestFinalize
 	if err != nil {
 		return nil, err
 	}
-	a.decided = block
+	a.decided, a.decidedTxs = block, req.Txs
 	res := &abci.ResponseFinalizeBlock{AppHash: root}
 	// The docket is the first transaction to the engine, and none to the chain.
 	for range len(req.Txs) - len(block.Record.Txs) {

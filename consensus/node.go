@@ -19,6 +19,7 @@ import (
 
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/tx"
+	"github.com/chancery/chancery/consensus/recent"
 	"github.com/chancery/chancery/consensus/records"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 )
@@ -90,7 +91,8 @@ func Open(o Options) (*Node, error) {
 	n := &Node{o: o, log: o.Log, done: make(chan struct{})}
 	n.pool = NewPool(o.App, o.Pool)
 	n.app = &application{
-		app: o.App, pool: n.pool, records: o.Records, membership: o.Membership, voice: o.Voice, lied: o.Lied, log: o.Log,
+		recent: recent.Blocks[[][]byte]{MaxBytes: recentBytes},
+		app:    o.App, pool: n.pool, records: o.Records, membership: o.Membership, voice: o.Voice, lied: o.Lied, log: o.Log,
 		// Together they leave a fifth of the time for the proposal to travel.
 		build: o.Config.Consensus.TimeoutPropose * 3 / 10,
 		idle:  o.Config.Consensus.TimeoutPropose / 2,
@@ -281,28 +283,39 @@ func (n *Node) LightBlock(height int64) (*types.LightBlock, error) {
 	}, nil
 }
 
+// recentBytes is how much the transactions of committed blocks may take in memory.
+const recentBytes = 8 << 20
+
 // Txs are the bytes of a block's transactions, without its docket, in order; false
 // where the engine no longer has the block.
 func (n *Node) Txs(height int64) ([][]byte, bool) {
+	all, ok := n.inBlock(height)
+	if !ok {
+		return nil, false
+	}
+	return all[1:], true
+}
+
+// inBlock are the bytes of a block's transactions, its docket first, not to be changed.
+func (n *Node) inBlock(height int64) ([][]byte, bool) {
+	if txs, ok := n.app.recent.Get(height); ok && len(txs) > 0 {
+		return txs, true
+	}
 	b := n.node.BlockStore().LoadBlock(height)
 	if b == nil || len(b.Txs) == 0 {
 		return nil, false
 	}
-	out := make([][]byte, len(b.Txs)-1)
-	for i, raw := range b.Txs[1:] {
-		out[i] = raw
-	}
-	return out, true
+	return b.Txs.ToSliceOfBytes(), true
 }
 
 // Docket is the docket of a block; false where the engine no longer has the block, or
 // the block has none in form.
 func (n *Node) Docket(height int64) (*chainv1.Docket, bool) {
-	b := n.node.BlockStore().LoadBlock(height)
-	if b == nil || len(b.Txs) == 0 {
+	all, ok := n.inBlock(height)
+	if !ok {
 		return nil, false
 	}
-	d, err := chain.DecodeDocket(b.Txs[0])
+	d, err := chain.DecodeDocket(all[0])
 	return d, err == nil
 }
 

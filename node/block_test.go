@@ -20,23 +20,26 @@ import (
 	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/modules/identity"
+	"github.com/chancery/chancery/modules/threat"
+	"github.com/chancery/chancery/modules/threat/detector"
 	"github.com/chancery/chancery/node"
 	"github.com/chancery/chancery/node/config"
 	consentv1 "github.com/chancery/chancery/proto/chancery/consent/v1"
+	threatv1 "github.com/chancery/chancery/proto/chancery/threat/v1"
 )
 
 const hospital = "did:chancery:hospital"
 
 // BenchmarkBlock executes and commits blocks of 1000 consents, from admission to
-// commit, on each kind of tree with fsync, and reports the time of each phase per
-// transaction.
+// commit, on each kind of tree with fsync, and in memory with each transaction scored
+// too, and reports the time of each phase per transaction.
 func BenchmarkBlock(b *testing.B) {
-	for _, kind := range []string{"disk", "memory"} {
-		b.Run(kind, func(b *testing.B) { benchmarkBlock(b, kind) })
-	}
+	b.Run("disk", func(b *testing.B) { benchmarkBlock(b, "disk", false) })
+	b.Run("memory", func(b *testing.B) { benchmarkBlock(b, "memory", false) })
+	b.Run("scored", func(b *testing.B) { benchmarkBlock(b, "memory", true) })
 }
 
-func benchmarkBlock(b *testing.B, kind string) {
+func benchmarkBlock(b *testing.B, kind string, scored bool) {
 	tree := openTree(b, kind, b.TempDir())
 	app, err := node.Wire().App(chaintest.ChainID, tree)
 	if err != nil {
@@ -54,7 +57,11 @@ func benchmarkBlock(b *testing.B, kind string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	raw, _ := json.Marshal(map[string]json.RawMessage{"identity": section})
+	sections := map[string]json.RawMessage{"identity": section}
+	if scored {
+		sections["threat"] = scoring(b)
+	}
+	raw, _ := json.Marshal(sections)
 	now := chaintest.GenesisTime
 	if _, _, err := app.InitGenesis(chain.Header{Height: 1, Time: now}, raw); err != nil {
 		b.Fatal(err)
@@ -113,6 +120,23 @@ func benchmarkBlock(b *testing.B, kind string) {
 	b.ReportMetric(per(deliver), "deliver-µs/tx")
 	b.ReportMetric(per(apply), "apply-µs/tx")
 	b.ReportMetric(per(save), "commit-µs/tx")
+}
+
+// scoring is the genesis of the sentinel with the default detector, which keeps nothing
+// back.
+func scoring(t testing.TB) json.RawMessage {
+	t.Helper()
+	raw, ok := detector.Default()
+	if !ok {
+		t.Fatal("there is no default detector")
+	}
+	g := threat.NewGenesis(raw, 0)
+	g.Params.Mode = threatv1.Mode_MODE_LOG
+	section, err := chain.WriteGenesis(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return section
 }
 
 // openTree opens the tree of a data folder as a node does, with fsync.

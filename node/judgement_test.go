@@ -422,7 +422,7 @@ func TestWhatIsSeenOfABlock(t *testing.T) {
 	d := newDeeds(func(height int64) ([][]byte, bool) {
 		reads++
 		return raws, height == 5
-	})
+	}, tx.Decode)
 	got := d.intel(record)
 	want := []intel.Observation{
 		{Height: 5, Time: 1000, Actor: beta + ":clerk", Organisation: beta, Kind: "identity.AssignRole", Resources: []string{"did:" + beta, "consent:01"}, Score: 8500, Scored: true, Failed: true},

@@ -17,7 +17,6 @@ import (
 	"github.com/chancery/chancery/node/intel"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 	provenancev1 "github.com/chancery/chancery/proto/chancery/provenance/v1"
-	txv1 "github.com/chancery/chancery/proto/chancery/tx/v1"
 )
 
 const (
@@ -42,8 +41,10 @@ type deed struct {
 
 // deeds reads committed blocks. It is safe for concurrent use.
 type deeds struct {
-	// txs are the bytes of a block's transactions, false where they are gone.
-	txs func(height int64) ([][]byte, bool)
+	// txs are the bytes of a block's transactions, false where they are gone; decode
+	// decodes one.
+	txs    func(height int64) ([][]byte, bool)
+	decode func(raw []byte) (*tx.Decoded, error)
 
 	mu     sync.Mutex // guards blocks
 	blocks *simplelru.LRU[int64, *blockDeeds]
@@ -55,12 +56,12 @@ type blockDeeds struct {
 	list []deed
 }
 
-func newDeeds(txs func(height int64) ([][]byte, bool)) *deeds {
+func newDeeds(txs func(height int64) ([][]byte, bool), decode func([]byte) (*tx.Decoded, error)) *deeds {
 	blocks, err := simplelru.NewLRU[int64, *blockDeeds](deedBlocks, nil)
 	if err != nil {
 		panic("node: " + err.Error()) // of a size that is not positive
 	}
-	return &deeds{txs: txs, blocks: blocks}
+	return &deeds{txs: txs, decode: decode, blocks: blocks}
 }
 
 // of is what was done in a block, in order, as far as it can be told.
@@ -86,9 +87,11 @@ func (d *deeds) read(r *chainv1.BlockRecord) []deed {
 	for i, result := range r.Txs {
 		x := deed{score: result.Verdict.GetScore(), scored: result.Verdict != nil, failed: result.Code != 0}
 		if ok {
-			if err := x.describe(raws[i]); err != nil {
+			t, err := d.decode(raws[i])
+			if err != nil {
 				continue // of a later version of the program
 			}
+			x.describe(t)
 		} else {
 			told := forecast.FromEvents(&chainv1.BlockRecord{Height: r.Height, Time: r.Time, Txs: []*chainv1.TxResult{result}})
 			if len(told) == 0 {
@@ -101,36 +104,21 @@ func (d *deeds) read(r *chainv1.BlockRecord) []deed {
 	return out
 }
 
-// describe takes what a committed transaction says. Consensus has checked its form.
-func (x *deed) describe(raw []byte) error {
-	var t txv1.Tx
-	var body txv1.Body
-	if err := t.UnmarshalVT(raw); err != nil {
-		return err
-	}
-	if err := body.UnmarshalVT(t.Body); err != nil {
-		return err
-	}
-	x.actor = body.Author
+// describe takes what a committed transaction says.
+func (x *deed) describe(t *tx.Decoded) {
+	x.actor = t.Body.Author
 	if author, err := did.Parse(x.actor); err == nil {
 		x.organisation = author.Organisation()
 	}
-	facts := make([]features.Facts, len(body.Messages))
-	names := make([]protoreflect.FullName, len(body.Messages))
-	for i, envelope := range body.Messages {
-		m, err := tx.Arm(envelope)
-		if err != nil {
-			return err
-		}
+	facts := make([]features.Facts, len(t.Messages))
+	for i, m := range t.Messages {
 		facts[i], _ = features.Describe(m)
 		x.resources = once(x.resources, facts[i].Resource)
-		names[i] = m.ProtoReflect().Descriptor().FullName()
 		x.contents(m)
 	}
 	if lead := features.Lead(facts); lead >= 0 {
-		x.kind = kinds[names[lead]]
+		x.kind = kinds[t.Messages[lead].ProtoReflect().Descriptor().FullName()]
 	}
-	return nil
 }
 
 // contents notes the hashes of contents that a message registers.

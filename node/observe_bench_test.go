@@ -25,7 +25,7 @@ import (
 // decisions of 200 actors.
 func BenchmarkObservations(b *testing.B) {
 	const size, actors = 1000, 200
-	raws := make([][]byte, size)
+	raws, decoded := make([][]byte, size), make(map[string]*tx.Decoded, size)
 	record := &chainv1.BlockRecord{}
 	for i := range raws {
 		author := fmt.Sprintf("%s:clerk-%d", beta, i%actors)
@@ -41,9 +41,13 @@ func BenchmarkObservations(b *testing.B) {
 			b.Fatal(err)
 		}
 		raws[i] = raw
+		if decoded[string(raw)], err = tx.Decode(raw); err != nil {
+			b.Fatal(err)
+		}
 		record.Txs = append(record.Txs, &chainv1.TxResult{Verdict: &chainv1.Verdict{Score: uint32(i)}})
 	}
-	d := newDeeds(func(int64) ([][]byte, bool) { return raws, true })
+	// A node that follows has a block's transactions decoded.
+	d := newDeeds(func(int64) ([][]byte, bool) { return raws, true }, func(raw []byte) (*tx.Decoded, error) { return decoded[string(raw)], nil })
 	next := func(n int) *chainv1.BlockRecord {
 		record.Height++
 		record.Time = 1767600000000 + int64(n)*1000

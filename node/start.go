@@ -155,7 +155,7 @@ func (n *Node) open(o Options) error {
 		return errors.Join(fmt.Errorf("the validator's address: %w", err), n.engine.Stop())
 	}
 	n.guard = keyGuard{home: n.home, address: address, blocks: n.engine}
-	n.deeds = newDeeds(n.engine.Txs)
+	n.deeds = newDeeds(n.engine.Txs, n.engine.App().Decode)
 	if err := n.openWebhooks(o.Version, registry); err != nil {
 		return errors.Join(err, n.engine.Stop())
 	}

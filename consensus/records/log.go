@@ -22,6 +22,7 @@ import (
 	dbm "github.com/cosmos/cosmos-db"
 
 	"github.com/chancery/chancery/chain/tx"
+	"github.com/chancery/chancery/consensus/recent"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 )
 
@@ -36,16 +37,24 @@ var headKey = []byte{'h'}
 type Log struct {
 	db   dbm.DB
 	sync bool
+	// recent are records in memory, the published among them: whoever follows the chain
+	// reads these, and one that waits for its transaction reads a whole block for it.
+	recent recent.Blocks[*chainv1.BlockRecord]
 
 	mu      sync.Mutex // guards head and changed
 	head    int64
 	changed chan struct{} // closed and replaced at each Publish
 }
 
+// recentBytes is how much the records in memory may take, as they are stored; decoded
+// it is about three times as much.
+const recentBytes = 8 << 20
+
 // Open opens the log in db, which it then owns. noSync leaves out the fsync at each
 // Append, for tests and measurements.
 func Open(db dbm.DB, noSync bool) (*Log, error) {
 	l := &Log{db: db, sync: !noSync, changed: make(chan struct{})}
+	l.recent.MaxBytes = recentBytes
 	raw, err := db.Get(headKey)
 	if err != nil {
 		return nil, fmt.Errorf("open the records: %w", err)
@@ -59,8 +68,8 @@ func Open(db dbm.DB, noSync bool) (*Log, error) {
 	return l, nil
 }
 
-// Append writes the record of a block. Writing the same block again replaces it.
-// Readers see it after Publish.
+// Append writes the record of a block, which must not be changed any more. Writing the
+// same block again replaces it. Readers see it after Publish.
 func (l *Log) Append(r *chainv1.BlockRecord) error {
 	raw, err := r.MarshalVT()
 	if err != nil {
@@ -86,6 +95,7 @@ func (l *Log) Append(r *chainv1.BlockRecord) error {
 	if err := write(); err != nil {
 		return fmt.Errorf("record of block %d: %w", r.Height, err)
 	}
+	l.recent.Put(r.Height, len(raw), r)
 	return nil
 }
 
@@ -136,10 +146,14 @@ func (l *Log) Oldest() (int64, error) {
 	return int64(binary.BigEndian.Uint64(it.Key()[1:])), nil
 }
 
-// Block is the record of a published block, or ErrNoBlock.
+// Block is the record of a published block, or ErrNoBlock. Others read it too: it must
+// not be changed.
 func (l *Log) Block(height int64) (*chainv1.BlockRecord, error) {
 	if height > l.Head() {
 		return nil, fmt.Errorf("%w: %d is in the future", ErrNoBlock, height)
+	}
+	if r, ok := l.recent.Get(height); ok {
+		return r, nil
 	}
 	raw, err := l.db.Get(blockKey(height))
 	if err != nil {
@@ -155,7 +169,8 @@ func (l *Log) Block(height int64) (*chainv1.BlockRecord, error) {
 	return r, nil
 }
 
-// Tx is the result of a transaction in a published block, and whether there is one.
+// Tx is the result of a transaction in a published block, and whether there is one. It
+// must not be changed.
 func (l *Log) Tx(id tx.ID) (*chainv1.TxResult, bool, error) {
 	raw, err := l.db.Get(txKey(id[:]))
 	if err != nil {

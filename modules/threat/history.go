@@ -50,8 +50,43 @@ const keptVersions = 3
 // history gives out versions and keeps the latest.
 type history struct {
 	//determinism:allow guards a cache of what follows from committed state
-	mu       sync.Mutex // guards versions, and the making of versions
+	mu       sync.Mutex // guards all below, and the making of versions
 	versions []*version // ascending heights, one by one
+	drafts   []draft    // of blocks that were executed and may be committed, oldest first
+}
+
+// draft is what the execution of a block counted in cells: the version of its height
+// need not count it again, where this is the block that was committed.
+type draft struct {
+	height  int64
+	journal *threatv1.Journal
+	cells   *cellBook
+}
+
+// keptDrafts is how many drafts are kept: one for each round of a height that got as far
+// as a proposal, or nearly.
+const keptDrafts = 3
+
+// draft takes a book that will not be written any more.
+func (h *history) draft(height int64, j *threatv1.Journal, cells *cellBook) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.drafts = append(h.drafts, draft{height, j, cells})
+	if n := len(h.drafts) - keptDrafts; n > 0 {
+		h.drafts = append([]draft(nil), h.drafts[n:]...)
+	}
+}
+
+// drafted are the cells of a block that was executed here with this journal, nil where
+// none was. The journal says all that cells depend on but the cells before, which blocks
+// of one height share.
+func (h *history) drafted(height int64, j *threatv1.Journal) *cellBook {
+	for _, d := range h.drafts {
+		if d.height == height && d.journal.EqualVT(j) {
+			return d.cells
+		}
+	}
+	return nil
 }
 
 // past is the version up to the block before the one at hand, of which r shows the
@@ -96,7 +131,11 @@ func (m *Module) next(r state.Reader, v *version) *version {
 		n.begin()
 	}
 	if j, ok := m.journals.Peek(r, n.height); ok {
-		m.fold(r, n, n.height, j, true)
+		counted := m.history.drafted(n.height, j)
+		if counted != nil && n.streams == v.streams {
+			n.cells = counted
+		}
+		m.fold(r, n, n.height, j, n.cells != counted)
 	}
 	for len(n.pending) > 0 && n.pending[0].height <= n.progress.Settled {
 		for _, subject := range n.pending[0].subjects {

@@ -400,6 +400,9 @@ func (s *screening) Close(ctx *chain.Ctx) {
 	if n := len(s.journal.journal.Entries); n > 0 {
 		s.journal.journal.Time = ctx.Time()
 		m.journals.Put(ctx, ctx.Height(), &s.journal.journal)
+		if !s.fresh {
+			m.history.draft(ctx.Height(), &s.journal.journal, s.cells)
+		}
 		p.Pending += uint64(n)
 		if s.fresh {
 			m.removePages(ctx)

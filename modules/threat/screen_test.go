@@ -57,6 +57,14 @@ func TestHistoryFollowsFromTheStateAlone(t *testing.T) {
 				kind := rapid.SampledFrom(kinds).Draw(r, "kind")
 				raws = append(raws, w.Tx(author, []proto.Message{kind(rapid.SampledFrom(names).Draw(r, "name"))}))
 			}
+			// Blocks that other proposers made of the same are executed, and not committed.
+			for range rapid.IntRange(0, 2).Draw(r, "others") {
+				x := w.App().Begin(chain.Header{Height: w.Height() + 1, Time: w.Now + chaintest.BlockTime})
+				for _, i := range rapid.Permutation(indices(len(raws))).Draw(r, "order")[:rapid.IntRange(0, len(raws)).Draw(r, "part")] {
+					deliver(t, w.App(), x, raws[i])
+				}
+				x.End()
+			}
 			for i, result := range w.Block(raws...) {
 				if result.Verdict == nil {
 					t.Fatalf("transaction %d has no verdict", i)
@@ -70,6 +78,38 @@ func TestHistoryFollowsFromTheStateAlone(t *testing.T) {
 		w.Block() // lets train what is beyond max_pending, as block 1 of the import would
 		w.CheckGenesis()
 	})
+}
+
+func indices(n int) []int {
+	out := make([]int, n)
+	for i := range out {
+		out[i] = i
+	}
+	return out
+}
+
+// TestVersionTakesWhatTheCommittedBlockCounted sees that cells are counted once, and that
+// those of a block that was not committed are not taken.
+func TestVersionTakesWhatTheCommittedBlockCounted(t *testing.T) {
+	w := newWard(t, genesisOf(testDetector(t), testParams()))
+	w.does(house+":a", good("w")) // where cells begin
+	ours := w.Tx(house+":a", []proto.Message{good("x")})
+	theirs := w.Tx(house+":b", []proto.Message{good("y")})
+	x := w.App().Begin(chain.Header{Height: w.Height() + 1, Time: w.Now + chaintest.BlockTime})
+	deliver(t, w.App(), x, theirs)
+	x.End()
+	w.Block(ours)
+	drafts := w.m.history.drafts
+	if len(drafts) < 2 {
+		t.Fatalf("%d drafts of two executed blocks", len(drafts))
+	}
+	if got := w.m.upTo(w.View(), w.Height()).cells; got != drafts[len(drafts)-1].cells {
+		t.Error("the version has not the cells of the block that was committed")
+	}
+	if n := len(drafts[0].journal.Entries); n != 1 || drafts[0].cells == drafts[1].cells {
+		t.Errorf("the drafts are not of two blocks: %d entries", n)
+	}
+	w.wantSame()
 }
 
 func TestVerdicts(t *testing.T) {

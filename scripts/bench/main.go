@@ -107,7 +107,7 @@ func main() {
 		}
 		return nil
 	})
-	flag.StringVar(&o.profile, "profile", "", "directory for CPU profiles of the first chancery validator")
+	flag.StringVar(&o.profile, "profile", "", "directory for CPU profiles of the first chancery validator, one for each part of a round")
 	flag.BoolVar(&o.keep, "keep", false, "keep the networks' directories")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -137,6 +137,11 @@ func run(ctx context.Context, o options) error {
 		fmt.Println("networks are kept in", dir)
 	} else {
 		defer func() { _ = os.RemoveAll(dir) }()
+	}
+	if o.profile != "" {
+		if err := os.MkdirAll(o.profile, 0o755); err != nil {
+			return err
+		}
 	}
 	results := map[string][]figures{}
 	for round := range o.rounds {
@@ -176,21 +181,23 @@ func measure(ctx context.Context, t target, dir string, o options) (figures, err
 			return f, err
 		}
 	}
-	if o.profile != "" && t.name() != reference {
-		if err := os.MkdirAll(o.profile, 0o755); err != nil {
-			return f, err
+	profile := func(part string) {
+		if o.profile == "" || t.name() == reference {
+			return
 		}
 		go func() {
-			if err := t.profile(ctx, o.seconds, filepath.Join(o.profile, filepath.Base(dir)+".pprof")); err != nil {
+			if err := t.profile(ctx, o.seconds, filepath.Join(o.profile, filepath.Base(dir)+"-"+part+".pprof")); err != nil {
 				fmt.Fprintln(os.Stderr, "profile:", err)
 			}
 		}()
 	}
+	profile("closed")
 	busy, err := closedLoop(ctx, t, l, senders, o)
 	if err != nil {
 		return f, err
 	}
 	var first int64
+	profile("rate")
 	began := time.Now()
 	counts, counting := t.(interface {
 		height(ctx context.Context) (int64, error)

@@ -473,10 +473,7 @@ func special(s string) bool {
 	}
 	s = s[:min(len(s), specialName)]
 	for i := range len(s) {
-		if !specialStarts[s[i]] {
-			continue
-		}
-		for _, w := range specialWords {
+		for _, w := range specialStarts[s[i]] {
 			if len(s)-i >= len(w) && fold(s[i:i+len(w)], w) {
 				return true
 			}
@@ -485,10 +482,12 @@ func special(s string) bool {
 	return false
 }
 
-// specialStarts are the first letters of specialWords in both cases.
-var specialStarts = func() (starts [256]bool) {
+// specialStarts are specialWords by their first letter, in both cases.
+var specialStarts = func() (starts [256][]string) {
 	for _, w := range specialWords {
-		starts[w[0]], starts[w[0]-('a'-'A')] = true, true
+		for _, c := range [...]byte{w[0], w[0] - ('a' - 'A')} {
+			starts[c] = append(starts[c], w)
+		}
 	}
 	return starts
 }()
