@@ -49,7 +49,7 @@ func TestAlteredSignaturesAreRefusedAfterTheOriginal(t *testing.T) {
 	var raws [][]byte
 	for range 3 {
 		raw := setParams(chaintest.Consortium, time.Now().Add(time.Minute).UnixMilli())
-		if _, _, err := n.Submit(ctx, raw); err != nil {
+		if _, _, err := n.Submit(ctx, raw, true); err != nil {
 			t.Fatal(err)
 		}
 		raws = append(raws, raw)
@@ -65,10 +65,10 @@ func TestAlteredSignaturesAreRefusedAfterTheOriginal(t *testing.T) {
 			}
 		}
 		for range 2 {
-			if id, _, err := n.Submit(ctx, altered(raw)); !errors.Is(err, chain.ErrOtherBytes) || id != d.ID {
+			if id, _, err := n.Submit(ctx, altered(raw), true); !errors.Is(err, chain.ErrOtherBytes) || id != d.ID {
 				t.Fatalf("altered: %v", err)
 			}
-			if id, _, err := n.Submit(ctx, raw); !errors.Is(err, chain.ErrSeen) || id != d.ID {
+			if id, _, err := n.Submit(ctx, raw, true); !errors.Is(err, chain.ErrSeen) || id != d.ID {
 				t.Fatalf("the same bytes: %v", err)
 			}
 		}

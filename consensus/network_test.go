@@ -204,7 +204,7 @@ func TestNetworkOutvotesALiar(t *testing.T) {
 	for !enough() {
 		// All four go on: honest proposers commit whatever is submitted.
 		raw := setParams(chaintest.Consortium, time.Now().Add(time.Minute).UnixMilli())
-		id, _, err := honest.Submit(ctx, raw)
+		id, _, err := honest.Submit(ctx, raw, true)
 		if err != nil {
 			t.Fatalf("after %d commits: %v", committed, err)
 		}

@@ -196,11 +196,13 @@ func (n *Node) Stop() error {
 }
 
 // Submit checks a transaction and puts it into the pool; see Pool.Submit. The hint is
-// what the screen would say of it now, nil where it is not known. Bytes
+// what the screen would say of it now, where that is asked for, and nil where it is not known:
+// it takes as long to judge as in a block. Without it, what would be held and has no room
+// is taken, and waits. Bytes
 // whose signatures are others than those of the committed transaction of the same
 // id give chain.ErrOtherBytes.
-func (n *Node) Submit(ctx context.Context, raw []byte) (tx.ID, *chainv1.Verdict, error) {
-	a := n.pool.submit(ctx, raw)
+func (n *Node) Submit(ctx context.Context, raw []byte, hint bool) (tx.ID, *chainv1.Verdict, error) {
+	a := n.pool.submit(ctx, raw, hint)
 	if !errors.Is(a.err, chain.ErrSeen) {
 		return a.id, a.hint, a.err
 	}

@@ -103,7 +103,7 @@ func TestNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	raw := setParams(chaintest.Consortium, time.Now().Add(time.Minute).UnixMilli())
-	id, _, err := n.Submit(ctx, raw)
+	id, _, err := n.Submit(ctx, raw, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +123,7 @@ func TestNode(t *testing.T) {
 		}
 		break
 	}
-	if _, _, err := n.Submit(ctx, raw); !errors.Is(err, chain.ErrSeen) {
+	if _, _, err := n.Submit(ctx, raw, true); !errors.Is(err, chain.ErrSeen) {
 		t.Fatalf("submitting again: %v", err)
 	}
 	s := n.Status()
@@ -222,7 +222,7 @@ func TestTrapFullBlocksDoNotWait(t *testing.T) {
 	}
 	began := time.Now()
 	for range 5 {
-		id, _, err := n.Submit(ctx, setParams(chaintest.Consortium, time.Now().Add(time.Minute).UnixMilli()))
+		id, _, err := n.Submit(ctx, setParams(chaintest.Consortium, time.Now().Add(time.Minute).UnixMilli()), true)
 		if err != nil {
 			t.Fatal(err)
 		}

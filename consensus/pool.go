@@ -109,6 +109,7 @@ type admission struct {
 	raw      []byte
 	fromPeer bool
 	done     chan answer // nil: nobody waits for the answer
+	hint     bool        // whether the answer says what the screen would say
 }
 
 // answer is what is said of an admission. The id is zero when there is none.
@@ -168,14 +169,14 @@ const maxBatchBytes = 512 << 10
 // Submit checks a transaction and puts it into the pool. Submitting bytes that are
 // in the pool already is no error; bytes that were committed give chain.ErrSeen.
 func (p *Pool) Submit(ctx context.Context, raw []byte) error {
-	return p.submit(ctx, raw).err
+	return p.submit(ctx, raw, true).err
 }
 
-// submit is Submit, and tells the id and what the screen would say.
-func (p *Pool) submit(ctx context.Context, raw []byte) answer {
+// submit is Submit, and tells the id and, where hint says so, what the screen would say.
+func (p *Pool) submit(ctx context.Context, raw []byte, hint bool) answer {
 	done := make(chan answer, 1)
 	select {
-	case p.work <- admission{raw: raw, done: done}:
+	case p.work <- admission{raw: raw, done: done, hint: hint}:
 	case <-ctx.Done():
 		return answer{err: chain.ErrBusy.Wrap(ctx.Err())}
 	}
@@ -216,7 +217,7 @@ func (p *Pool) admit(batch []admission) {
 		if answers[i].id = d.ID; !p.holds(d) {
 			// Other bytes of a known id have other signatures, which must verify
 			// all the same.
-			judged, places, hints = append(judged, d), append(places, i), append(hints, a.done != nil)
+			judged, places, hints = append(judged, d), append(places, i), append(hints, a.hint)
 		}
 	}
 	for j, admitted := range p.app.AdmitWithHints(judged, hints) {

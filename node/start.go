@@ -427,8 +427,8 @@ func (n *Node) TelemetryAddress() string {
 // engine is consensus as the door needs it.
 type engine struct{ n *consensus.Node }
 
-func (e engine) Submit(ctx context.Context, raw []byte) (tx.ID, *chainv1.Verdict, error) {
-	return e.n.Submit(ctx, raw)
+func (e engine) Submit(ctx context.Context, raw []byte, hint bool) (tx.ID, *chainv1.Verdict, error) {
+	return e.n.Submit(ctx, raw, hint)
 }
 
 func (e engine) Txs(height int64) ([][]byte, bool) { return e.n.Txs(height) }

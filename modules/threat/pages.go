@@ -13,6 +13,9 @@ const (
 	pageCells = 1 << pageBits
 	pageBits  = 7
 
+	// chunkCells is how many cells are copied when one of them is first written in a block.
+	chunkCells = 16
+
 	// pageEvery is after how many blocks changed pages are written.
 	pageEvery = 64
 
@@ -22,20 +25,45 @@ const (
 	rowBits = 12
 )
 
-// page is cells that lie side by side.
+// page is cells that lie side by side, in chunks of which nil has only zeros.
 type page struct {
-	cells   [pageCells]cell.Cell
+	chunks  [pageCells / chunkCells]*chunk
 	changed int64  // height
 	owner   *token // of the book which alone may change it
+}
+
+type chunk struct {
+	cells [chunkCells]cell.Cell
+	owner *token // as a page's
+}
+
+func (p *page) cell(i uint32) cell.Cell {
+	if c := p.chunks[i/chunkCells]; c != nil {
+		return c.cells[i%chunkCells]
+	}
+	return cell.Cell{}
+}
+
+// set writes a cell of a page that is its owner's.
+func (p *page) set(i uint32, v cell.Cell) {
+	c := p.chunks[i/chunkCells]
+	if c == nil || c.owner != p.owner {
+		own := &chunk{owner: p.owner}
+		if c != nil {
+			own.cells = c.cells
+		}
+		c, p.chunks[i/chunkCells] = own, own
+	}
+	c.cells[i%chunkCells] = v
 }
 
 // token stands for a book. Pages are shared by books that come later: if they led to the
 // book that wrote them, they would keep it in memory, with the pages of its time.
 type token struct{ _ byte }
 
-// cellBook holds cells in pages. It shares pages with the book that it was copied from,
-// which must not change any more, and copies one when it first writes to it. The zero
-// one is empty.
+// cellBook holds cells in pages. It shares pages and chunks with the book that it was
+// copied from, which must not change any more, and copies them when it first writes to
+// them. The zero one is empty.
 type cellBook struct {
 	tables [spaces][][]*page // by space, row and page of the row
 	height int64             // of what is written
@@ -63,7 +91,7 @@ func (b *cellBook) page(space cell.Space, row uint16, at uint32) *page {
 // Cell implements cell.Reader.
 func (b *cellBook) Cell(k cell.Key) (cell.Cell, error) {
 	if p := b.page(k.Space, k.Row, k.Column>>pageBits); p != nil {
-		return p.cells[k.Column%pageCells], nil
+		return p.cell(k.Column % pageCells), nil
 	}
 	return cell.Cell{}, nil
 }
@@ -74,7 +102,8 @@ func (b *cellBook) SetCell(k cell.Key, c cell.Cell) error {
 	if err != nil {
 		return err
 	}
-	p.cells[k.Column%pageCells], p.changed = c, b.height
+	p.set(k.Column%pageCells, c)
+	p.changed = b.height
 	return nil
 }
 
@@ -107,7 +136,7 @@ func (b *cellBook) writable(space cell.Space, row uint16, at uint32) (*page, err
 	if p == nil || p.owner != b.token {
 		own := &page{owner: b.token}
 		if p != nil {
-			own.cells, own.changed = p.cells, p.changed
+			own.chunks, own.changed = p.chunks, p.changed
 		}
 		p, (*pages)[at] = own, own
 	}
@@ -141,14 +170,8 @@ func (p *page) fill(m *threatv1.Page) error {
 	if max(len(m.Past), len(m.Now), len(m.Epoch)) > pageCells {
 		return cell.ErrOutside
 	}
-	for i, v := range m.Past {
-		p.cells[i].Past = v
-	}
-	for i, v := range m.Now {
-		p.cells[i].Now = v
-	}
-	for i, v := range m.Epoch {
-		p.cells[i].Epoch = v
+	for i := range max(len(m.Past), len(m.Now), len(m.Epoch)) {
+		p.set(uint32(i), cell.Cell{Past: nth(m.Past, i), Now: nth(m.Now, i), Epoch: nth(m.Epoch, i)})
 	}
 	return nil
 }
@@ -156,12 +179,20 @@ func (p *page) fill(m *threatv1.Page) error {
 // message is a page as it is stored: three lists, each without the zeros at its end.
 func (p *page) message() *threatv1.Page {
 	m := &threatv1.Page{}
-	for i, c := range p.cells {
+	for i := range pageCells {
+		c := p.cell(uint32(i))
 		put(&m.Past, i, c.Past)
 		put(&m.Now, i, c.Now)
 		put(&m.Epoch, i, c.Epoch)
 	}
 	return m
+}
+
+func nth(list []uint64, i int) uint64 {
+	if i < len(list) {
+		return list[i]
+	}
+	return 0
 }
 
 func put(list *[]uint64, i int, v uint64) {

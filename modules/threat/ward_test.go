@@ -199,7 +199,7 @@ func (v *version) encoded() string {
 				if p == nil {
 					continue
 				}
-				for i, c := range p.cells {
+				for i, c := range all(p) {
 					if c != (cell.Cell{}) {
 						fmt.Fprintf(&b, "cell %d %d %d: %+v\n", space, row, at<<pageBits+i, c)
 					}
@@ -209,6 +209,14 @@ func (v *version) encoded() string {
 		}
 	}
 	return b.String()
+}
+
+// all are the cells of a page.
+func all(p *page) (cells [pageCells]cell.Cell) {
+	for i := range cells {
+		cells[i] = p.cell(uint32(i))
+	}
+	return cells
 }
 
 // wantSame compares what the living instance knows with what the state alone says.

@@ -144,7 +144,7 @@ func (n *Chain) Now() int64 {
 func (n *Chain) Height() int64 { return n.App.Tree().Version() }
 
 // Submit puts a transaction into the next block.
-func (n *Chain) Submit(_ context.Context, raw []byte) (tx.ID, *chainv1.Verdict, error) {
+func (n *Chain) Submit(_ context.Context, raw []byte, hint bool) (tx.ID, *chainv1.Verdict, error) {
 	d, err := n.App.Decode(raw)
 	if err != nil {
 		return tx.ID{}, nil, err
@@ -154,7 +154,7 @@ func (n *Chain) Submit(_ context.Context, raw []byte) (tx.ID, *chainv1.Verdict, 
 	if n.inPool[d.ID] {
 		return d.ID, nil, nil
 	}
-	admitted := n.App.AdmitWithHints([]*tx.Decoded{d}, []bool{true})[0]
+	admitted := n.App.AdmitWithHints([]*tx.Decoded{d}, []bool{hint})[0]
 	if admitted.Err != nil {
 		return d.ID, nil, admitted.Err
 	}

@@ -47,12 +47,12 @@ type engine struct {
 	light  func(height int64) (*types.LightBlock, error)
 }
 
-func (e *engine) Submit(ctx context.Context, raw []byte) (tx.ID, *chainv1.Verdict, error) {
+func (e *engine) Submit(ctx context.Context, raw []byte, hint bool) (tx.ID, *chainv1.Verdict, error) {
 	if e.submit != nil {
 		id, err := e.submit(ctx, raw)
 		return id, nil, err
 	}
-	return e.Chain.Submit(ctx, raw)
+	return e.Chain.Submit(ctx, raw, hint)
 }
 
 func (e *engine) LightBlock(height int64) (*types.LightBlock, error) {

@@ -159,6 +159,33 @@ func TestExplainSaysWhyAndWhatBecameOfIt(t *testing.T) {
 	refused(t, err, rpc.ErrBadRequest, codes.InvalidArgument)
 }
 
+// TestHintsOfAStreamAreAskedFor sees that Submit always says what the scorer would say,
+// and SubmitStream where the client asks.
+func TestHintsOfAStreamAreAskedFor(t *testing.T) {
+	c := sentinel(t)
+	client := nodev1.NewTxClient(serve(t, c, limits()).dial())
+	one, err := client.Submit(t.Context(), &nodev1.SubmitRequest{Tx: entities(c, "held-alone", 3)})
+	if err != nil || one.Hint.GetRuling() != chainv1.Ruling_RULING_HOLD {
+		t.Errorf("Submit hints %v (%v)", one.GetHint(), err)
+	}
+	stream, err := client.SubmitStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, hints := range []bool{false, true} {
+		if err := stream.Send(&nodev1.SubmitStreamRequest{Txs: [][]byte{entities(c, fmt.Sprint("held-", hints), 3)}, Hints: hints}); err != nil {
+			t.Fatal(err)
+		}
+		r, err := stream.Recv()
+		if err != nil || len(r.Acks) != 1 || r.Acks[0].Code != 0 {
+			t.Fatalf("%v (%v)", r, err)
+		}
+		if got := r.Acks[0].Hint.GetRuling() == chainv1.Ruling_RULING_HOLD; got != hints {
+			t.Errorf("hints %t: %v", hints, r.Acks[0])
+		}
+	}
+}
+
 func TestWatchTellsEachBlockOnce(t *testing.T) {
 	c := sentinel(t)
 	held := entities(c, "held", 3)

@@ -30,8 +30,8 @@ import (
 type Engine interface {
 	// Submit checks a transaction and puts it into the pool. A transaction that was
 	// committed gives chain.ErrSeen; one that is in the pool gives no error. The hint is
-	// what the scorer would say of it, nil where that is not known.
-	Submit(ctx context.Context, raw []byte) (id tx.ID, hint *chainv1.Verdict, err error)
+	// what the scorer would say of it, where hints asks for it and it is known.
+	Submit(ctx context.Context, raw []byte, hints bool) (id tx.ID, hint *chainv1.Verdict, err error)
 	// LightBlock is a signed header and its validators.
 	LightBlock(height int64) (*types.LightBlock, error)
 	// Txs are the transactions of a committed block in order, without its docket; false

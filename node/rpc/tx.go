@@ -21,7 +21,7 @@ type txService struct {
 
 // Submit implements nodev1.TxServer.
 func (t *txService) Submit(ctx context.Context, req *nodev1.SubmitRequest) (*nodev1.SubmitResponse, error) {
-	id, hint, err := t.s.engine.Submit(ctx, req.Tx)
+	id, hint, err := t.s.engine.Submit(ctx, req.Tx, true)
 	if errors.Is(err, chain.ErrSeen) {
 		result, err := t.s.result(id)
 		if err != nil {
@@ -48,7 +48,7 @@ func (t *txService) SubmitStream(stream nodev1.Tx_SubmitStreamServer) error {
 		if len(req.Txs) > maxBatch {
 			return ErrBadRequest.With("txs has %d transactions, at most %d", len(req.Txs), maxBatch)
 		}
-		resp := &nodev1.SubmitStreamResponse{Seq: req.Seq, Acks: t.submitAll(stream.Context(), req.Txs)}
+		resp := &nodev1.SubmitStreamResponse{Seq: req.Seq, Acks: t.submitAll(stream.Context(), req.Txs, req.Hints)}
 		if err := stream.Send(resp); err != nil {
 			return err
 		}
@@ -57,23 +57,23 @@ func (t *txService) SubmitStream(stream nodev1.Tx_SubmitStreamServer) error {
 
 // submitAll submits side by side, so that the pool verifies their signatures
 // together.
-func (t *txService) submitAll(ctx context.Context, raws [][]byte) []*nodev1.Ack {
+func (t *txService) submitAll(ctx context.Context, raws [][]byte, hints bool) []*nodev1.Ack {
 	ctx, cancel := t.s.deadline(ctx)
 	defer cancel()
 	acks := make([]*nodev1.Ack, len(raws))
 	var all sync.WaitGroup
 	for i, raw := range raws {
-		all.Go(func() { acks[i] = t.ack(ctx, raw) })
+		all.Go(func() { acks[i] = t.ack(ctx, raw, hints) })
 	}
 	all.Wait()
 	return acks
 }
 
-func (t *txService) ack(ctx context.Context, raw []byte) *nodev1.Ack {
+func (t *txService) ack(ctx context.Context, raw []byte, hints bool) *nodev1.Ack {
 	const method = "/chancery.node.v1.Tx/SubmitStream"
 	ack := new(nodev1.Ack)
 	_, err := t.s.guarded(method, func() (any, error) {
-		id, hint, err := t.s.engine.Submit(ctx, raw)
+		id, hint, err := t.s.engine.Submit(ctx, raw, hints)
 		ack.Hint = hint
 		if id != (tx.ID{}) {
 			ack.TxId = id[:]

@@ -142,7 +142,10 @@ type SubmitStreamRequest struct {
 	// Canonical bytes of chancery.tx.v1.Tx each.
 	Txs [][]byte `protobuf:"bytes,1,rep,name=txs,proto3" json:"txs,omitempty"`
 	// Chosen by the client and repeated in the response.
-	Seq           uint64 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	Seq uint64 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	// Whether the acks say what the scorer would say. It costs the node about as much as
+	// all else that it does for an ack.
+	Hints         bool `protobuf:"varint,3,opt,name=hints,proto3" json:"hints,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -189,6 +192,13 @@ func (x *SubmitStreamRequest) GetSeq() uint64 {
 		return x.Seq
 	}
 	return 0
+}
+
+func (x *SubmitStreamRequest) GetHints() bool {
+	if x != nil {
+		return x.Hints
+	}
+	return false
 }
 
 // SubmitStreamResponse answers one batch.
@@ -258,7 +268,7 @@ type Ack struct {
 	Codespace string `protobuf:"bytes,3,opt,name=codespace,proto3" json:"codespace,omitempty"`
 	// What is wrong and what to do.
 	Log string `protobuf:"bytes,4,opt,name=log,proto3" json:"log,omitempty"`
-	// As in SubmitResponse.
+	// As in SubmitResponse, where the request asks for hints.
 	Hint          *v1.Verdict `protobuf:"bytes,5,opt,name=hint,proto3" json:"hint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -622,10 +632,11 @@ const file_chancery_node_v1_tx_proto_rawDesc = "" +
 	"\x0eSubmitResponse\x12\x13\n" +
 	"\x05tx_id\x18\x01 \x01(\fR\x04txId\x123\n" +
 	"\x06result\x18\x02 \x01(\v2\x1b.chancery.chain.v1.TxResultR\x06result\x12.\n" +
-	"\x04hint\x18\x03 \x01(\v2\x1a.chancery.chain.v1.VerdictR\x04hint\"9\n" +
+	"\x04hint\x18\x03 \x01(\v2\x1a.chancery.chain.v1.VerdictR\x04hint\"O\n" +
 	"\x13SubmitStreamRequest\x12\x10\n" +
 	"\x03txs\x18\x01 \x03(\fR\x03txs\x12\x10\n" +
-	"\x03seq\x18\x02 \x01(\x04R\x03seq\"S\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x14\n" +
+	"\x05hints\x18\x03 \x01(\bR\x05hints\"S\n" +
 	"\x14SubmitStreamResponse\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12)\n" +
 	"\x04acks\x18\x02 \x03(\v2\x15.chancery.node.v1.AckR\x04acks\"\x8e\x01\n" +

@@ -82,6 +82,7 @@ func (m *SubmitStreamRequest) CloneVT() *SubmitStreamRequest {
 	}
 	r := new(SubmitStreamRequest)
 	r.Seq = m.Seq
+	r.Hints = m.Hints
 	if rhs := m.Txs; rhs != nil {
 		tmpContainer := make([][]byte, len(rhs))
 		for k, v := range rhs {
@@ -358,6 +359,9 @@ func (this *SubmitStreamRequest) EqualVT(that *SubmitStreamRequest) bool {
 		}
 	}
 	if this.Seq != that.Seq {
+		return false
+	}
+	if this.Hints != that.Hints {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -723,6 +727,16 @@ func (m *SubmitStreamRequest) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.Hints {
+		i--
+		if m.Hints {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x18
 	}
 	if m.Seq != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Seq))
@@ -1225,6 +1239,9 @@ func (m *SubmitStreamRequest) SizeVT() (n int) {
 	if m.Seq != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.Seq))
 	}
+	if m.Hints {
+		n += 2
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -1726,6 +1743,26 @@ func (m *SubmitStreamRequest) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Hints", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Hints = bool(v != 0)
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
