@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"log/slog"
+	"sync"
 	"time"
 
 	abci "github.com/cometbft/cometbft/abci/types"
@@ -55,6 +56,10 @@ type application struct {
 	log        *slog.Logger
 	build      time.Duration // the most that building a proposal may take
 	idle       time.Duration // how long a proposal waits for a first transaction
+
+	mu       sync.Mutex      // guards ahead and appended
+	ahead    *speculation    // nil: none
+	appended *task[struct{}] // the records of the decided block, being written
 
 	candidates candidates
 	decided    *chain.Block            // applied by FinalizeBlock, not yet committed

@@ -23,7 +23,11 @@ func (a *application) Commit(context.Context, *abci.RequestCommit) (*abci.Respon
 		return nil, errors.New("Commit without FinalizeBlock")
 	}
 	record := a.decided.Record
-	if err := a.records.Append(record); err != nil {
+	a.mu.Lock()
+	appended := a.appended
+	a.appended = nil
+	a.mu.Unlock()
+	if _, err := appended.wait(); err != nil {
 		return nil, err
 	}
 	if err := a.app.Commit(); err != nil {

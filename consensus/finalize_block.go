@@ -10,17 +10,20 @@ import (
 )
 
 // FinalizeBlock applies a decided block to the working tree. A block that was
-// executed as a candidate is not executed again. Nothing is written to disk.
+// executed as a candidate is neither executed nor applied again. Of the state nothing is
+// written to disk; the records, which nobody sees before Commit, begin to be.
 func (a *application) FinalizeBlock(_ context.Context, req *abci.RequestFinalizeBlock) (*abci.ResponseFinalizeBlock, error) {
 	header := headerOf(req.Height, req.Time)
-	block, ok := a.candidates.lookup(keyOf(header, req.Txs))
+	key := keyOf(header, req.Txs)
+	block, ok := a.candidates.lookup(key)
 	if !ok {
 		block = a.replay(header, req.Txs)
 	}
-	root, err := a.app.Apply(block)
+	root, err := a.apply(key, block)
 	if err != nil {
 		return nil, err
 	}
+	a.record(block.Record)
 	a.decided, a.decidedTxs = block, req.Txs
 	res := &abci.ResponseFinalizeBlock{AppHash: root}
 	// The docket is the first transaction to the engine, and none to the chain.

@@ -192,6 +192,7 @@ func (n *Node) Stop() error {
 		n.cancel()
 	}
 	n.group.Wait()
+	n.app.settle()
 	return errors.Join(err, n.o.Records.Close(), n.o.App.Close())
 }
 

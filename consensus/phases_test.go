@@ -115,6 +115,49 @@ func TestCandidateIsExecutedOnce(t *testing.T) {
 	}
 }
 
+// Of the blocks that a validator accepted, each is applied ahead, and the one that is
+// decided counts: also when it was not the last, or none of them.
+func TestWhatIsAppliedAheadIsWhatIsDecided(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		h, plain := newHost(t), newHost(t)
+		for range rapid.IntRange(1, 4).Draw(r, "blocks") {
+			var blocks [][][]byte
+			for range rapid.IntRange(1, 4).Draw(r, "proposals") {
+				var raws [][]byte
+				for range rapid.IntRange(0, 3).Draw(r, "txs") {
+					raws = append(raws, setParams(rapid.SampledFrom([]string{chaintest.Consortium, "did:chancery:mercy"}).Draw(r, "author"), h.now.UnixMilli()+1000))
+				}
+				blocks = append(blocks, h.block(raws...))
+				if !h.accepts(t, blocks[len(blocks)-1]) {
+					r.Fatal("a good block is rejected")
+				}
+			}
+			blocks = append(blocks, h.block(setParams(chaintest.Consortium, h.now.UnixMilli()+1000))) // was never proposed here
+			decided := rapid.SampledFrom(blocks).Draw(r, "decided")
+			a, b := h.decide(t, decided), plain.decide(t, decided)
+			if !bytes.Equal(a.AppHash, b.AppHash) {
+				r.Fatalf("app hash %x, without blocks applied ahead %x", a.AppHash, b.AppHash)
+			}
+			h.commit(t, a)
+			plain.commit(t, b)
+		}
+	})
+}
+
+// A fault while a block is applied ahead halts the one that needs it.
+func TestFaultAheadHaltsTheDecision(t *testing.T) {
+	h := newHost(t)
+	txs := h.block(setParams(chaintest.Consortium, h.now.UnixMilli()+1000))
+	key := keyOf(headerOf(h.height()+1, h.now), txs)
+	h.ahead = &speculation{key, begin(func() ([]byte, error) { panic("the disk is gone") })}
+	defer func() {
+		if recover() != "the disk is gone" {
+			t.Error("the decision goes on without the block")
+		}
+	}()
+	h.decide(t, txs)
+}
+
 // SPEC B8. Trap: an engine that finds the application ahead of its own store cannot start.
 func TestTrapPersistInCommitAlone(t *testing.T) {
 	h := newHost(t)

@@ -15,7 +15,8 @@ import (
 func (a *application) ProcessProposal(_ context.Context, req *abci.RequestProcessProposal) (*abci.ResponseProcessProposal, error) {
 	header := headerOf(req.Height, req.Time)
 	key := keyOf(header, req.Txs)
-	if _, ok := a.candidates.lookup(key); ok {
+	if block, ok := a.candidates.lookup(key); ok {
+		a.speculate(key, block)
 		return &abci.ResponseProcessProposal{Status: abci.ResponseProcessProposal_ACCEPT}, nil
 	}
 	block, err := a.execute(header, req.Txs)
@@ -31,6 +32,7 @@ func (a *application) ProcessProposal(_ context.Context, req *abci.RequestProces
 		return &abci.ResponseProcessProposal{Status: abci.ResponseProcessProposal_REJECT}, nil
 	}
 	a.candidates.add(key, block)
+	a.speculate(key, block)
 	return &abci.ResponseProcessProposal{Status: abci.ResponseProcessProposal_ACCEPT}, nil
 }
 

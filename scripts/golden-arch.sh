@@ -6,7 +6,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
-packages=(modules/threat/artifact modules/threat/trees modules/threat/features modules/threat/detector)
+packages=(
+  modules/threat/artifact modules/threat/trees modules/threat/features modules/threat/detector
+  modules/threat/stream/fixed modules/threat/stream/midas modules/threat/stream/halfspace modules/threat/stream/profile
+  modules/threat/stream/blend modules/threat/stream/rules modules/threat/stream/evidence
+)
 ran=0 skipped=0 failed=0
 
 # run <name> <emulator or nothing> <variables…>
@@ -15,8 +19,9 @@ run() {
   shift 2
   for package in "${packages[@]}"; do
     env CGO_ENABLED=0 "$@" go test -c -o "$tmp/$name.test" "./$package"
-    if (cd "$package" && $emulator "$tmp/$name.test" -test.run 'Golden|TestScores|TestMeanPath|TestAForest|TestAModel|Pinned|RowByHand' >"$tmp/log" 2>&1); then
-      echo "golden: $package on $name passed"
+    if (cd "$package" && $emulator "$tmp/$name.test" -test.v -test.run 'Golden|TestScores|TestMeanPath|TestAForest|TestAModel|Pinned|RowByHand' >"$tmp/log" 2>&1) &&
+      grep -q '^--- PASS' "$tmp/log"; then
+      echo "golden: $package on $name passed, $(grep -c '^--- PASS' "$tmp/log") tests"
     else
       echo "golden: $package on $name FAILED"
       cat "$tmp/log"

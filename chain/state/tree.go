@@ -19,7 +19,7 @@ import (
 var ErrNoVersion = errors.New("no such state version")
 
 // Tree is the authenticated store that commits what an Overlay gathered. Apply,
-// Save and Prune are called by one goroutine; At and Latest by any.
+// Save and Prune are called one at a time; At and Latest by any goroutine, meanwhile too.
 type Tree interface {
 	// Version is the latest saved version, 0 when nothing was saved.
 	Version() int64
