@@ -77,6 +77,8 @@ type target interface {
 	// watch calls fn with the ids of each committed block, as the first validator
 	// tells them, until ctx ends.
 	watch(ctx context.Context, fn func(ids [][32]byte)) error
+	// height is of how many blocks the first validator knows, from some block on.
+	height(ctx context.Context) (int64, error)
 	// cpu is the processor time that the validators have used so far, together.
 	cpu() (time.Duration, error)
 	// profile fetches a CPU profile of the first validator, where it has one.
@@ -124,7 +126,7 @@ type figures struct {
 	cpu       time.Duration // of all validators, for a committed transaction of the closed loop
 	p50, p99  time.Duration // at the fixed rate
 	busy50    time.Duration // in the closed loop
-	interval  time.Duration // between two blocks at the fixed rate; 0: not known
+	interval  time.Duration // between two blocks at the fixed rate
 	size      int           // of a transaction, bytes
 }
 
@@ -196,28 +198,21 @@ func measure(ctx context.Context, t target, dir string, o options) (figures, err
 	if err != nil {
 		return f, err
 	}
-	var first int64
 	profile("rate")
 	began := time.Now()
-	counts, counting := t.(interface {
-		height(ctx context.Context) (int64, error)
-	})
-	if counting {
-		if first, err = counts.height(ctx); err != nil {
-			return f, err
-		}
+	first, err := t.height(ctx)
+	if err != nil {
+		return f, err
 	}
 	latencies, err := fixedRate(ctx, t, l, senders, o)
 	if err != nil {
 		return f, err
 	}
-	if counting {
-		last, err := counts.height(ctx)
-		if err != nil {
-			return f, err
-		}
-		busy.interval = time.Since(began) / time.Duration(max(1, last-first))
+	last, err := t.height(ctx)
+	if err != nil {
+		return f, err
 	}
+	busy.interval = time.Since(began) / time.Duration(max(1, last-first))
 	select {
 	case err := <-watched:
 		return f, fmt.Errorf("the first validator stopped telling of commits: %w", err)
@@ -401,9 +396,7 @@ func report(results map[string][]figures, o options) {
 		fmt.Printf("%-15s  CPU µs a transaction    %s\n", name, spread(of(name, func(f figures) float64 { return float64(f.cpu.Nanoseconds()) / 1000 })))
 		fmt.Printf("%-15s  p50 ms at %4d tx/s      %s\n", name, o.rate, spread(of(name, func(f figures) float64 { return ms(f.p50) })))
 		fmt.Printf("%-15s  p99 ms at %4d tx/s      %s\n", name, o.rate, spread(of(name, func(f figures) float64 { return ms(f.p99) })))
-		if results[name][0].interval > 0 {
-			fmt.Printf("%-15s  block ms at %4d tx/s    %s\n", name, o.rate, spread(of(name, func(f figures) float64 { return ms(f.interval) })))
-		}
+		fmt.Printf("%-15s  block ms at %4d tx/s    %s\n", name, o.rate, spread(of(name, func(f figures) float64 { return ms(f.interval) })))
 	}
 	compare := func(a, b, what string, f func(figures) float64) {
 		var ratios []float64

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -147,8 +148,9 @@ func tell(conn net.Conn, n *node.Node) {
 
 // kv is the reference as a target.
 type kv struct {
-	net   *network
-	count int
+	net    *network
+	count  int
+	blocks atomic.Int64 // that watch was told of
 }
 
 func newKVStore() *kv { return &kv{} }
@@ -241,9 +243,12 @@ func (k *kv) watch(ctx context.Context, fn func([][32]byte)) error {
 				return err
 			}
 		}
+		k.blocks.Add(1)
 		fn(ids)
 	}
 }
+
+func (k *kv) height(context.Context) (int64, error) { return k.blocks.Load(), nil }
 
 func (k *kv) profile(context.Context, int, string) error {
 	return errors.New("the reference has no profile")
