@@ -35,6 +35,7 @@ type options struct {
 	seconds int
 	window  int
 	rate    int
+	clerks  int
 	only    []string
 	profile string
 	keep    bool
@@ -55,11 +56,11 @@ var names = []string{onDisk, inMemory, unscored, reference}
 func newTarget(name string, o options) target {
 	switch name {
 	case onDisk:
-		return newChancery(name, o.binary, "disk", true)
+		return newChancery(name, "disk", true, o)
 	case inMemory:
-		return newChancery(name, o.binary, "memory", true)
+		return newChancery(name, "memory", true, o)
 	case unscored:
-		return newChancery(name, o.binary, "memory", false)
+		return newChancery(name, "memory", false, o)
 	default:
 		return newKVStore()
 	}
@@ -100,6 +101,7 @@ func main() {
 	flag.IntVar(&o.seconds, "seconds", 12, "seconds of load in each part of a round")
 	flag.IntVar(&o.window, "window", 4000, "transactions under way in the closed loop")
 	flag.IntVar(&o.rate, "rate", 400, "transactions a second at the fixed rate")
+	flag.IntVar(&o.clerks, "clerks", 250, "clerks of each organisation, who record the consents; 0: the organisations do, which the detector takes for bursts")
 	flag.Func("only", "measure only these of "+strings.Join(names, ", ")+", with commas between", func(s string) error {
 		for _, name := range strings.Split(s, ",") {
 			if !slices.Contains(names, name) {
@@ -128,6 +130,7 @@ type figures struct {
 	busy50    time.Duration // in the closed loop
 	interval  time.Duration // between two blocks at the fixed rate
 	size      int           // of a transaction, bytes
+	alarms    float64       // share of transactions that were alarms, in percent
 }
 
 func run(ctx context.Context, o options) error {
@@ -157,8 +160,8 @@ func run(ctx context.Context, o options) error {
 			if err != nil {
 				return fmt.Errorf("%s, round %d: %w", t.name(), round+1, err)
 			}
-			fmt.Printf("round %d  %-15s  %6.0f tx/s  %4d µs of CPU each   closed loop p50 %4d ms   at %d tx/s p50 %4d ms  p99 %4d ms  block %4d ms   %d bytes\n",
-				round+1, t.name(), f.perSecond, f.cpu.Microseconds(), f.busy50.Milliseconds(), o.rate, f.p50.Milliseconds(), f.p99.Milliseconds(), f.interval.Milliseconds(), f.size)
+			fmt.Printf("round %d  %-15s  %6.0f tx/s  %4d µs of CPU each   closed loop p50 %4d ms   at %d tx/s p50 %4d ms  p99 %4d ms  block %4d ms   %d bytes  %.0f %% alarms\n",
+				round+1, t.name(), f.perSecond, f.cpu.Microseconds(), f.busy50.Milliseconds(), o.rate, f.p50.Milliseconds(), f.p99.Milliseconds(), f.interval.Milliseconds(), f.size, f.alarms)
 			results[t.name()] = append(results[t.name()], f)
 		}
 	}
@@ -219,6 +222,9 @@ func measure(ctx context.Context, t target, dir string, o options) (figures, err
 	default:
 	}
 	busy.p50, busy.p99 = quantile(latencies, 50), quantile(latencies, 99)
+	if a, ok := t.(interface{ alarming() float64 }); ok {
+		busy.alarms = a.alarming()
+	}
 	return busy, nil
 }
 
