@@ -50,12 +50,15 @@ type Sentinel struct {
 	// Params are the parameters of module threat; nil: its defaults, and verdicts are
 	// carried out where there is a detector, after a time of learning.
 	Params *threatv1.Params
+	// Enforce carries verdicts out from the first block on, without a time of learning.
+	// Of no account with Params.
+	Enforce bool
 }
 
-// shipped is the detector of this program, where it has one.
-func shipped() Sentinel {
+// Shipped is the detector of this program, where it has one.
+func Shipped(enforce bool) Sentinel {
 	raw, _ := detector.Default()
-	return Sentinel{Detector: raw}
+	return Sentinel{Detector: raw, Enforce: enforce}
 }
 
 // genesis is the genesis state of module threat of a network made at a time; nil: there
@@ -63,6 +66,8 @@ func shipped() Sentinel {
 func (s Sentinel) genesis(at time.Time) *threatv1.Genesis {
 	g := new(threatv1.Genesis)
 	switch {
+	case s.Detector != nil && s.Enforce:
+		g = threat.NewGenesis(s.Detector, 0)
 	case s.Detector != nil:
 		g = threat.NewGenesis(s.Detector, at.Add(learning).UnixMilli())
 	case s.Params == nil:

@@ -32,10 +32,10 @@ type Network struct {
 	Binary string
 }
 
-// Open finds the network in the folder, or makes one of n validators there. n 0
-// means 4 for a new network and whatever is there for an old one. A base port of 0
-// means any ports for a new network and those it had for an old one.
-func Open(ctx context.Context, d Dir, binary string, n, basePort int) (*Network, error) {
+// Open finds the network in the folder, or makes one of n validators there, judged by
+// what is given. n 0 means 4 for a new network and whatever is there for an old one. A
+// base port of 0 means any ports for a new network and those it had for an old one.
+func Open(ctx context.Context, d Dir, binary string, n, basePort int, by Sentinel) (*Network, error) {
 	net := &Network{Dir: d, Binary: binary}
 	r, err := Load(d)
 	switch {
@@ -43,7 +43,7 @@ func Open(ctx context.Context, d Dir, binary string, n, basePort int) (*Network,
 		if n == 0 {
 			n = len(slugs)
 		}
-		_, err := d.make(ctx, n, basePort, shipped())
+		_, err := d.make(ctx, n, basePort, by)
 		return net, err
 	case err != nil:
 		return nil, err
