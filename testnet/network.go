@@ -43,7 +43,7 @@ func Open(ctx context.Context, d Dir, binary string, n, basePort int, by Sentine
 		if n == 0 {
 			n = len(slugs)
 		}
-		_, err := d.make(ctx, n, basePort, by)
+		_, err := d.make(ctx, n, basePort, by, nil)
 		return net, err
 	case err != nil:
 		return nil, err
@@ -58,7 +58,7 @@ func Open(ctx context.Context, d Dir, binary string, n, basePort int, by Sentine
 // Create makes a network of n validators in a folder that has none, judged by what is
 // given instead of what Open takes. A base port of 0 means any ports.
 func Create(ctx context.Context, d Dir, binary string, n, basePort int, by Sentinel) (*Network, error) {
-	if _, err := d.make(ctx, n, basePort, by); err != nil {
+	if _, err := d.make(ctx, n, basePort, by, nil); err != nil {
 		return nil, err
 	}
 	return &Network{Dir: d, Binary: binary}, nil
