@@ -29,7 +29,7 @@ const (
 	// more.
 	maxPast = 3
 	// maxSeeds is how many seeds are tried where none is given.
-	maxSeeds = 10_000
+	maxSeeds = 3_000
 	// maxLive is how many days of the plan the part that is submitted may have.
 	maxLive = 14
 	// saidEvery is how often the replay says how far it is.
@@ -280,7 +280,8 @@ func (s *stage) live(ctx context.Context, r *Record, sections map[string]json.Ra
 	s.replay.From = now.UnixMilli()
 	s.replay.Until = s.replay.From + int64(float64(s.options.lasts.Milliseconds())*s.options.speed)
 	if o.Seed == 0 {
-		if o.Seed, err = timely(ctx, o, s.replay.From, s.replay.Until, s.options.least); err != nil {
+		s.say("Looking for a seed by which every attack does harm in time.")
+		if o.Seed, err = s.timely(ctx, o, s.replay.From, s.replay.Until, s.options.least); err != nil {
 			return nil, err
 		}
 		s.say("Seed %d is the first by which every attack does harm %d times within %v.", o.Seed, s.options.least, s.options.lasts)
@@ -322,10 +323,13 @@ func (s *stage) live(ctx context.Context, r *Record, sections map[string]json.Ra
 
 // timely is the first seed by which each attack has so many harmful transactions in a
 // span of time. It looks at when something happens, and at nothing else.
-func timely(ctx context.Context, o scenarios.Options, from, until int64, least int) (uint64, error) {
+func (s *stage) timely(ctx context.Context, o scenarios.Options, from, until int64, least int) (uint64, error) {
 	for o.Seed = 1; o.Seed <= maxSeeds; o.Seed++ {
 		if err := ctx.Err(); err != nil {
 			return 0, err
+		}
+		if o.Seed%500 == 0 {
+			s.say("  none up to %d", o.Seed)
 		}
 		p, err := scenarios.New(o)
 		if err != nil {
