@@ -194,6 +194,9 @@ func (c *commands) play(cmd *cobra.Command, o *scenarioOptions) (err error) {
 		return err
 	}
 	err = s.run(ctx)
+	if o.past > 0 {
+		s.say("The network runs on; stop it with: %s testnet stop --dir %s", quote(program(s.Binary)), quote(string(s.Dir)))
+	}
 	if jsonWanted(cmd) {
 		return errors.Join(err, writeJSON(cmd.OutOrStdout(), s.report))
 	}
@@ -253,13 +256,13 @@ func (s *stage) raise(ctx context.Context) error {
 	}
 	s.say("It took %.0f s. %d transactions of the past; of normal life %d were held and %d alarms.", time.Since(began).Seconds(),
 		s.report.Past.Transactions, s.report.Past.Normal.Held+s.report.Past.Normal.Denied, s.report.Past.Normal.Alarms)
-	if _, err := s.Start(ctx); err != nil {
-		return err
+	_, err := s.Start(ctx)
+	if err == nil {
+		err = s.Ready(ctx)
 	}
-	if err := s.Ready(ctx); err != nil {
-		return err
+	if err != nil {
+		return errors.Join(err, s.end(s.say))
 	}
-	var err error
 	if s.record, err = Load(s.Dir); err != nil {
 		return err
 	}
