@@ -55,9 +55,13 @@ func (s *stage) compare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// A block is signed by the next.
 	height := status.Height - 1
+	for _, x := range s.report.seen {
+		height = max(height, x.result.GetHeight())
+	}
 	for i, c := range nodes {
-		if err := reached(ctx, c, status.Height); err != nil {
+		if err := reached(ctx, c, height+1); err != nil {
 			return fmt.Errorf("validator %d: %w", i, err)
 		}
 	}
