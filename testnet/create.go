@@ -344,7 +344,9 @@ func (f *founding) write(ctx context.Context, d Dir, r *Record, by Sentinel, p *
 		state, err = json.Marshal(sections)
 	} else {
 		begins = p.now
-		state, err = p.live(ctx, r, sections)
+		if state, err = p.live(ctx, r, sections); err != nil {
+			return err
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("write the genesis state: %w", err)

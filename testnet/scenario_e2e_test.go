@@ -17,7 +17,7 @@ import (
 func TestScenarioHoldsABurst(t *testing.T) {
 	e := newE2E(t)
 	file := filepath.Join(t.TempDir(), "report.json")
-	cmd := e.command("testnet", "scenario", "--dir", e.dir, "--past", "1", "--seed", "0", "--attack", "burst", "--least", "60", "--for", "20s", "--output", "json")
+	cmd := e.command("testnet", "scenario", "--dir", e.dir, "--past", "1", "--seed", "0", "--attack", "burst", "--hour", "22", "--least", "30", "--for", "40s", "--output", "json")
 	out, err := os.Create(file)
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +60,7 @@ func TestScenarioHoldsABurst(t *testing.T) {
 		t.Fatalf("%d campaigns, want 1", len(r.Campaigns))
 	}
 	c := r.Campaigns[0]
-	if n := c.Harmful.Network; n.Transactions < 60 || n.Held+n.Denied == 0 {
+	if n := c.Harmful.Network; n.Transactions < 30 || n.Held+n.Denied == 0 {
 		t.Errorf("%s: %d harmful transactions, %d held and %d denied", c.Name, n.Transactions, n.Held, n.Denied)
 	}
 	if c.Harmful.Simulated.Transactions != c.Harmful.Network.Transactions {

@@ -276,6 +276,14 @@ func (r *scenarioReport) add(ctx context.Context, reply *scenarios.Reply) {
 	if s.reason == nil {
 		return
 	}
+	explained := told < toldEach || s.kept() && !kept
+	if !explained && told != toldEach {
+		return
+	}
+	if !explained {
+		r.say("%8.1f s  More of %s is flagged; the report has it.", s.after.Seconds(), cmp.Or(s.Campaign, "normal life"))
+		return
+	}
 	what := "normal life"
 	switch {
 	case s.Attack != scenarios.None && s.Harmful:
@@ -286,11 +294,9 @@ func (r *scenarioReport) add(ctx context.Context, reply *scenarios.Reply) {
 		what = "defenders after " + s.Campaign
 	}
 	r.say("%8.1f s  %-6s at height %d with score %d: %s by %s (%s)", s.after.Seconds(), s.reason.Ruling, s.reason.Height, s.reason.Score, s.reason.Message, s.Author, what)
-	if told < toldEach || s.kept() && !kept {
-		r.explain(ctx, s)
-		for _, reason := range s.reason.Reasons {
-			r.say("              %s", reason)
-		}
+	r.explain(ctx, s)
+	for _, reason := range s.reason.Reasons {
+		r.say("              %s", reason)
 	}
 }
 

@@ -115,8 +115,8 @@ func run(files []string, out io.Writer) error {
 func write(out io.Writer, all []report) {
 	p := func(format string, args ...any) { fmt.Fprintf(out, format, args...) }
 	p("The detector is `%s`, which decides from the first block on. Alarms are scores from %d.\n\n", all[0].Detector[:min(16, len(all[0].Detector))], all[0].AlarmScore)
-	p("| Network | Seed | Days behind it | The plan's clock at the beginning | Pace | Lasted | Blocks | Results | Held transactions | Receipts that verify |\n")
-	p("|---|---|---|---|---|---|---|---|---|---|\n")
+	p("| Network | Seed | Days behind it | The plan's clock at the beginning | Nobody acted before it for | Pace | Lasted | Blocks | Results | Held transactions | Receipts that verify |\n")
+	p("|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for i, r := range all {
 		clock := r.Past.Clock + " UTC"
 		if r.Past.Midnight != "00:00 UTC" {
@@ -126,7 +126,7 @@ func write(out io.Writer, all []report) {
 		if r.Speed != 1 {
 			pace = fmt.Sprintf("%g times as fast", r.Speed)
 		}
-		p("| %s | %d | %d | %s | %s | %s | %d | %d | %d | %d |\n", letter(i), r.Seed, r.Past.Days, clock, pace,
+		p("| %s | %d | %d | %s | %s | %s | %s | %d | %d | %d | %d |\n", letter(i), r.Seed, r.Past.Days, clock, time.Duration(r.Past.Pause).Round(time.Second), pace,
 			time.Duration(r.Took).Round(time.Second), r.Agreement.Blocks, r.Agreement.Results, r.Agreement.Holds, r.Agreement.Receipts)
 	}
 	p("\nEvery one of these blocks, with its results, verdicts and app hash, and every record of a held transaction is the same on all\n%d validators of its network; the receipts were asked of each validator.\n\n", all[0].Agreement.Validators)

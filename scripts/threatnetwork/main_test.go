@@ -8,7 +8,7 @@ import (
 )
 
 const sample = `{"seed":4,"detector":"00112233445566778899","alarm_score":6000,"speed":1,"took_ns":60000000000,
-"past":{"days":5,"clock":"22:00","midnight":"16:17 UTC","transactions":900,"normal":{"transactions":900,"held":9,"alarms":45}},
+"past":{"days":5,"clock":"22:00","midnight":"16:17 UTC","pause_ns":31000000000,"transactions":900,"normal":{"transactions":900,"held":9,"alarms":45}},
 "normal":{"network":{"transactions":4,"held":1,"alarms":1},"simulated":{"transactions":4}},
 "campaigns":[
  {"name":"burst/1","harmful":{"network":{"transactions":7,"held":3,"denied":1,"alarms":2},"simulated":{"transactions":7,"held":6}},
@@ -27,7 +27,7 @@ func TestTables(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, line := range []string{
-		"| A | 4 | 5 | 22:00, its midnight being 16:17 UTC | its own | 1m0s | 99 | 12 | 4 | 4 |",
+		"| A | 4 | 5 | 22:00, its midnight being 16:17 UTC | 31s | its own | 1m0s | 99 | 12 | 4 | 4 |",
 		"| burst | A | 7 | 3 | 1 | 2 | alarm before harmful transaction 2 | 7 harmful: 6 held, 0 denied, 0 alarms; never |",
 		"| mimicry | A | 1 | 0 | 0 | 0 | never | 1 harmful: 0 held, 0 denied, 0 alarms; never |",
 		`| burst | alarm | 5 | 1.5 | 2 | access.Decide | 6100 | held, 7700 | a \| b |`,
