@@ -387,6 +387,7 @@ func (s *stage) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.report.explainFirst(ctx)
 	s.say("Asking all validators for every block and every held transaction.")
 	if err := s.compare(ctx); err != nil {
 		return err

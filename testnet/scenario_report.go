@@ -369,6 +369,16 @@ func (r *scenarioReport) explain(ctx context.Context, s *seen) {
 	}
 }
 
+// explainFirst explains the first of each campaign in the order of the blocks, which need
+// not be the first that was answered.
+func (r *scenarioReport) explainFirst(ctx context.Context) {
+	for _, s := range r.seen {
+		if s.reason != nil && s.reason.Why == "" && slices.ContainsFunc(r.Campaigns, func(c *campaignReport) bool { return s.reason == c.First || s.reason == c.FirstKept }) {
+			r.explain(ctx, s)
+		}
+	}
+}
+
 // end sorts what was seen as the blocks have it.
 func (r *scenarioReport) end() {
 	r.Took = time.Since(r.began)
