@@ -20,6 +20,9 @@ import (
 const (
 	// readyPatience is how long a network may take to its second block.
 	readyPatience = 60 * time.Second
+	// pastPatience is the same for a network with a past, whose genesis file each node
+	// reads and checks first.
+	pastPatience = 4 * time.Minute
 	readyHeight   = 2
 	pollReady     = 200 * time.Millisecond
 	// logTail is how much of a log is shown when a node does not start.
@@ -128,8 +131,10 @@ func (n *Network) launch(r *Record, i int) error {
 
 // Ready waits until every node has committed its second block and takes part. It fails as soon as
 // a node ends, with the end of its log.
-func (n *Network) Ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, readyPatience)
+func (n *Network) Ready(ctx context.Context) error { return n.ready(ctx, readyPatience) }
+
+func (n *Network) ready(ctx context.Context, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	r, err := Load(n.Dir)
 	if err != nil {
@@ -156,7 +161,7 @@ func (n *Network) Ready(ctx context.Context) error {
 			if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				return ctx.Err()
 			}
-			return fmt.Errorf("validator %d does not take part after %v; see %s", late, readyPatience, n.Dir.LogFile(r.Validators[late]))
+			return fmt.Errorf("validator %d does not take part after %v; see %s", late, patience, n.Dir.LogFile(r.Validators[late]))
 		case <-time.After(pollReady):
 		}
 	}

@@ -258,7 +258,7 @@ func (s *stage) raise(ctx context.Context) error {
 		s.report.Past.Transactions, s.report.Past.Normal.Held+s.report.Past.Normal.Denied, s.report.Past.Normal.Alarms)
 	_, err := s.Start(ctx)
 	if err == nil {
-		err = s.Ready(ctx)
+		err = s.ready(ctx, pastPatience)
 	}
 	if err != nil {
 		return errors.Join(err, s.end(s.say))
