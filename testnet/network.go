@@ -23,8 +23,8 @@ const (
 	// pastPatience is the same for a network with a past, whose genesis file each node
 	// reads and checks first.
 	pastPatience = 4 * time.Minute
-	readyHeight   = 2
-	pollReady     = 200 * time.Millisecond
+	readyHeight  = 2
+	pollReady    = 200 * time.Millisecond
 	// logTail is how much of a log is shown when a node does not start.
 	logTail = 4 << 10
 )
