@@ -191,7 +191,7 @@ func life(p func(string, ...any), what string, t tally, simulation string) {
 		if t.Transactions == 0 {
 			return ""
 		}
-		return fmt.Sprintf("%.0f", 10000*float64(n)/float64(t.Transactions))
+		return fmt.Sprintf("%.1f", 10000*float64(n)/float64(t.Transactions))
 	}
 	p("| %s | %d | %d | %s | %d | %s | %s |\n", what, t.Transactions, t.Held+t.Denied, of(t.Held+t.Denied), t.Alarms, of(t.Alarms), simulation)
 }

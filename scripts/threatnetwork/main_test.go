@@ -33,8 +33,8 @@ func TestTables(t *testing.T) {
 		`| burst | alarm | 5 | 1.5 | 2 | access.Decide | 6100 | held, 7700 | a \| b |`,
 		"| burst | held | 6 | 2.5 | 3 | access.Decide | 7600 | - | one; two |",
 		"| mimicry | nothing | | | | | | | |",
-		"| on A | 4 | 1 | 2500 | 1 | 2500 | 4: 0 held or denied, 0 alarms |",
-		"| before the networks began, simulated, with everybody's first days | 900 | 9 | 100 | 45 | 500 |  |",
+		"| on A | 4 | 1 | 2500.0 | 1 | 2500.0 | 4: 0 held or denied, 0 alarms |",
+		"| before the networks began, simulated, with everybody's first days | 900 | 9 | 100.0 | 45 | 500.0 |  |",
 	} {
 		if !strings.Contains(out.String(), line+"\n") {
 			t.Errorf("no line %s in\n%s", line, out.String())
