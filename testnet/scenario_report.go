@@ -247,6 +247,7 @@ func (r *scenarioReport) add(ctx context.Context, reply *scenarios.Reply) {
 		after: reply.Began.Add(reply.Took).Sub(r.began), began: reply.Began,
 	}
 	r.mu.Lock()
+	refused := rulingOf(s, r.AlarmScore) == "refused" && !slices.ContainsFunc(r.seen, func(x *seen) bool { return rulingOf(x, r.AlarmScore) == "refused" })
 	r.seen = append(r.seen, s)
 	begins := false
 	if first, known := r.first[s.Campaign]; s.Attack != scenarios.None && (!known || s.began.Before(first)) {
@@ -272,6 +273,9 @@ func (r *scenarioReport) add(ctx context.Context, reply *scenarios.Reply) {
 	r.mu.Unlock()
 	if begins {
 		r.say("%8.1f s  %s begins: %s by %s", s.after.Seconds(), s.Campaign, short(s.Messages[0]), s.Author)
+	}
+	if refused {
+		r.say("%8.1f s  the first that is refused: %s by %s: %v", s.after.Seconds(), short(s.Messages[0]), s.Author, s.err)
 	}
 	if s.reason == nil {
 		return
