@@ -76,6 +76,7 @@ func (c *commands) start() *cobra.Command {
 	var (
 		validators, basePort int
 		detach, demo, once   bool
+		enforce              bool
 	)
 	cmd := &cobra.Command{
 		Use:   "start",
@@ -85,7 +86,10 @@ many organisations as there are validators, and a process for each.
 
 Without --detach the command shows the network until it is interrupted, and then
 stops it. With --demo it first takes the network through a demonstration on real
-documents that checks every step.`,
+documents that checks every step.
+
+The sentinel of a new network only records what it would hold for 24 hours, and holds
+it from then on; with --enforce it does so from the first block.`,
 		Example: `  chancery testnet start
   chancery testnet start --validators 7 --dir T --detach
   chancery testnet start --dir T --demo --once`,
@@ -97,19 +101,20 @@ documents that checks every step.`,
 			if cmd.Flags().Changed("validators") && validators == 0 {
 				return usagef("--validators 0: want 1 to %d", MaxValidators)
 			}
-			return c.run(cmd, validators, basePort, detach, demo, once)
+			return c.run(cmd, validators, basePort, enforce, detach, demo, once)
 		},
 	}
 	f := cmd.Flags()
 	f.IntVar(&validators, "validators", 0, "how many validators, 1 to 16; 4 for a new network")
 	f.IntVar(&basePort, "base-port", 0, "first of three ports for each validator; any free ones for a new network")
+	f.BoolVar(&enforce, "enforce", false, "a new network holds what the sentinel says from its first block on, instead of after 24 hours")
 	f.BoolVar(&detach, "detach", false, "leave the network running in the background")
 	f.BoolVar(&demo, "demo", false, "run the demonstration")
 	f.BoolVar(&once, "once", false, "end after the demonstration")
 	return cmd
 }
 
-func (c *commands) run(cmd *cobra.Command, validators, basePort int, detach, demo, once bool) (err error) {
+func (c *commands) run(cmd *cobra.Command, validators, basePort int, enforce, detach, demo, once bool) (err error) {
 	ctx := cmd.Context()
 	asJSON := jsonWanted(cmd)
 	say := talker(cmd, asJSON)
@@ -118,7 +123,10 @@ func (c *commands) run(cmd *cobra.Command, validators, basePort int, detach, dem
 		return err
 	}
 	began := time.Now()
-	if n, err = Open(ctx, n.Dir, n.Binary, validators, basePort); err != nil {
+	if _, absent := Load(n.Dir); enforce && absent == nil {
+		return usagef("--enforce is for a new network; %s holds one already, which goes on as it was made", n.Dir)
+	}
+	if n, err = Open(ctx, n.Dir, n.Binary, validators, basePort, Shipped(enforce)); err != nil {
 		return err
 	}
 	r, err := Load(n.Dir)

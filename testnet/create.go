@@ -50,12 +50,15 @@ type Sentinel struct {
 	// Params are the parameters of module threat; nil: its defaults, and verdicts are
 	// carried out where there is a detector, after a time of learning.
 	Params *threatv1.Params
+	// Enforce carries verdicts out from the first block on, without a time of learning.
+	// Of no account with Params.
+	Enforce bool
 }
 
-// shipped is the detector of this program, where it has one.
-func shipped() Sentinel {
+// Shipped is the detector of this program, where it has one.
+func Shipped(enforce bool) Sentinel {
 	raw, _ := detector.Default()
-	return Sentinel{Detector: raw}
+	return Sentinel{Detector: raw, Enforce: enforce}
 }
 
 // genesis is the genesis state of module threat of a network made at a time; nil: there
@@ -63,6 +66,8 @@ func shipped() Sentinel {
 func (s Sentinel) genesis(at time.Time) *threatv1.Genesis {
 	g := new(threatv1.Genesis)
 	switch {
+	case s.Detector != nil && s.Enforce:
+		g = threat.NewGenesis(s.Detector, 0)
 	case s.Detector != nil:
 		g = threat.NewGenesis(s.Detector, at.Add(learning).UnixMilli())
 	case s.Params == nil:
@@ -74,9 +79,19 @@ func (s Sentinel) genesis(at time.Time) *threatv1.Genesis {
 	return g
 }
 
-// make creates the folder of a network of n validators. A folder that an earlier
+// past is what happened on a chain before its network begins.
+type past struct {
+	// founded is when its members were registered, and now is when it ends and the
+	// network begins.
+	founded, now time.Time
+	// live goes from the genesis state of the founding to that of now. Keyrings and record
+	// are there by then.
+	live func(context.Context, *Record, map[string]json.RawMessage) (json.RawMessage, error)
+}
+
+// make creates the folder of a network of n validators, with a past where one is given. A folder that an earlier
 // call left half made is emptied and made again: no node ever ran there.
-func (d Dir) make(ctx context.Context, n, basePort int, by Sentinel) (*Record, error) {
+func (d Dir) make(ctx context.Context, n, basePort int, by Sentinel, p *past) (*Record, error) {
 	if n < 1 || n > MaxValidators {
 		return nil, usagef("--validators %d: want 1 to %d", n, MaxValidators)
 	}
@@ -95,7 +110,7 @@ func (d Dir) make(ctx context.Context, n, basePort int, by Sentinel) (*Record, e
 		} else if err := portsFree(basePort, n); err != nil {
 			return err
 		}
-		if r, err = d.fill(n, basePort, by); err != nil {
+		if r, err = d.fill(ctx, n, basePort, by, p); err != nil {
 			return err
 		}
 		if err := d.save(r); err != nil {
@@ -142,13 +157,16 @@ func (d Dir) clean() error {
 }
 
 // fill makes passphrase, homes, keys and genesis.
-func (d Dir) fill(n, basePort int, by Sentinel) (*Record, error) {
+func (d Dir) fill(ctx context.Context, n, basePort int, by Sentinel, p *past) (*Record, error) {
 	passphrase := make([]byte, 15)
 	rand.Read(passphrase) // never fails: it ends the process instead
 	if err := os.WriteFile(d.PassphraseFile(), []byte(base32ID(passphrase)+"\n"), 0o600); err != nil {
 		return nil, fmt.Errorf("write the passphrase: %w", err)
 	}
 	at := time.Now().UTC().Truncate(time.Millisecond)
+	if p != nil {
+		at = p.founded
+	}
 	r := &Record{
 		Version: recordVersion, BasePort: basePort,
 		ChainID: "testnet-" + strings.ToLower(rand.Text()[:8]),
@@ -167,7 +185,7 @@ func (d Dir) fill(n, basePort int, by Sentinel) (*Record, error) {
 	}
 	r.assign(basePort)
 	founding.consortium(n)
-	if err := founding.write(d, r, by); err != nil {
+	if err := founding.write(ctx, d, r, by, p); err != nil {
 		return nil, err
 	}
 	for _, v := range r.Validators {
@@ -309,7 +327,7 @@ func (f *founding) consortium(n int) {
 }
 
 // write puts the genesis file into every home.
-func (f *founding) write(d Dir, r *Record, by Sentinel) error {
+func (f *founding) write(ctx context.Context, d Dir, r *Record, by Sentinel, p *past) error {
 	section, err := chain.WriteGenesis(f.genesis)
 	if err != nil {
 		return fmt.Errorf("write the genesis state: %w", err)
@@ -320,11 +338,20 @@ func (f *founding) write(d Dir, r *Record, by Sentinel) error {
 			return fmt.Errorf("write the genesis state: %w", err)
 		}
 	}
-	state, err := json.Marshal(sections)
+	begins := f.at
+	var state json.RawMessage
+	if p == nil {
+		state, err = json.Marshal(sections)
+	} else {
+		begins = p.now
+		if state, err = p.live(ctx, r, sections); err != nil {
+			return err
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("write the genesis state: %w", err)
 	}
-	doc, err := node.NewGenesis(r.ChainID, f.at, state)
+	doc, err := node.NewGenesis(r.ChainID, begins, state)
 	if err != nil {
 		return fmt.Errorf("make the genesis file: %w", err)
 	}

@@ -20,8 +20,11 @@ import (
 const (
 	// readyPatience is how long a network may take to its second block.
 	readyPatience = 60 * time.Second
-	readyHeight   = 2
-	pollReady     = 200 * time.Millisecond
+	// pastPatience is the same for a network with a past, whose genesis file each node
+	// reads and checks first.
+	pastPatience = 4 * time.Minute
+	readyHeight  = 2
+	pollReady    = 200 * time.Millisecond
 	// logTail is how much of a log is shown when a node does not start.
 	logTail = 4 << 10
 )
@@ -32,10 +35,10 @@ type Network struct {
 	Binary string
 }
 
-// Open finds the network in the folder, or makes one of n validators there. n 0
-// means 4 for a new network and whatever is there for an old one. A base port of 0
-// means any ports for a new network and those it had for an old one.
-func Open(ctx context.Context, d Dir, binary string, n, basePort int) (*Network, error) {
+// Open finds the network in the folder, or makes one of n validators there, judged by
+// what is given. n 0 means 4 for a new network and whatever is there for an old one. A
+// base port of 0 means any ports for a new network and those it had for an old one.
+func Open(ctx context.Context, d Dir, binary string, n, basePort int, by Sentinel) (*Network, error) {
 	net := &Network{Dir: d, Binary: binary}
 	r, err := Load(d)
 	switch {
@@ -43,7 +46,7 @@ func Open(ctx context.Context, d Dir, binary string, n, basePort int) (*Network,
 		if n == 0 {
 			n = len(slugs)
 		}
-		_, err := d.make(ctx, n, basePort, shipped())
+		_, err := d.make(ctx, n, basePort, by, nil)
 		return net, err
 	case err != nil:
 		return nil, err
@@ -58,7 +61,7 @@ func Open(ctx context.Context, d Dir, binary string, n, basePort int) (*Network,
 // Create makes a network of n validators in a folder that has none, judged by what is
 // given instead of what Open takes. A base port of 0 means any ports.
 func Create(ctx context.Context, d Dir, binary string, n, basePort int, by Sentinel) (*Network, error) {
-	if _, err := d.make(ctx, n, basePort, by); err != nil {
+	if _, err := d.make(ctx, n, basePort, by, nil); err != nil {
 		return nil, err
 	}
 	return &Network{Dir: d, Binary: binary}, nil
@@ -128,8 +131,10 @@ func (n *Network) launch(r *Record, i int) error {
 
 // Ready waits until every node has committed its second block and takes part. It fails as soon as
 // a node ends, with the end of its log.
-func (n *Network) Ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, readyPatience)
+func (n *Network) Ready(ctx context.Context) error { return n.ready(ctx, readyPatience) }
+
+func (n *Network) ready(ctx context.Context, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	r, err := Load(n.Dir)
 	if err != nil {
@@ -156,7 +161,7 @@ func (n *Network) Ready(ctx context.Context) error {
 			if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				return ctx.Err()
 			}
-			return fmt.Errorf("validator %d does not take part after %v; see %s", late, readyPatience, n.Dir.LogFile(r.Validators[late]))
+			return fmt.Errorf("validator %d does not take part after %v; see %s", late, patience, n.Dir.LogFile(r.Validators[late]))
 		case <-time.After(pollReady):
 		}
 	}

@@ -24,13 +24,18 @@ type campaign struct {
 }
 
 // attacks puts the campaigns into the queue, spread evenly over the days after the
-// warm-up. Slow ones begin early enough to have their time.
+// warm-up, unless they are to begin at one time. Slow ones begin early enough to have
+// their time.
 func (g *generator) attacks() {
 	from := g.o.Start + int64(g.o.Warmup)*day
 	for _, kind := range g.o.Attacks {
 		for n := range g.o.Campaigns {
 			c := &campaign{g, kind, fmt.Sprintf("%s/%d", kind, n+1), nil}
 			c.r = stream(g.o.Seed, "campaign "+c.name)
+			if g.o.AttackAt != 0 {
+				g.at(g.o.AttackAt+between(c.r, 0, 5*minute), c.begin)
+				continue
+			}
 			last := g.end - c.lasts()
 			span := max(last-from, hour)
 			at := from + span*int64(n)/int64(g.o.Campaigns) + c.r.Int64N(max(span/int64(g.o.Campaigns), 1))

@@ -39,6 +39,10 @@ type Options struct {
 	Attacks []Kind
 	// Campaigns of each kind, at most MaxCampaigns. 0: one, and one more for every two weeks.
 	Campaigns int
+	// AttackAt is when all campaigns begin, Unix milliseconds, each within five minutes of
+	// it or as soon after it as its nature allows. 0: they are spread over the days after
+	// the warm-up.
+	AttackAt int64
 	// Life scales how much everybody does, 1 being docs/scenarios.md's. 0: 1.
 	Life float64
 	// Force scales how much an attack does, and so how loud it is. 0: 1.
@@ -99,6 +103,8 @@ func New(o Options) (*Plan, error) {
 		return nil, fmt.Errorf("scenarios: %d campaigns of each kind, at most %d", o.Campaigns, MaxCampaigns)
 	case !(o.Life >= 0.01 && o.Life <= 100) || !(o.Force >= 0.01 && o.Force <= 100):
 		return nil, fmt.Errorf("scenarios: life and force must be 0.01 to 100")
+	case o.AttackAt != 0 && (o.AttackAt < o.Start || o.AttackAt >= o.Start+int64(o.Days)*day):
+		return nil, fmt.Errorf("scenarios: the attacks would begin outside of the plan's %d days", o.Days)
 	case len(o.Sites) > 0 && o.Organisations == 0:
 		o.Organisations = len(o.Sites)
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
+	"maps"
 	"math"
 
 	"google.golang.org/protobuf/proto"
@@ -21,8 +23,11 @@ import (
 
 // RunOptions is how a plan is executed.
 type RunOptions struct {
-	// Genesis has sections of the genesis state, by module, beside identity's.
+	// Genesis has sections of the genesis state, by module, beside identity's; identity's
+	// too where the plan has Sites.
 	Genesis map[string]json.RawMessage
+	// Signer is the key of a DID URL of the plan's sites. May be nil.
+	Signer func(url string) (tx.Signer, bool)
 	// Progress is called after every 1000 transactions, with the virtual time. May be nil.
 	Progress func(done int, at int64)
 }
@@ -30,6 +35,8 @@ type RunOptions struct {
 // Outcome is what became of one action.
 type Outcome struct {
 	*Action
+	// Number is the action's place in the plan, from 0 on.
+	Number int
 	// Raw is the signed transaction.
 	Raw []byte
 	// Result of its execution; nil when it was refused at the door.
@@ -60,43 +67,111 @@ const (
 // tree in memory, with real signatures, in virtual time. A block ends each second in
 // which something happens. sink sees every action after its execution, in order, and
 // ends the run with an error. Nobody acts on what did not come to be: an action that
-// refers to what an earlier one was to make, and did not, is left out. The plan must
-// have a genesis of its own.
+// refers to what an earlier one was to make, and did not, is left out.
 func Run(ctx context.Context, p *Plan, o RunOptions, sink func(*Outcome) error) (*Report, error) {
+	c, err := Begin(ctx, p, o, sink)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	err = c.Until(math.MaxInt64)
+	return c.Report(), err
+}
+
+// Course is a plan that Begin began, executed up to some time.
+type Course struct {
+	r      *runner
+	next   func() (*Action, bool)
+	stop   func()
+	ahead  *Action // taken from the plan and not executed yet
+	number int     // of ahead
+}
+
+// Begin is Run that can stop on its way. The caller closes the course.
+func Begin(ctx context.Context, p *Plan, o RunOptions, sink func(*Outcome) error) (*Course, error) {
 	app, err := start(p, o.Genesis)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = app.Close() }() // it is in memory
-	r := &runner{ctx: ctx, plan: p, app: app, o: o, sink: sink, names: Names{}, meant: map[[32]byte]bool{}, signers: map[string]tx.Signer{}, report: new(Report)}
-	for a := range p.Actions() {
-		if err := r.take(a); err != nil {
-			return r.report, err
+	c := &Course{r: &runner{
+		ctx: ctx, plan: p, app: app, o: o, sink: sink, names: Names{}, meant: map[[32]byte]bool{}, signers: map[string]tx.Signer{}, report: new(Report),
+	}}
+	c.next, c.stop = iter.Pull(p.Actions())
+	return c, nil
+}
+
+// Until executes what is before a time, Unix milliseconds.
+func (c *Course) Until(t int64) error {
+	for {
+		if c.ahead == nil {
+			a, more := c.next()
+			if !more {
+				break
+			}
+			c.ahead = a
 		}
+		if c.ahead.At >= t {
+			break
+		}
+		if err := c.r.take(c.ahead, c.number); err != nil {
+			return err
+		}
+		c.ahead = nil
+		c.number++
 	}
-	err = r.close()
-	r.report.Root = app.Tree().Root()
-	return r.report, err
+	return c.r.close()
+}
+
+// Report sums up what was executed so far.
+func (c *Course) Report() *Report {
+	c.r.report.Root = c.r.app.Tree().Root()
+	return c.r.report
+}
+
+// Known is what is known of the things that actions so far made.
+func (c *Course) Known() *Known {
+	return &Known{Names: maps.Clone(c.r.names), meant: maps.Clone(c.r.meant), number: c.number}
+}
+
+// Genesis is the state as the genesis state of a chain that goes on from there.
+func (c *Course) Genesis() (json.RawMessage, error) {
+	view, _, err := c.r.app.View(0)
+	if err != nil {
+		return nil, err
+	}
+	return c.r.app.ExportGenesis(view)
+}
+
+// Close ends the course.
+func (c *Course) Close() {
+	c.stop()
+	_ = c.r.app.Close() // it is in memory
+}
+
+// Known is what somebody who goes on with a plan must know of its past.
+type Known struct {
+	Names
+	meant  map[[32]byte]bool // what actions so far were to make
+	number int               // of the plan's next action
 }
 
 // start is a chain with the plan's genesis, at its first block.
 func start(p *Plan, sections map[string]json.RawMessage) (*chain.App, error) {
-	founding, err := p.Founding()
-	if err != nil {
-		return nil, err
+	all := map[string]json.RawMessage{}
+	if len(p.o.Sites) == 0 {
+		founding, err := p.Founding()
+		if err != nil {
+			return nil, err
+		}
+		g, err := identity.NewGenesis(founding)
+		if err != nil {
+			return nil, err
+		}
+		if all["identity"], err = chain.WriteGenesis(g); err != nil {
+			return nil, err
+		}
 	}
-	g, err := identity.NewGenesis(founding)
-	if err != nil {
-		return nil, err
-	}
-	section, err := chain.WriteGenesis(g)
-	if err != nil {
-		return nil, err
-	}
-	all := map[string]json.RawMessage{"identity": section}
-	for name, raw := range sections {
-		all[name] = raw
-	}
+	maps.Copy(all, sections)
 	raw, err := json.Marshal(all)
 	if err != nil {
 		return nil, err
@@ -151,16 +226,19 @@ type runner struct {
 // signer is Plan.Signer, each key derived once.
 func (r *runner) signer(url string) tx.Signer {
 	s, ok := r.signers[url]
+	if !ok && r.o.Signer != nil {
+		s, ok = r.o.Signer(url)
+	}
 	if !ok {
 		s = r.plan.Signer(url)
-		r.signers[url] = s
 	}
+	r.signers[url] = s
 	return s
 }
 
 // take puts an action into the block of its second.
-func (r *runner) take(a *Action) error {
-	if r.void(a) {
+func (r *runner) take(a *Action, number int) error {
+	if lacks(a, r.names, r.meant) {
 		r.report.Void++
 		return nil
 	}
@@ -183,7 +261,7 @@ func (r *runner) take(a *Action) error {
 		r.time = t
 		r.block = r.app.Begin(chain.Header{Height: r.app.Tree().Version() + 1, Time: t})
 	}
-	out := &Outcome{Action: a}
+	out := &Outcome{Action: a, Number: number}
 	var err error
 	r.salt++
 	if out.Raw, err = r.plan.Sign(a, r.names.Resolve(a.Messages), t+validity, r.salt, r.signer); err != nil {
@@ -203,11 +281,11 @@ func (r *runner) take(a *Action) error {
 	return nil
 }
 
-// void tells whether an action refers to what was to be made and was not.
-func (r *runner) void(a *Action) bool {
+// lacks tells whether an action refers to what was to be made and was not.
+func lacks(a *Action, names Names, meant map[[32]byte]bool) bool {
 	for _, m := range a.Messages {
 		if ref := reference(m); ref != nil && len(*ref) == 32 {
-			if standIn := [32]byte(*ref); r.meant[standIn] && r.names[standIn] == nil {
+			if standIn := [32]byte(*ref); meant[standIn] && names[standIn] == nil {
 				return true
 			}
 		}

@@ -348,16 +348,16 @@ func TestReasonTakesAnyDriver(t *testing.T) {
 func TestNobodyActsOnWhatDidNotComeToBe(t *testing.T) {
 	id := bytes.Repeat([]byte{7}, 32)
 	a := &Action{Messages: []proto.Message{&consentv1.Withdraw{Id: id}}}
-	r := &runner{names: Names{}, meant: map[[32]byte]bool{}}
-	if r.void(a) {
+	names, meant := Names{}, map[[32]byte]bool{}
+	if lacks(a, names, meant) {
 		t.Error("a mistake is left out")
 	}
-	r.meant[[32]byte(id)] = true
-	if !r.void(a) {
+	meant[[32]byte(id)] = true
+	if !lacks(a, names, meant) {
 		t.Error("a consent that was never recorded is withdrawn")
 	}
-	r.names[[32]byte(id)] = []byte{1}
-	if r.void(a) {
+	names[[32]byte(id)] = []byte{1}
+	if lacks(a, names, meant) {
 		t.Error("a consent that was recorded is not withdrawn")
 	}
 }
