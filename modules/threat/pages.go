@@ -14,7 +14,9 @@ const (
 	pageBits  = 7
 
 	// chunkCells is how many cells are copied when one of them is first written in a block.
-	chunkCells = 16
+	// Cells that are written together lie apart.
+	chunkCells = 1 << chunkBits
+	chunkBits  = 3
 
 	// pageEvery is after how many blocks changed pages are written.
 	pageEvery = 64
@@ -25,50 +27,30 @@ const (
 	rowBits = 12
 )
 
-// page is cells that lie side by side, in chunks of which nil has only zeros.
-type page struct {
-	chunks  [pageCells / chunkCells]*chunk
-	changed int64  // height
-	owner   *token // of the book which alone may change it
-}
-
+// chunk is cells that lie side by side.
 type chunk struct {
 	cells [chunkCells]cell.Cell
-	owner *token // as a page's
+	owner *token // of the book which alone may change it
 }
 
-func (p *page) cell(i uint32) cell.Cell {
-	if c := p.chunks[i/chunkCells]; c != nil {
-		return c.cells[i%chunkCells]
-	}
-	return cell.Cell{}
+// row is a row of cells.
+type row struct {
+	chunks  []*chunk // nil: only zeros
+	changed []int64  // by page, the height at which one of its cells was written last; 0: never
 }
 
-// set writes a cell of a page that is its owner's.
-func (p *page) set(i uint32, v cell.Cell) {
-	c := p.chunks[i/chunkCells]
-	if c == nil || c.owner != p.owner {
-		own := &chunk{owner: p.owner}
-		if c != nil {
-			own.cells = c.cells
-		}
-		c, p.chunks[i/chunkCells] = own, own
-	}
-	c.cells[i%chunkCells] = v
-}
-
-// token stands for a book. Pages are shared by books that come later: if they led to the
-// book that wrote them, they would keep it in memory, with the pages of its time.
+// token stands for a book. Chunks are shared by books that come later: if they led to the
+// book that wrote them, they would keep it in memory, with the chunks of its time.
 type token struct{ _ byte }
 
-// cellBook holds cells in pages. It shares pages and chunks with the book that it was
-// copied from, which must not change any more, and copies them when it first writes to
-// them. The zero one is empty.
+// cellBook holds cells. It shares chunks with the book that it was copied from, which
+// must not change any more, and copies one when it first writes to it. The zero one is
+// empty.
 type cellBook struct {
-	tables [spaces][][]*page // by space, row and page of the row
-	height int64             // of what is written
-	mine   bool              // whether tables below the first level are its own
-	token  *token            // nil: it wrote no page
+	tables [spaces][]row
+	height int64  // of what is written
+	mine   bool   // whether the rows are its own
+	token  *token // nil: it wrote nothing
 }
 
 var _ cell.Writer = (*cellBook)(nil)
@@ -78,69 +60,68 @@ func (b *cellBook) copyAt(height int64) *cellBook {
 	return &cellBook{tables: b.tables, height: height}
 }
 
-func (b *cellBook) page(space cell.Space, row uint16, at uint32) *page {
-	if int(space) >= spaces {
-		return nil
-	}
-	if rows := b.tables[space]; int(row) < len(rows) && int(at) < len(rows[row]) {
-		return rows[row][at]
-	}
-	return nil
-}
-
 // Cell implements cell.Reader.
 func (b *cellBook) Cell(k cell.Key) (cell.Cell, error) {
-	if p := b.page(k.Space, k.Row, k.Column>>pageBits); p != nil {
-		return p.cell(k.Column % pageCells), nil
+	if int(k.Space) >= spaces {
+		return cell.Cell{}, nil
+	}
+	if rows := b.tables[k.Space]; int(k.Row) < len(rows) {
+		return rows[k.Row].cell(k.Column), nil
 	}
 	return cell.Cell{}, nil
 }
 
+func (r *row) cell(column uint32) cell.Cell {
+	if at := int(column >> chunkBits); at < len(r.chunks) && r.chunks[at] != nil {
+		return r.chunks[at].cells[column%chunkCells]
+	}
+	return cell.Cell{}
+}
+
 // SetCell implements cell.Writer. An error is cell.ErrOutside.
 func (b *cellBook) SetCell(k cell.Key, c cell.Cell) error {
-	p, err := b.writable(k.Space, k.Row, k.Column>>pageBits)
-	if err != nil {
-		return err
+	if int(k.Space) >= spaces || k.Row >= 1<<rowBits || k.Column>>pageBits >= 1<<rowBits {
+		return cell.ErrOutside
 	}
-	p.set(k.Column%pageCells, c)
-	p.changed = b.height
+	b.own()
+	r := grown(&b.tables[k.Space], int(k.Row))
+	at := grown(&r.chunks, int(k.Column>>chunkBits))
+	if *at == nil || (*at).owner != b.token {
+		own := &chunk{owner: b.token}
+		if *at != nil {
+			own.cells = (*at).cells
+		}
+		*at = own
+	}
+	(*at).cells[k.Column%chunkCells] = c
+	*grown(&r.changed, int(k.Column>>pageBits)) = b.height
 	return nil
 }
 
-func (b *cellBook) writable(space cell.Space, row uint16, at uint32) (*page, error) {
-	if int(space) >= spaces || row >= 1<<rowBits || at >= 1<<rowBits {
-		return nil, cell.ErrOutside
-	}
-	if !b.mine {
-		for s, rows := range b.tables {
-			rows = slices.Clone(rows)
-			for i := range rows {
-				rows[i] = slices.Clone(rows[i])
-			}
-			b.tables[s] = rows
-		}
-		b.mine = true
-	}
-	rows := &b.tables[space]
-	if grow := int(row) + 1 - len(*rows); grow > 0 {
-		*rows = append(*rows, make([][]*page, grow)...)
-	}
-	pages := &(*rows)[row]
-	if grow := int(at) + 1 - len(*pages); grow > 0 {
-		*pages = append(*pages, make([]*page, grow)...)
-	}
-	p := (*pages)[at]
+// own makes the rows its own.
+func (b *cellBook) own() {
 	if b.token == nil {
 		b.token = new(token)
 	}
-	if p == nil || p.owner != b.token {
-		own := &page{owner: b.token}
-		if p != nil {
-			own.chunks, own.changed = p.chunks, p.changed
-		}
-		p, (*pages)[at] = own, own
+	if b.mine {
+		return
 	}
-	return p, nil
+	for space, rows := range b.tables {
+		rows = slices.Clone(rows)
+		for i := range rows {
+			rows[i] = row{chunks: slices.Clone(rows[i].chunks), changed: slices.Clone(rows[i].changed)}
+		}
+		b.tables[space] = rows
+	}
+	b.mine = true
+}
+
+// grown is the place of an element in a list, which is made so long that it has one.
+func grown[T any](list *[]T, at int) *T {
+	if more := at + 1 - len(*list); more > 0 {
+		*list = append(*list, make([]T, more)...)
+	}
+	return &(*list)[at]
 }
 
 // pageNumber is the key of a page in state: space, row and page of the row, so that
@@ -153,34 +134,34 @@ func pageNumber(space cell.Space, row uint16, at uint32) uint32 {
 func (m *Module) readPages(r state.Reader, height int64) *cellBook {
 	b := &cellBook{height: height, mine: true}
 	for number, stored := range m.pages.Walk(r, state.All()) {
-		p, err := b.writable(cell.Space(number>>(2*rowBits)), uint16(number>>rowBits%(1<<rowBits)), number%(1<<rowBits))
-		if err == nil {
-			err = p.fill(stored)
-		}
-		if err != nil {
+		if err := b.fill(number, stored); err != nil {
 			panic(&state.Fault{Where: "read a page of cells", Err: err})
 		}
-		p.changed = height
 	}
 	return b
 }
 
-// fill is the inverse of message.
-func (p *page) fill(m *threatv1.Page) error {
-	if max(len(m.Past), len(m.Now), len(m.Epoch)) > pageCells {
+// fill writes the cells of a stored page.
+func (b *cellBook) fill(number uint32, m *threatv1.Page) error {
+	n := max(len(m.Past), len(m.Now), len(m.Epoch))
+	if n > pageCells {
 		return cell.ErrOutside
 	}
-	for i := range max(len(m.Past), len(m.Now), len(m.Epoch)) {
-		p.set(uint32(i), cell.Cell{Past: nth(m.Past, i), Now: nth(m.Now, i), Epoch: nth(m.Epoch, i)})
+	k := cell.Key{Space: cell.Space(number >> (2 * rowBits)), Row: uint16(number >> rowBits % (1 << rowBits)), Column: number % (1 << rowBits) << pageBits}
+	for i := range n {
+		if err := b.SetCell(k, cell.Cell{Past: nth(m.Past, i), Now: nth(m.Now, i), Epoch: nth(m.Epoch, i)}); err != nil {
+			return err
+		}
+		k.Column++
 	}
 	return nil
 }
 
-// message is a page as it is stored: three lists, each without the zeros at its end.
-func (p *page) message() *threatv1.Page {
+// page is a page of a row as it is stored: three lists, each without the zeros at its end.
+func (r *row) page(at int) *threatv1.Page {
 	m := &threatv1.Page{}
 	for i := range pageCells {
-		c := p.cell(uint32(i))
+		c := r.cell(uint32(at<<pageBits + i))
 		put(&m.Past, i, c.Past)
 		put(&m.Now, i, c.Now)
 		put(&m.Epoch, i, c.Epoch)
@@ -208,10 +189,10 @@ func put(list *[]uint64, i int, v uint64) {
 // writePages writes the pages of b that changed after a height.
 func (m *Module) writePages(w state.Writer, b *cellBook, after int64) {
 	for space, rows := range b.tables {
-		for row, pages := range rows {
-			for at, p := range pages {
-				if p != nil && p.changed > after {
-					m.pages.Put(w, pageNumber(cell.Space(space), uint16(row), uint32(at)), p.message())
+		for i := range rows {
+			for at, changed := range rows[i].changed {
+				if changed > max(after, 0) {
+					m.pages.Put(w, pageNumber(cell.Space(space), uint16(i), uint32(at)), rows[i].page(at))
 				}
 			}
 		}

@@ -193,30 +193,32 @@ func (v *version) encoded() string {
 	for _, p := range v.pending {
 		fmt.Fprintf(&b, "%d %q\n", p.height, p.subjects)
 	}
+	b.WriteString(all(v.cells))
 	for space, rows := range v.cells.tables {
-		for row, pages := range rows {
-			for at, p := range pages {
-				if p == nil {
-					continue
+		for i := range rows {
+			for at, changed := range rows[i].changed {
+				if changed > v.progress.Paged { // and has to be written
+					fmt.Fprintf(&b, "page %d changed %v\n", pageNumber(cell.Space(space), uint16(i), uint32(at)), changed)
 				}
-				for i, c := range all(p) {
-					if c != (cell.Cell{}) {
-						fmt.Fprintf(&b, "cell %d %d %d: %+v\n", space, row, at<<pageBits+i, c)
-					}
-				}
-				fmt.Fprintf(&b, "page %d changed %v\n", pageNumber(cell.Space(space), uint16(row), uint32(at)), max(p.changed, v.progress.Paged))
 			}
 		}
 	}
 	return b.String()
 }
 
-// all are the cells of a page.
-func all(p *page) (cells [pageCells]cell.Cell) {
-	for i := range cells {
-		cells[i] = p.cell(uint32(i))
+// all are the cells of a book that are not zero.
+func all(book *cellBook) string {
+	var b strings.Builder
+	for space, rows := range book.tables {
+		for i := range rows {
+			for column := range uint32(len(rows[i].chunks) * chunkCells) {
+				if c := rows[i].cell(column); c != (cell.Cell{}) {
+					fmt.Fprintf(&b, "cell %d %d %d: %+v\n", space, i, column, c)
+				}
+			}
+		}
 	}
-	return cells
+	return b.String()
 }
 
 // wantSame compares what the living instance knows with what the state alone says.
