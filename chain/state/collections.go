@@ -144,6 +144,18 @@ func (m Map[K, V]) Page(r Reader, s Span, limit int) (page []V, next []byte) {
 	return page, nil
 }
 
+// PeekPage is Page without the rest, of values that others read too, as Peek's: they must
+// not be changed.
+func (m Map[K, V]) PeekPage(r Reader, s Span, limit int) (page []V) {
+	for _, raw := range m.raw(r, s) {
+		if len(page) == limit {
+			break
+		}
+		page = append(page, m.memo.of(raw, m.decode))
+	}
+	return page
+}
+
 func (m Map[K, V]) decode(raw []byte) V {
 	v, err := m.vc.Decode(raw)
 	if err != nil {

@@ -262,6 +262,16 @@ func (m *Module) current(r state.Reader, id *identityv1.Identity, now int64) []*
 // key is a key that a record lists.
 func (m *Module) key(r state.Reader, of, name string) *identityv1.Key {
 	k, ok := m.s.keys.Lookup(r, state.Join(of, name))
+	return listed(k, ok, of, name)
+}
+
+// peekKey is key for callers that only look.
+func (m *Module) peekKey(r state.Reader, of, name string) *identityv1.Key {
+	k, ok := m.s.keys.Peek(r, state.Join(of, name))
+	return listed(k, ok, of, name)
+}
+
+func listed(k *identityv1.Key, ok bool, of, name string) *identityv1.Key {
 	if !ok {
 		panic(&state.Fault{Where: "identity", Err: fmt.Errorf("%s is listed but not stored", did.URL(of, name))})
 	}

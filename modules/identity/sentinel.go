@@ -53,8 +53,8 @@ func (m *Module) Ages(r chain.ReadCtx, name string) (identity, key int64, ok boo
 		return 0, 0, false
 	}
 	newest := int64(-1)
-	for _, k := range m.current(r, id, r.Time()) {
-		if authenticates(k) && usable(k, r.Time()) == nil {
+	for _, at := range id.Keys {
+		if k := m.peekKey(r, name, at); authenticates(k) && usable(k, r.Time()) == nil {
 			newest = max(newest, k.Added.GetAt())
 		}
 	}

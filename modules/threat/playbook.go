@@ -127,10 +127,9 @@ func (m *Module) responseRoutes() []chain.Route {
 	return []chain.Route{m.setPlaybook(), m.removePlaybook(), m.lift()}
 }
 
-// playbooksIn are the playbooks, sorted by name.
+// playbooksIn are the playbooks, sorted by name, not to be changed.
 func (m *Module) playbooksIn(r state.Reader) []*threatv1.Playbook {
-	out, _ := m.playbooks.Page(r, state.All(), maxPlaybooks)
-	return out
+	return m.playbooks.PeekPage(r, state.All(), maxPlaybooks)
 }
 
 // Playbooks implements threatv1.QueryServer.
