@@ -1,6 +1,9 @@
 package features
 
-import "github.com/chancery/chancery/modules/threat/trees"
+import (
+	"github.com/chancery/chancery/modules/threat/stream/fixed"
+	"github.com/chancery/chancery/modules/threat/trees"
+)
 
 // AuthorKind is what an author is. The numbers are permanent.
 type AuthorKind uint8
@@ -65,6 +68,9 @@ type Context struct {
 type Senses struct {
 	Edge           Use // of the resource by the author
 	Resource       Use // of the resource by anybody
+	Kin            Use // of resources of the same kin by the author; Now is since about ten days
+	Kins           Use // of resources that have a kin by the author, in the same way
+	Evidence       Use // of the evidence by the author
 	OwnSurprise    int64
 	AnchorSurprise int64
 	PeerSurprise   int64
@@ -77,6 +83,19 @@ type Use struct {
 	Known bool
 	Past  uint64 // times, ever
 	Now   uint64 // times in the present tick and, decayed, before it, Q16
+	Idle  int64  // ms since the latest, in whole ticks; of no meaning where Past is 0
+}
+
+// Fresh tells whether the author never used the resource before.
+func (s *Senses) Fresh() bool { return s.Edge.Known && s.Edge.Past == 0 }
+
+// strayShare is by how much rarer a kin is than all that the author uses where it is none of the author's usual ones.
+const strayShare = 8
+
+// Stray tells whether the author uses a resource for the first time, and of late rarely used its kin: for less than
+// one in strayShare of its uses, each count with one more. So nobody strays in its first uses.
+func (s *Senses) Stray() bool {
+	return s.Fresh() && s.Kin.Known && fixed.Mul(fixed.Add(s.Kin.Now, One), strayShare) < fixed.Add(s.Kins.Now, One)
 }
 
 // NoSenses are the senses that know nothing.

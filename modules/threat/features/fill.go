@@ -61,6 +61,8 @@ func what(row []int64, facts []Facts, c *Context) {
 		row[KeysOfOthersFeature] += bit(c.keyOfOther(f))
 		row[ForeignFeature] += bit(c.foreign(f))
 		row[OthersFeature] += bit(c.other(f))
+		row[BreadthFeature] = max(row[BreadthFeature], int64(f.Breadth))
+		row[EmergencyMsFeature] = max(row[EmergencyMsFeature], logMs(max(f.Span, 0)))
 		row[ResourcesFeature] += bit(i == 0 || f.Resource != facts[i-1].Resource)
 		if int(f.Class) < Classes {
 			// The feature at 0 is the kind of the author, which no class counts.
@@ -90,6 +92,7 @@ func when(row []int64, c *Context) {
 func often(row []int64, c *Context) {
 	a := c.Actor.At(c.Now)
 	row[ActorCountFeature] = fixed.Log2(fixed.Add(a.Count, 1))
+	row[ActorMomentFeature] = logDecayed(a.Moment)
 	row[ActorMinuteFeature] = logDecayed(a.Minute)
 	row[ActorHourFeature] = logDecayed(a.Hour)
 	row[ActorDayFeature] = logDecayed(a.Day)
@@ -97,6 +100,11 @@ func often(row []int64, c *Context) {
 	row[ActorHourDayFeature] = pace(a.Hour, 24, a.Day)
 	row[FreshFeature] = logDecayed(a.Fresh)
 	row[FreshShareFeature] = pace(a.Fresh, 1, a.Hour)
+	row[FreshDayFeature] = logDecayed(a.FreshDay)
+	row[StraysHourFeature] = logDecayed(a.StrayHour)
+	row[StraysDayFeature] = logDecayed(a.StrayDay)
+	row[StraysWeekFeature] = logDecayed(a.StrayWeek)
+	row[StrayShareFeature] = pace(a.StrayDay, 1, a.Day)
 	row[SensitiveFeature] = logDecayed(a.Sensitive)
 	row[FailedFeature] = logDecayed(a.Failed)
 	row[HeldFeature] = logDecayed(a.Held)
@@ -114,7 +122,7 @@ func often(row []int64, c *Context) {
 
 func known(row []int64, c *Context) {
 	row[EdgePastFeature], row[EdgeNowFeature] = trees.Missing, trees.Missing
-	row[ResourcePastFeature], row[ResourceNowFeature] = trees.Missing, trees.Missing
+	row[ResourcePastFeature], row[ResourceNowFeature], row[ResourceIdleFeature] = trees.Missing, trees.Missing, trees.Missing
 	if c.Edge.Known {
 		row[EdgePastFeature] = fixed.Log2(fixed.Add(c.Edge.Past, 1))
 		row[EdgeNowFeature] = logDecayed(c.Edge.Now)
@@ -122,7 +130,19 @@ func known(row []int64, c *Context) {
 	if c.Resource.Known {
 		row[ResourcePastFeature] = fixed.Log2(fixed.Add(c.Resource.Past, 1))
 		row[ResourceNowFeature] = logDecayed(c.Resource.Now)
+		if c.Resource.Past > 0 {
+			row[ResourceIdleFeature] = logMs(c.Resource.Idle)
+		}
 	}
+	row[KinLatelyFeature], row[KinSurpriseFeature], row[EvidencePastFeature] = trees.Missing, trees.Missing, trees.Missing
+	if c.Kin.Known {
+		row[KinLatelyFeature] = logDecayed(c.Kin.Now)
+		row[KinSurpriseFeature] = pace(c.Kins.Now, 1, c.Kin.Now)
+	}
+	if c.Evidence.Known {
+		row[EvidencePastFeature] = fixed.Log2(fixed.Add(c.Evidence.Past, 1))
+	}
+	row[StrayFeature] = bit(c.Stray())
 	row[OwnSurpriseFeature] = c.OwnSurprise
 	row[AnchorSurpriseFeature] = c.AnchorSurprise
 	row[PeerSurpriseFeature] = c.PeerSurprise

@@ -10,16 +10,20 @@ const One = 1 << 16
 
 // Half-lives of counts, in milliseconds.
 const (
+	Moment = 10_000
 	Minute = 60_000
 	Hour   = 60 * Minute
 	Day    = 24 * Hour
+	Week   = 7 * Day
 )
 
 // perMs is floor(2^63 * 2^(-1/h)) for the half-lives h: what a millisecond leaves, Q63.
 const (
+	momentPerMs = 9222732743578988217
 	minutePerMs = 9223265484898201873
 	hourPerMs   = 9223370260978746049
 	dayPerMs    = 9223371962859934408
+	weekPerMs   = 9223372026284084143
 )
 
 // History is what a subject did: counts that decay.
@@ -38,6 +42,11 @@ type History struct {
 	Held        uint64 // holds, half-life of an hour
 	Fresh       uint64 // uses of a resource never used before, half-life of an hour
 	Sensitive   uint64 // transactions of sensitivity 3 and more, half-life of an hour
+	Moment      uint64 // transactions, half-life of ten seconds
+	FreshDay    uint64 // uses of a resource never used before, half-life of a day
+	StrayHour   uint64 // strays, half-life of an hour
+	StrayDay    uint64 // strays, half-life of a day
+	StrayWeek   uint64 // strays, half-life of a week
 	InBlock     uint32 // transactions of the block at hand that came before; no part of a Trace
 }
 
@@ -47,6 +56,7 @@ type Deed struct {
 	Held      bool
 	Fresh     bool // its actor never used its resource before
 	Sensitive bool
+	Stray     bool // see Context.Stray
 }
 
 // At is h with its decayed counts as of a time in Unix ms, not before Last. Last stays.
@@ -56,10 +66,12 @@ func (h History) At(now int64) History {
 	}
 	dt := uint64(now) - uint64(h.Last)
 	minute, hour, day := left(dt, Minute, minutePerMs), left(dt, Hour, hourPerMs), left(dt, Day, dayPerMs)
-	h.Minute = minute.of(h.Minute)
+	h.Minute, h.Moment = minute.of(h.Minute), left(dt, Moment, momentPerMs).of(h.Moment)
 	h.Hour, h.Day = hour.of(h.Hour), day.of(h.Day)
 	h.Failed, h.Held = hour.of(h.Failed), hour.of(h.Held)
 	h.Fresh, h.Sensitive = hour.of(h.Fresh), hour.of(h.Sensitive)
+	h.FreshDay = day.of(h.FreshDay)
+	h.StrayHour, h.StrayDay, h.StrayWeek = hour.of(h.StrayHour), day.of(h.StrayDay), left(dt, Week, weekPerMs).of(h.StrayWeek)
 	return h
 }
 
@@ -71,7 +83,8 @@ func (h *History) Add(now int64, d Deed) {
 	*h = h.At(now)
 	h.Last = max(h.Last, now)
 	h.Count = fixed.Add(h.Count, 1)
-	h.Minute, h.Hour, h.Day = fixed.Add(h.Minute, One), fixed.Add(h.Hour, One), fixed.Add(h.Day, One)
+	h.Moment, h.Minute = fixed.Add(h.Moment, One), fixed.Add(h.Minute, One)
+	h.Hour, h.Day = fixed.Add(h.Hour, One), fixed.Add(h.Day, One)
 	if d.Failed {
 		h.Failed = fixed.Add(h.Failed, One)
 	}
@@ -79,7 +92,10 @@ func (h *History) Add(now int64, d Deed) {
 		h.Held = fixed.Add(h.Held, One)
 	}
 	if d.Fresh {
-		h.Fresh = fixed.Add(h.Fresh, One)
+		h.Fresh, h.FreshDay = fixed.Add(h.Fresh, One), fixed.Add(h.FreshDay, One)
+	}
+	if d.Stray {
+		h.StrayHour, h.StrayDay, h.StrayWeek = fixed.Add(h.StrayHour, One), fixed.Add(h.StrayDay, One), fixed.Add(h.StrayWeek, One)
 	}
 	if d.Sensitive {
 		h.Sensitive = fixed.Add(h.Sensitive, One)
@@ -92,6 +108,8 @@ func HistoryOf(t *threatv1.Trace) History {
 		First: t.GetFirst(), Last: t.GetLast(), Count: t.GetCount(),
 		Minute: t.GetMinute(), Hour: t.GetHour(), Day: t.GetDay(),
 		Failed: t.GetFailed(), Held: t.GetHeld(), Fresh: t.GetFresh(), Sensitive: t.GetSensitive(),
+		Moment: t.GetMoment(), FreshDay: t.GetFreshDay(),
+		StrayHour: t.GetStrayHour(), StrayDay: t.GetStrayDay(), StrayWeek: t.GetStrayWeek(),
 	}
 }
 
@@ -100,6 +118,8 @@ func (h *History) Write(t *threatv1.Trace) {
 	t.First, t.Last, t.Count = h.First, h.Last, h.Count
 	t.Minute, t.Hour, t.Day = h.Minute, h.Hour, h.Day
 	t.Failed, t.Held, t.Fresh, t.Sensitive = h.Failed, h.Held, h.Fresh, h.Sensitive
+	t.Moment, t.FreshDay = h.Moment, h.FreshDay
+	t.StrayHour, t.StrayDay, t.StrayWeek = h.StrayHour, h.StrayDay, h.StrayWeek
 }
 
 // share is what a time leaves of a count: 2^-shift and a factor in Q63.

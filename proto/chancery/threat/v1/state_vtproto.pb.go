@@ -90,6 +90,8 @@ func (m *Detector) CloneVT() *Detector {
 	r.Rules = m.Rules.CloneVT()
 	r.Blend = m.Blend.CloneVT()
 	r.Thresholds = m.Thresholds.CloneVT()
+	r.Kin = m.Kin.CloneVT()
+	r.KinTickMs = m.KinTickMs
 	if rhs := m.CardHash; rhs != nil {
 		tmpBytes := make([]byte, len(rhs))
 		copy(tmpBytes, rhs)
@@ -666,6 +668,11 @@ func (m *Trace) CloneVT() *Trace {
 	r.Held = m.Held
 	r.Fresh = m.Fresh
 	r.Sensitive = m.Sensitive
+	r.Moment = m.Moment
+	r.FreshDay = m.FreshDay
+	r.StrayHour = m.StrayHour
+	r.StrayDay = m.StrayDay
+	r.StrayWeek = m.StrayWeek
 	if rhs := m.Adaptive; rhs != nil {
 		tmpBytes := make([]byte, len(rhs))
 		copy(tmpBytes, rhs)
@@ -747,6 +754,9 @@ func (m *Entry) CloneVT() *Entry {
 	r.Failed = m.Failed
 	r.Fresh = m.Fresh
 	r.Sensitive = m.Sensitive
+	r.Kin = m.Kin
+	r.Evidence = m.Evidence
+	r.Stray = m.Stray
 	if rhs := m.Event; rhs != nil {
 		tmpBytes := make([]byte, len(rhs))
 		copy(tmpBytes, rhs)
@@ -1008,6 +1018,12 @@ func (this *Detector) EqualVT(that *Detector) bool {
 		if vx != vy {
 			return false
 		}
+	}
+	if !this.Kin.EqualVT(that.Kin) {
+		return false
+	}
+	if this.KinTickMs != that.KinTickMs {
+		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
 }
@@ -1802,6 +1818,21 @@ func (this *Trace) EqualVT(that *Trace) bool {
 	if string(this.Tally) != string(that.Tally) {
 		return false
 	}
+	if this.Moment != that.Moment {
+		return false
+	}
+	if this.FreshDay != that.FreshDay {
+		return false
+	}
+	if this.StrayHour != that.StrayHour {
+		return false
+	}
+	if this.StrayDay != that.StrayDay {
+		return false
+	}
+	if this.StrayWeek != that.StrayWeek {
+		return false
+	}
 	return string(this.unknownFields) == string(that.unknownFields)
 }
 
@@ -1909,6 +1940,15 @@ func (this *Entry) EqualVT(that *Entry) bool {
 		return false
 	}
 	if this.Sensitive != that.Sensitive {
+		return false
+	}
+	if this.Kin != that.Kin {
+		return false
+	}
+	if this.Evidence != that.Evidence {
+		return false
+	}
+	if this.Stray != that.Stray {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -2251,6 +2291,21 @@ func (m *Detector) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.KinTickMs != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.KinTickMs))
+		i--
+		dAtA[i] = 0x70
+	}
+	if m.Kin != nil {
+		size, err := m.Kin.MarshalToSizedBufferVT(dAtA[:i])
+		if err != nil {
+			return 0, err
+		}
+		i -= size
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		i--
+		dAtA[i] = 0x6a
 	}
 	if len(m.Baseline) > 0 {
 		var pksize2 int
@@ -3752,6 +3807,37 @@ func (m *Trace) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.StrayWeek != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.StrayWeek))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x90
+	}
+	if m.StrayDay != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.StrayDay))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x88
+	}
+	if m.StrayHour != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.StrayHour))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x80
+	}
+	if m.FreshDay != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.FreshDay))
+		i--
+		dAtA[i] = 0x78
+	}
+	if m.Moment != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Moment))
+		i--
+		dAtA[i] = 0x70
+	}
 	if len(m.Tally) > 0 {
 		i -= len(m.Tally)
 		copy(dAtA[i:], m.Tally)
@@ -3963,6 +4049,28 @@ func (m *Entry) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.Stray {
+		i--
+		if m.Stray {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x50
+	}
+	if m.Evidence != 0 {
+		i -= 8
+		binary.LittleEndian.PutUint64(dAtA[i:], uint64(m.Evidence))
+		i--
+		dAtA[i] = 0x49
+	}
+	if m.Kin != 0 {
+		i -= 8
+		binary.LittleEndian.PutUint64(dAtA[i:], uint64(m.Kin))
+		i--
+		dAtA[i] = 0x41
 	}
 	if m.Sensitive {
 		i--
@@ -4422,6 +4530,13 @@ func (m *Detector) SizeVT() (n int) {
 			l += protohelpers.SizeOfVarint(uint64(e))
 		}
 		n += 1 + protohelpers.SizeOfVarint(uint64(l)) + l
+	}
+	if m.Kin != nil {
+		l = m.Kin.SizeVT()
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.KinTickMs != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.KinTickMs))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -5066,6 +5181,21 @@ func (m *Trace) SizeVT() (n int) {
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
+	if m.Moment != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Moment))
+	}
+	if m.FreshDay != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.FreshDay))
+	}
+	if m.StrayHour != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.StrayHour))
+	}
+	if m.StrayDay != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.StrayDay))
+	}
+	if m.StrayWeek != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.StrayWeek))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -5141,6 +5271,15 @@ func (m *Entry) SizeVT() (n int) {
 		n += 2
 	}
 	if m.Sensitive {
+		n += 2
+	}
+	if m.Kin != 0 {
+		n += 9
+	}
+	if m.Evidence != 0 {
+		n += 9
+	}
+	if m.Stray {
 		n += 2
 	}
 	n += len(m.unknownFields)
@@ -6184,6 +6323,61 @@ func (m *Detector) UnmarshalVT(dAtA []byte) error {
 				}
 			} else {
 				return fmt.Errorf("proto: wrong wireType = %d for field Baseline", wireType)
+			}
+		case 13:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Kin", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if m.Kin == nil {
+				m.Kin = &MidasSettings{}
+			}
+			if err := m.Kin.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 14:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field KinTickMs", wireType)
+			}
+			m.KinTickMs = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.KinTickMs |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
 			}
 		default:
 			iNdEx = preIndex
@@ -10340,6 +10534,101 @@ func (m *Trace) UnmarshalVT(dAtA []byte) error {
 				m.Tally = []byte{}
 			}
 			iNdEx = postIndex
+		case 14:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Moment", wireType)
+			}
+			m.Moment = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Moment |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 15:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field FreshDay", wireType)
+			}
+			m.FreshDay = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.FreshDay |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 16:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field StrayHour", wireType)
+			}
+			m.StrayHour = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.StrayHour |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 17:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field StrayDay", wireType)
+			}
+			m.StrayDay = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.StrayDay |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 18:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field StrayWeek", wireType)
+			}
+			m.StrayWeek = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.StrayWeek |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -10853,6 +11142,46 @@ func (m *Entry) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.Sensitive = bool(v != 0)
+		case 8:
+			if wireType != 1 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Kin", wireType)
+			}
+			m.Kin = 0
+			if (iNdEx + 8) > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Kin = uint64(binary.LittleEndian.Uint64(dAtA[iNdEx:]))
+			iNdEx += 8
+		case 9:
+			if wireType != 1 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Evidence", wireType)
+			}
+			m.Evidence = 0
+			if (iNdEx + 8) > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Evidence = uint64(binary.LittleEndian.Uint64(dAtA[iNdEx:]))
+			iNdEx += 8
+		case 10:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Stray", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Stray = bool(v != 0)
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
