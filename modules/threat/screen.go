@@ -369,7 +369,7 @@ func (s *screening) Note(c *chain.Candidate, v *chainv1.Verdict, r *chainv1.TxRe
 		Entry: &threatv1.Entry{
 			Resource: j.edge.resource, Event: slices.Clone(j.event[:features.Schema.Features()]), Fate: fateOf(v.Ruling),
 			Failed: v.Ruling == chainv1.Ruling_RULING_ADMIT && r.Code != 0,
-			Fresh:  j.context.Fresh(), Sensitive: j.sensitive, Stray: j.context.Stray(),
+			Fresh:  j.context.Fresh(), Sensitive: j.sensitive, Wander: j.context.Wander(),
 			Kin: j.uses.kin, Evidence: j.uses.evidence,
 		},
 	}

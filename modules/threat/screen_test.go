@@ -119,7 +119,7 @@ func TestKinAndEvidenceOfTransactions(t *testing.T) {
 	}
 	w.wantSame()
 	before := w.actor(a).Trace
-	if before.StrayDay < 3*features.One-100 || before.StrayDay > 3*features.One || before.StrayWeek == 0 || before.FreshDay == 0 || before.Moment == 0 {
+	if before.StrayDay < 3*features.One-100 || before.StrayDay > 3*features.One || before.StrayWeek == 0 || before.Wander <= 9*features.One || before.FreshDay == 0 || before.Moment == 0 {
 		t.Errorf("the history says %v", before)
 	}
 	for w.Height()%pageEvery != 0 {
@@ -127,7 +127,7 @@ func TestKinAndEvidenceOfTransactions(t *testing.T) {
 	}
 	w.pass(2 * minute)
 	w.wantSame()
-	if after := w.trace(a); !after.EqualVT(w.actor(a).Trace) || after.StrayDay != before.StrayDay || after.StrayWeek != before.StrayWeek {
+	if after := w.trace(a); !after.EqualVT(w.actor(a).Trace) || after.StrayDay != before.StrayDay || after.StrayWeek != before.StrayWeek || after.Wander != before.Wander {
 		t.Errorf("what settled says %v, before it said %v", after, before)
 	}
 	w.CheckGenesis()

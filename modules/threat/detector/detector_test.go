@@ -191,7 +191,7 @@ func (w *world) take(t testing.TB, in *Inputs, who int, s *Scratch) {
 		t.Fatal(err)
 	}
 	a := &w.actors[who]
-	a.history.Add(w.now, features.Deed{Fresh: in.Context.Fresh(), Stray: in.Context.Stray(), Sensitive: features.Sensitive(in.Facts, in.Context)})
+	a.history.Add(w.now, features.Deed{Fresh: in.Context.Fresh(), Wander: in.Context.Wander(), Sensitive: features.Sensitive(in.Facts, in.Context)})
 	settled, ok := profile.Settle(s.Event, profile.FateAdmitted, 1, 1, 2)
 	if !ok {
 		t.Fatal("an admitted event does not settle")

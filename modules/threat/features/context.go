@@ -89,14 +89,23 @@ type Use struct {
 // Fresh tells whether the author never used the resource before.
 func (s *Senses) Fresh() bool { return s.Edge.Known && s.Edge.Past == 0 }
 
-// strayShare is by how much rarer a kin is than all that the author uses where it is none of the author's usual ones.
-const strayShare = 8
+// strayBits is from above how many bits, Q12, on the kin of a fresh resource is none of the author's usual ones: less
+// than an eighth of its uses.
+const strayBits = 3 * fixed.LogScale
 
-// Stray tells whether the author uses a resource for the first time, and of late rarely used its kin: for less than
-// one in strayShare of its uses, each count with one more. So nobody strays in its first uses.
-func (s *Senses) Stray() bool {
-	return s.Fresh() && s.Kin.Known && fixed.Mul(fixed.Add(s.Kin.Now, One), strayShare) < fixed.Add(s.Kins.Now, One)
+func stray(wander uint32) bool { return wander > strayBits }
+
+// Wander is how rare the kin of a resource is among those that the author used of late, in bits, Q12, where it uses the
+// resource for the first time; else 0. Each count has one more, so that nobody wanders far in its first uses.
+func (s *Senses) Wander() uint32 {
+	if !s.Fresh() || !s.Kin.Known {
+		return 0
+	}
+	return uint32(max(pace(s.Kins.Now, 1, s.Kin.Now), 0))
 }
+
+// Stray tells whether the author uses a resource for the first time, and rarely used its kin of late.
+func (s *Senses) Stray() bool { return stray(s.Wander()) }
 
 // NoSenses are the senses that know nothing.
 func NoSenses() Senses {

@@ -178,7 +178,7 @@ func anyContext(t *rapid.T) Context {
 		return History{
 			First: i64("first"), Last: i64("last"), Count: u64("count"), Minute: u64("minute"), Hour: u64("hour"), Day: u64("day"),
 			Failed: u64("failed"), Held: u64("held"), Fresh: u64("fresh"), Sensitive: u64("sensitive"),
-			Moment: u64("moment"), FreshDay: u64("fresh day"), StrayHour: u64("stray hour"), StrayDay: u64("stray day"), StrayWeek: u64("stray week"), InBlock: rapid.Uint32().Draw(t, "in block"),
+			Moment: u64("moment"), FreshDay: u64("fresh day"), StrayHour: u64("stray hour"), StrayDay: u64("stray day"), StrayWeek: u64("stray week"), Wander: u64("wander"), InBlock: rapid.Uint32().Draw(t, "in block"),
 		}
 	}
 	use := func() Use { return Use{true, u64("past"), u64("now"), i64("idle")} }
@@ -378,6 +378,7 @@ func TestRowByHand(t *testing.T) {
 	c.Resource = Use{true, 7, 0, 1<<16 - 1}
 	c.Kin, c.Kins, c.Evidence = Use{Known: true, Past: 9, Now: 7 << 16}, Use{Known: true, Past: 99, Now: 63 << 16}, Use{Known: true, Past: 3}
 	c.Actor.FreshDay, c.Actor.StrayHour, c.Actor.StrayDay, c.Actor.StrayWeek = 1<<16, 2<<16, 3<<16, 7<<16
+	c.Actor.Wander = 31 << 16
 	own, _ := Describe(&identityv1.AddKey{Did: "did:chancery:mercy:a"})
 	other, _ := Describe(&identityv1.AddKey{Did: "did:chancery:mercy:b"})
 	policy, _ := Describe(&accessv1.SetPolicies{Organisation: "did:chancery:city"})
@@ -407,7 +408,7 @@ func TestRowByHand(t *testing.T) {
 		t.Errorf("actor-hour is %d", v)
 	}
 	// 4095 ms leave 2^-0.0000474 of the counts of a day, and less than that is gone of those of a week.
-	for at, whole := range map[int]int64{FreshDayFeature: q, StraysDayFeature: 2 * q, StraysWeekFeature: 3 * q} {
+	for at, whole := range map[int]int64{FreshDayFeature: q, StraysDayFeature: 2 * q, StraysWeekFeature: 3 * q, WanderFeature: 5 * q} {
 		if v := row[at]; v < whole-2 || v > whole {
 			t.Errorf("%s is %d", Table[at].Name, v)
 		}
@@ -417,6 +418,9 @@ func TestRowByHand(t *testing.T) {
 	}
 	if v := row[StrayShareFeature]; v < -2*q-2 || v > -2*q+2 { // four of sixteen
 		t.Errorf("stray-share is %d", v)
+	}
+	if v := row[WanderShareFeature]; v < q-2 || v > q { // 32 of 16
+		t.Errorf("wander-share is %d", v)
 	}
 	want := profile.Event{uint8(ClassPolicy), 2, 0, 4, 1, 3, 4, 2, 2, 1, 1, 2}
 	if got := Event([]Facts{own, other, policy}, &c); got != want {
@@ -448,6 +452,15 @@ func TestStray(t *testing.T) {
 		if got := s.Stray(); got != c.want {
 			t.Errorf("%s: %v", name, got)
 		}
+	}
+	s := NoSenses()
+	s.Edge, s.Kin, s.Kins = use(0, 0), use(0, One), use(0, 15*One)
+	if got := s.Wander(); got != 3*fixed.LogScale {
+		t.Errorf("one of fifteen, with one more in each, wanders by %d", got)
+	}
+	s.Kin, s.Kins = use(0, 15*One), use(0, One) // as cells that are shared may say
+	if got := s.Wander(); got != 0 {
+		t.Errorf("more of a kin than of all wanders by %d", got)
 	}
 }
 

@@ -105,6 +105,8 @@ func often(row []int64, c *Context) {
 	row[StraysDayFeature] = logDecayed(a.StrayDay)
 	row[StraysWeekFeature] = logDecayed(a.StrayWeek)
 	row[StrayShareFeature] = pace(a.StrayDay, 1, a.Day)
+	row[WanderFeature] = logDecayed(a.Wander)
+	row[WanderShareFeature] = pace(a.Wander, 1, a.Day)
 	row[SensitiveFeature] = logDecayed(a.Sensitive)
 	row[FailedFeature] = logDecayed(a.Failed)
 	row[HeldFeature] = logDecayed(a.Held)

@@ -26,6 +26,9 @@ const (
 	weekPerMs   = 9223372026284084143
 )
 
+// wanderShift makes Q12 bits Q16.
+const wanderShift = 4
+
 // History is what a subject did: counts that decay.
 //
 // The decayed counts are Q16 as of Last, and are moved only by Add, that is when a transaction is counted. So the same
@@ -47,6 +50,7 @@ type History struct {
 	StrayHour   uint64 // strays, half-life of an hour
 	StrayDay    uint64 // strays, half-life of a day
 	StrayWeek   uint64 // strays, half-life of a week
+	Wander      uint64 // bits by which kin surprised, half-life of a day
 	InBlock     uint32 // transactions of the block at hand that came before; no part of a Trace
 }
 
@@ -56,7 +60,7 @@ type Deed struct {
 	Held      bool
 	Fresh     bool // its actor never used its resource before
 	Sensitive bool
-	Stray     bool // see Context.Stray
+	Wander    uint32 // see Senses.Wander
 }
 
 // At is h with its decayed counts as of a time in Unix ms, not before Last. Last stays.
@@ -70,7 +74,7 @@ func (h History) At(now int64) History {
 	h.Hour, h.Day = hour.of(h.Hour), day.of(h.Day)
 	h.Failed, h.Held = hour.of(h.Failed), hour.of(h.Held)
 	h.Fresh, h.Sensitive = hour.of(h.Fresh), hour.of(h.Sensitive)
-	h.FreshDay = day.of(h.FreshDay)
+	h.FreshDay, h.Wander = day.of(h.FreshDay), day.of(h.Wander)
 	h.StrayHour, h.StrayDay, h.StrayWeek = hour.of(h.StrayHour), day.of(h.StrayDay), left(dt, Week, weekPerMs).of(h.StrayWeek)
 	return h
 }
@@ -94,7 +98,8 @@ func (h *History) Add(now int64, d Deed) {
 	if d.Fresh {
 		h.Fresh, h.FreshDay = fixed.Add(h.Fresh, One), fixed.Add(h.FreshDay, One)
 	}
-	if d.Stray {
+	h.Wander = fixed.Add(h.Wander, uint64(d.Wander)<<wanderShift)
+	if stray(d.Wander) {
 		h.StrayHour, h.StrayDay, h.StrayWeek = fixed.Add(h.StrayHour, One), fixed.Add(h.StrayDay, One), fixed.Add(h.StrayWeek, One)
 	}
 	if d.Sensitive {
@@ -109,7 +114,7 @@ func HistoryOf(t *threatv1.Trace) History {
 		Minute: t.GetMinute(), Hour: t.GetHour(), Day: t.GetDay(),
 		Failed: t.GetFailed(), Held: t.GetHeld(), Fresh: t.GetFresh(), Sensitive: t.GetSensitive(),
 		Moment: t.GetMoment(), FreshDay: t.GetFreshDay(),
-		StrayHour: t.GetStrayHour(), StrayDay: t.GetStrayDay(), StrayWeek: t.GetStrayWeek(),
+		StrayHour: t.GetStrayHour(), StrayDay: t.GetStrayDay(), StrayWeek: t.GetStrayWeek(), Wander: t.GetWander(),
 	}
 }
 
@@ -119,7 +124,7 @@ func (h *History) Write(t *threatv1.Trace) {
 	t.Minute, t.Hour, t.Day = h.Minute, h.Hour, h.Day
 	t.Failed, t.Held, t.Fresh, t.Sensitive = h.Failed, h.Held, h.Fresh, h.Sensitive
 	t.Moment, t.FreshDay = h.Moment, h.FreshDay
-	t.StrayHour, t.StrayDay, t.StrayWeek = h.StrayHour, h.StrayDay, h.StrayWeek
+	t.StrayHour, t.StrayDay, t.StrayWeek, t.Wander = h.StrayHour, h.StrayDay, h.StrayWeek, h.Wander
 }
 
 // share is what a time leaves of a count: 2^-shift and a factor in Q63.

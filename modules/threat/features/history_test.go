@@ -36,7 +36,7 @@ func TestHalfLives(t *testing.T) {
 func TestCountsHalve(t *testing.T) {
 	var h History
 	for range 8 {
-		h.Add(1000, Deed{Failed: true, Held: true, Fresh: true, Sensitive: true, Stray: true})
+		h.Add(1000, Deed{Failed: true, Held: true, Fresh: true, Sensitive: true, Wander: 4 * fixed.LogScale})
 	}
 	if h.Count != 8 || h.First != 1000 || h.Last != 1000 || h.Minute != 8*One || h.Held != 8*One {
 		t.Fatalf("%+v", h)
@@ -61,8 +61,14 @@ func TestCountsHalve(t *testing.T) {
 	if w := h.At(1000 + 3*Week); !near(w.StrayWeek, One) || w.StrayDay != 0 || w.FreshDay != 0 {
 		t.Errorf("after three weeks %+v", w)
 	}
-	if d := h.At(1000 + 3*Day); !near(d.StrayDay, One) || !near(d.FreshDay, One) {
+	if d := h.At(1000 + 3*Day); !near(d.StrayDay, One) || !near(d.FreshDay, One) || !near(d.Wander, 4*One) {
 		t.Errorf("after three days %+v", d)
+	}
+	// Three bits are no stray, and count as bits.
+	near3 := History{}
+	near3.Add(1000, Deed{Wander: 3 * fixed.LogScale})
+	if near3.StrayHour != 0 || near3.StrayDay != 0 || near3.StrayWeek != 0 || near3.Wander != 3*One {
+		t.Errorf("three bits are %+v", near3)
 	}
 	if g := h.At(1 << 62); g.Day != 0 || g.Last != 1000 || g.Count != 8 {
 		t.Errorf("in the end %+v", g)
@@ -75,7 +81,7 @@ func TestReadingMovesNothing(t *testing.T) {
 		now := int64(0)
 		for range rapid.IntRange(1, 30).Draw(t, "transactions") {
 			now += rapid.Int64Range(-1000, 2*Day).Draw(t, "gap")
-			d := Deed{Failed: rapid.Bool().Draw(t, "failed"), Fresh: rapid.Bool().Draw(t, "fresh"), Stray: rapid.Bool().Draw(t, "stray")}
+			d := Deed{Failed: rapid.Bool().Draw(t, "failed"), Fresh: rapid.Bool().Draw(t, "fresh"), Wander: rapid.Uint32Range(0, 5*fixed.LogScale).Draw(t, "wander")}
 			before := read
 			at := read.At(now)
 			if read != before || at.Minute > read.Minute || at.Hour > read.Hour || at.Day > read.Day || at.Last != read.Last {
@@ -104,7 +110,7 @@ func TestHistoryIsPinned(t *testing.T) {
 	seed, strays, now := fixed.Seed(1), fixed.Seed(2), int64(1_700_000_000_000)
 	for range 1000 {
 		now += int64(seed.Below(600_000))
-		h.Add(now, Deed{Failed: seed.Below(10) == 0, Held: seed.Below(50) == 0, Fresh: seed.Below(4) == 0, Sensitive: seed.Below(3) == 0, Stray: strays.Below(5) == 0})
+		h.Add(now, Deed{Failed: seed.Below(10) == 0, Held: seed.Below(50) == 0, Fresh: seed.Below(4) == 0, Sensitive: seed.Below(3) == 0, Wander: uint32(strays.Below(4 * fixed.LogScale))})
 	}
 	if h != pinned {
 		t.Errorf("%#v\nwant %#v", h, pinned)
@@ -114,5 +120,5 @@ func TestHistoryIsPinned(t *testing.T) {
 var pinned = History{
 	First: 1_700_000_339_936, Last: 1_700_293_108_231, Count: 1000, Minute: 0x16480, Hour: 0x11c3cb, Day: 0x1832021,
 	Failed: 0x156c6, Held: 0xe2d2, Fresh: 0x3f167, Sensitive: 0x5d048, Moment: 0x10041, FreshDay: 0x68fc7f,
-	StrayHour: 0x3e633, StrayDay: 0x4d5954, StrayWeek: 0xa3a7e5,
+	StrayHour: 0x41f7d, StrayDay: 0x623b6e, StrayWeek: 0xd4623b, Wander: 0x30e60cb,
 }

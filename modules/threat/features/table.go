@@ -117,6 +117,8 @@ const (
 	BreadthFeature
 	EmergencyMsFeature
 	ResourceIdleFeature
+	WanderFeature
+	WanderShareFeature
 	Count = int(iota)
 )
 
@@ -203,6 +205,8 @@ var Table = [Count]Feature{
 	BreadthFeature:                {Name: "breadth", Unit: UnitLevel, Meaning: "what emergency access is opened to: 0 none, 1 a resource, 2 a type of resources, 3 everything", Monotone: trees.Increasing},
 	EmergencyMsFeature:            {Name: "emergency-ms", Unit: UnitLogMs, Meaning: "how long emergency access is opened for, 0 where it is not", Monotone: trees.Increasing},
 	ResourceIdleFeature:           {Name: "resource-idle", Unit: UnitLogMs, Meaning: "time since anybody used this resource", Monotone: trees.Increasing},
+	WanderFeature:                 {Name: "wander", Unit: UnitLogCount, Meaning: "bits by which the kin surprised of resources that the author used for the first time in about the last day", Monotone: trees.Increasing},
+	WanderShareFeature:            {Name: "wander-share", Unit: UnitBits, Meaning: "those bits for each transaction of the author in about the last day, as a logarithm", Monotone: trees.Increasing},
 }
 
 // Index is the place of the feature of a name.

@@ -2546,9 +2546,12 @@ type Trace struct {
 	FreshDay uint64 `protobuf:"varint,15,opt,name=fresh_day,json=freshDay,proto3" json:"fresh_day,omitempty"`
 	// Strays: edges never seen before to resources whose kin the actor rarely uses. Q16 as
 	// of last, half-lives of an hour, a day and a week.
-	StrayHour     uint64 `protobuf:"varint,16,opt,name=stray_hour,json=strayHour,proto3" json:"stray_hour,omitempty"`
-	StrayDay      uint64 `protobuf:"varint,17,opt,name=stray_day,json=strayDay,proto3" json:"stray_day,omitempty"`
-	StrayWeek     uint64 `protobuf:"varint,18,opt,name=stray_week,json=strayWeek,proto3" json:"stray_week,omitempty"`
+	StrayHour uint64 `protobuf:"varint,16,opt,name=stray_hour,json=strayHour,proto3" json:"stray_hour,omitempty"`
+	StrayDay  uint64 `protobuf:"varint,17,opt,name=stray_day,json=strayDay,proto3" json:"stray_day,omitempty"`
+	StrayWeek uint64 `protobuf:"varint,18,opt,name=stray_week,json=strayWeek,proto3" json:"stray_week,omitempty"`
+	// Bits by which the kin of resources surprised that were never used before, Q16 as of
+	// last, half-life of a day.
+	Wander        uint64 `protobuf:"varint,19,opt,name=wander,proto3" json:"wander,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2709,6 +2712,13 @@ func (x *Trace) GetStrayWeek() uint64 {
 	return 0
 }
 
+func (x *Trace) GetWander() uint64 {
+	if x != nil {
+		return x.Wander
+	}
+	return 0
+}
+
 // Journal is what a block's transactions did, until they train.
 type Journal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2822,8 +2832,9 @@ type Entry struct {
 	Kin uint64 `protobuf:"fixed64,8,opt,name=kin,proto3" json:"kin,omitempty"`
 	// Evidence of a consent that was recorded, as package fixed names it; 0 for none.
 	Evidence uint64 `protobuf:"fixed64,9,opt,name=evidence,proto3" json:"evidence,omitempty"`
-	// Whether it strayed: fresh, and of a kin that the author rarely uses.
-	Stray         bool `protobuf:"varint,10,opt,name=stray,proto3" json:"stray,omitempty"`
+	// How rare the kin of a fresh resource was among what the author used, in bits, Q12.
+	// From more than three on the author strayed.
+	Wander        uint32 `protobuf:"varint,10,opt,name=wander,proto3" json:"wander,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2921,11 +2932,11 @@ func (x *Entry) GetEvidence() uint64 {
 	return 0
 }
 
-func (x *Entry) GetStray() bool {
+func (x *Entry) GetWander() uint32 {
 	if x != nil {
-		return x.Stray
+		return x.Wander
 	}
-	return false
+	return 0
 }
 
 // Page is cells of a streaming scorer that lie side by side.
@@ -3383,7 +3394,7 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	"\x05cause\x18\x03 \x01(\x0e2\x19.chancery.threat.v1.CauseR\x05cause\x12\x16\n" +
 	"\x06source\x18\x04 \x01(\fR\x06source\x12\x14\n" +
 	"\x05until\x18\x05 \x01(\x03R\x05until\x12\x16\n" +
-	"\x06height\x18\x06 \x01(\x03R\x06height\"\xbf\x03\n" +
+	"\x06height\x18\x06 \x01(\x03R\x06height\"\xd7\x03\n" +
 	"\x05Trace\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\x03R\x05first\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\x03R\x04last\x12\x14\n" +
@@ -3405,14 +3416,15 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	"stray_hour\x18\x10 \x01(\x04R\tstrayHour\x12\x1b\n" +
 	"\tstray_day\x18\x11 \x01(\x04R\bstrayDay\x12\x1d\n" +
 	"\n" +
-	"stray_week\x18\x12 \x01(\x04R\tstrayWeek\"\xc8\x01\n" +
+	"stray_week\x18\x12 \x01(\x04R\tstrayWeek\x12\x16\n" +
+	"\x06wander\x18\x13 \x01(\x04R\x06wander\"\xc8\x01\n" +
 	"\aJournal\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x03R\x04time\x12\x16\n" +
 	"\x06actors\x18\x02 \x03(\tR\x06actors\x123\n" +
 	"\aentries\x18\x03 \x03(\v2\x19.chancery.threat.v1.EntryR\aentries\x12$\n" +
 	"\rorganisations\x18\x04 \x03(\tR\rorganisations\x12\"\n" +
 	"\forganisation\x18\x05 \x03(\rR\forganisation\x12\x12\n" +
-	"\x04kind\x18\x06 \x03(\rR\x04kind\"\x8d\x02\n" +
+	"\x04kind\x18\x06 \x03(\rR\x04kind\"\x8f\x02\n" +
 	"\x05Entry\x12\x14\n" +
 	"\x05actor\x18\x01 \x01(\rR\x05actor\x12\x1a\n" +
 	"\bresource\x18\x02 \x01(\x06R\bresource\x12\x14\n" +
@@ -3422,9 +3434,9 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	"\x05fresh\x18\x06 \x01(\bR\x05fresh\x12\x1c\n" +
 	"\tsensitive\x18\a \x01(\bR\tsensitive\x12\x10\n" +
 	"\x03kin\x18\b \x01(\x06R\x03kin\x12\x1a\n" +
-	"\bevidence\x18\t \x01(\x06R\bevidence\x12\x14\n" +
-	"\x05stray\x18\n" +
-	" \x01(\bR\x05stray\"B\n" +
+	"\bevidence\x18\t \x01(\x06R\bevidence\x12\x16\n" +
+	"\x06wander\x18\n" +
+	" \x01(\rR\x06wander\"B\n" +
 	"\x04Page\x12\x12\n" +
 	"\x04past\x18\x01 \x03(\x04R\x04past\x12\x10\n" +
 	"\x03now\x18\x02 \x03(\x04R\x03now\x12\x14\n" +

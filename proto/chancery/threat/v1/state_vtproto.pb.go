@@ -673,6 +673,7 @@ func (m *Trace) CloneVT() *Trace {
 	r.StrayHour = m.StrayHour
 	r.StrayDay = m.StrayDay
 	r.StrayWeek = m.StrayWeek
+	r.Wander = m.Wander
 	if rhs := m.Adaptive; rhs != nil {
 		tmpBytes := make([]byte, len(rhs))
 		copy(tmpBytes, rhs)
@@ -756,7 +757,7 @@ func (m *Entry) CloneVT() *Entry {
 	r.Sensitive = m.Sensitive
 	r.Kin = m.Kin
 	r.Evidence = m.Evidence
-	r.Stray = m.Stray
+	r.Wander = m.Wander
 	if rhs := m.Event; rhs != nil {
 		tmpBytes := make([]byte, len(rhs))
 		copy(tmpBytes, rhs)
@@ -1833,6 +1834,9 @@ func (this *Trace) EqualVT(that *Trace) bool {
 	if this.StrayWeek != that.StrayWeek {
 		return false
 	}
+	if this.Wander != that.Wander {
+		return false
+	}
 	return string(this.unknownFields) == string(that.unknownFields)
 }
 
@@ -1948,7 +1952,7 @@ func (this *Entry) EqualVT(that *Entry) bool {
 	if this.Evidence != that.Evidence {
 		return false
 	}
-	if this.Stray != that.Stray {
+	if this.Wander != that.Wander {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -3807,6 +3811,13 @@ func (m *Trace) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Wander != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Wander))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x98
+	}
 	if m.StrayWeek != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.StrayWeek))
 		i--
@@ -4050,13 +4061,8 @@ func (m *Entry) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
-	if m.Stray {
-		i--
-		if m.Stray {
-			dAtA[i] = 1
-		} else {
-			dAtA[i] = 0
-		}
+	if m.Wander != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Wander))
 		i--
 		dAtA[i] = 0x50
 	}
@@ -5196,6 +5202,9 @@ func (m *Trace) SizeVT() (n int) {
 	if m.StrayWeek != 0 {
 		n += 2 + protohelpers.SizeOfVarint(uint64(m.StrayWeek))
 	}
+	if m.Wander != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.Wander))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -5279,8 +5288,8 @@ func (m *Entry) SizeVT() (n int) {
 	if m.Evidence != 0 {
 		n += 9
 	}
-	if m.Stray {
-		n += 2
+	if m.Wander != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Wander))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -10629,6 +10638,25 @@ func (m *Trace) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+		case 19:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Wander", wireType)
+			}
+			m.Wander = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Wander |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -11164,9 +11192,9 @@ func (m *Entry) UnmarshalVT(dAtA []byte) error {
 			iNdEx += 8
 		case 10:
 			if wireType != 0 {
-				return fmt.Errorf("proto: wrong wireType = %d for field Stray", wireType)
+				return fmt.Errorf("proto: wrong wireType = %d for field Wander", wireType)
 			}
-			var v int
+			m.Wander = 0
 			for shift := uint(0); ; shift += 7 {
 				if shift >= 64 {
 					return protohelpers.ErrIntOverflow
@@ -11176,12 +11204,11 @@ func (m *Entry) UnmarshalVT(dAtA []byte) error {
 				}
 				b := dAtA[iNdEx]
 				iNdEx++
-				v |= int(b&0x7F) << shift
+				m.Wander |= uint32(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}
 			}
-			m.Stray = bool(v != 0)
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
