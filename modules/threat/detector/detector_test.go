@@ -761,6 +761,32 @@ func BenchmarkScore(b *testing.B) {
 	}
 }
 
+// BenchmarkScoreOfDefault scores with the detector that ships with the program.
+func BenchmarkScoreOfDefault(b *testing.B) {
+	raw, ok := Default()
+	if !ok {
+		b.Skip("none ships")
+	}
+	d, err := Decode(raw)
+	if err != nil {
+		b.Fatal(err)
+	}
+	w := newWorld(b, d)
+	var s Scratch
+	w.run(b, 1500, &s, func(*Inputs, Result) {})
+	inputs := make([]*Inputs, 64)
+	for i := range inputs {
+		inputs[i], _ = w.next()
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		if _, err := d.Score(inputs[i%len(inputs)], &s); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkAbsorb(b *testing.B) {
 	d := decoded(b, Build("streams", nil))
 	w := newWorld(b, d)
