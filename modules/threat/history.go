@@ -167,7 +167,7 @@ func (m *Module) fold(r state.Reader, v *version, height int64, j *threatv1.Jour
 			count(organisations[j.Organisation[e.Actor]], d)
 		}
 		if absorb && d.Fate == threatv1.Fate_FATE_ADMITTED {
-			u := uses{actor: actors[e.Actor], resource: e.Resource, kin: e.Kin, evidence: e.Evidence}
+			u := uses{actor: actors[e.Actor], resource: e.Resource, kin: e.Kin}
 			v.streams.absorb(v.cells, u, d.event(), j.Time, v.progress.Began)
 		}
 	}

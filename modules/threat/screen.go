@@ -66,6 +66,7 @@ type judged struct {
 	kind         uint32
 	edge         edge
 	uses         uses
+	evidence     uint64
 	facts        []features.Facts
 	context      features.Context
 	own, peers   *trace           // nil: none
@@ -188,8 +189,7 @@ func (s *screening) find(r chain.ReadCtx, c *chain.Candidate) {
 	j.edge.actor = fixed.Name([]byte(author))
 	if lead := features.Lead(j.facts); lead >= 0 {
 		j.edge.resource = j.facts[lead].Number()
-		j.uses.evidence = j.facts[lead].Evidence
-		j.uses.kin = s.kin(r, c.Messages[lead])
+		j.evidence, j.uses.kin = j.facts[lead].Evidence, s.kin(r, c.Messages[lead])
 	}
 	j.uses.actor, j.uses.resource = j.edge.actor, j.edge.resource
 	x := features.NewContext()
@@ -258,8 +258,7 @@ func (s *screening) score(r chain.ReadCtx, by *loaded, scratch *detector.Scratch
 	j := &s.judged
 	in := detector.Inputs{
 		Facts: j.facts, Context: &j.context, Actor: j.edge.actor, Resource: j.edge.resource,
-		Kin: j.uses.kin, Evidence: j.uses.evidence,
-		Tick: by.detector.Tick(r.Time(), s.began), KinTick: by.detector.KinTick(r.Time(), s.began), Cells: s.cells,
+		Kin: j.uses.kin, Tick: by.detector.Tick(r.Time(), s.began), KinTick: by.detector.KinTick(r.Time(), s.began), Cells: s.cells,
 	}
 	if s.models.active != by && string(s.m.settings.of(by.detector).streams) != string(s.settings.streams) {
 		in.Tick, in.KinTick, in.Cells = 1, 1, noCells{} // they are counted by other settings
@@ -370,7 +369,7 @@ func (s *screening) Note(c *chain.Candidate, v *chainv1.Verdict, r *chainv1.TxRe
 			Resource: j.edge.resource, Event: slices.Clone(j.event[:features.Schema.Features()]), Fate: fateOf(v.Ruling),
 			Failed: v.Ruling == chainv1.Ruling_RULING_ADMIT && r.Code != 0,
 			Fresh:  j.context.Fresh(), Sensitive: j.sensitive, Wander: j.context.Wander(),
-			Kin: j.uses.kin, Evidence: j.uses.evidence,
+			Kin: j.uses.kin, Evidence: j.evidence,
 		},
 	}
 	s.journal.add(d.actor, d.organisation, d.kind, d.Entry)

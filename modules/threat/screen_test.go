@@ -338,14 +338,12 @@ func TestStreamsCountAsTheirDetector(t *testing.T) {
 		}
 		actor, resource := rapid.Uint64Range(0, 5).Draw(r, "actor"), rapid.Uint64Range(0, 3).Draw(r, "resource")
 		now := began + rapid.Int64Range(-5, 5*features.Day).Draw(r, "time")
-		kin, evidence := rapid.Uint64Range(0, 3).Draw(r, "kin"), rapid.Uint64Range(0, 3).Draw(r, "evidence")
-		in := &detector.Inputs{
-			Actor: actor, Resource: resource, Kin: kin, Evidence: evidence, Tick: d.Tick(now, began), KinTick: d.KinTick(now, began),
-		}
+		kin := rapid.Uint64Range(0, 3).Draw(r, "kin")
+		in := &detector.Inputs{Actor: actor, Resource: resource, Kin: kin, Tick: d.Tick(now, began), KinTick: d.KinTick(now, began)}
 		if err := d.Absorb(&theirs, in, e); err != nil {
 			r.Fatal(err)
 		}
-		s.absorb(&ours, uses{actor, resource, kin, evidence}, e, now, began)
+		s.absorb(&ours, uses{actor, resource, kin}, e, now, began)
 		for space, rows := range theirs.tables {
 			for row, pages := range rows {
 				for at, p := range pages {

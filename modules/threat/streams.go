@@ -75,7 +75,7 @@ func sketchOf(settings *threatv1.MidasSettings, first cell.Space) (*midas.Sketch
 }
 
 // uses are what an actor's transaction uses, as numbers; 0 is none.
-type uses struct{ actor, resource, kin, evidence uint64 }
+type uses struct{ actor, resource, kin uint64 }
 
 // absorb counts an admitted transaction as detector.Absorb does.
 func (s *streams) absorb(w cell.Writer, u uses, e profile.Event, time, began int64) {
@@ -88,9 +88,6 @@ func (s *streams) absorb(w cell.Writer, u uses, e profile.Event, time, began int
 	}
 	if s.kin != nil && u.kin != 0 && err == nil {
 		err = s.kin.Absorb(w, midas.Edge{Actor: u.actor, Resource: u.kin}, tick(s.kinTickMs, time, began))
-	}
-	if s.kin != nil && u.evidence != 0 && err == nil {
-		err = s.kin.Absorb(w, detector.Evidence(u.actor, u.evidence), tick(s.kinTickMs, time, began))
 	}
 	if s.space != nil && err == nil {
 		var values [profile.MaxFeatures]int64

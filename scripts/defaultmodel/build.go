@@ -32,8 +32,8 @@ const (
 	// holdBudget is what boosted trees may hold; the other parts hold what is far beyond
 	// all that was seen. alarmBudget is what boosted trees may alarm of, streamAlarms what
 	// each other part may.
-	holdBudget   = 2e-4
-	alarmBudget  = 80e-4
+	holdBudget   = 1.5e-4
+	alarmBudget  = 75e-4
 	streamAlarms = 2e-4
 )
 

@@ -73,7 +73,7 @@ type Detector struct {
 	model  *artifact.Model
 	bound  []int // place in the row of each of the model's features
 	sketch *midas.Sketch
-	kin    *midas.Sketch // uses of kin and evidence
+	kin    *midas.Sketch // uses of kin
 	space  *halfspace.Forest
 	rules  *rules.Rules
 	blend  *blend.Blend

@@ -176,9 +176,6 @@ func (w *world) next() (in *Inputs, who int) {
 	c.IdentityAge, c.KeyAge = w.now-start+30*features.Day, w.now-start+features.Day
 	c.Actor, c.Organisation = a.history, a.history
 	in = &Inputs{Context: &c, Actor: uint64(who) + 1, Resource: 100 + w.seed.Below(20), Kin: 1000 + w.seed.Below(4), Tick: w.d.Tick(w.now, start), KinTick: w.d.KinTick(w.now, start), Cells: w.cells, Anchor: a.anchor, Adaptive: a.adaptive, Peers: &w.peers}
-	if w.seed.Below(4) == 0 {
-		in.Evidence = 2000 + w.seed.Below(8)
-	}
 	for range 1 + w.seed.Below(3) {
 		in.Facts = append(in.Facts, features.Facts{Class: classes[(uint64(who)+w.seed.Below(2))%4], Sensitivity: uint8(w.seed.Below(3)), Resource: "r", Items: 1})
 	}
@@ -296,8 +293,8 @@ func TestBurstIsFound(t *testing.T) {
 	}
 }
 
-// What an actor uses of a kin, and the evidence that it uses again, are in the row; another actor's uses are not.
-func TestKinAndEvidenceAreCounted(t *testing.T) {
+// What an actor uses of a kin is in the row; another actor's uses are not.
+func TestKinIsCounted(t *testing.T) {
 	d := decoded(t, Build("streams", nil))
 	cells := memory(t, d)
 	c := features.NewContext()
@@ -320,8 +317,8 @@ func TestKinAndEvidenceAreCounted(t *testing.T) {
 		}
 	}
 	const q = fixed.LogScale
-	if row := score(Inputs{Actor: 1, Resource: 100}); row[features.KinLatelyFeature] != trees.Missing || row[features.KinSurpriseFeature] != trees.Missing || row[features.EvidencePastFeature] != trees.Missing {
-		t.Errorf("without kin and evidence: %v", row)
+	if row := score(Inputs{Actor: 1, Resource: 100}); row[features.KinLatelyFeature] != trees.Missing || row[features.KinSurpriseFeature] != trees.Missing {
+		t.Errorf("without kin: %v", row)
 	}
 	for i := range uint64(31) {
 		uses(Inputs{Actor: 1, Resource: 100 + i, Kin: 7})
@@ -337,22 +334,6 @@ func TestKinAndEvidenceAreCounted(t *testing.T) {
 	}
 	if row := score(Inputs{Actor: 1, Resource: 100, Kin: 8}); row[features.StrayFeature] != 0 {
 		t.Error("a resource that was used before strays")
-	}
-
-	if row := score(Inputs{Actor: 1, Resource: 400, Evidence: 9}); row[features.EvidencePastFeature] != 0 {
-		t.Error("evidence that was never used was used")
-	}
-	for range 3 {
-		uses(Inputs{Actor: 1, Resource: 400, Evidence: 9})
-	}
-	if row := score(Inputs{Actor: 1, Resource: 401, Evidence: 9}); row[features.EvidencePastFeature] != 2*q {
-		t.Errorf("evidence of three uses was used 2^%d/4096 times", row[features.EvidencePastFeature])
-	}
-	if row := score(Inputs{Actor: 2, Resource: 401, Evidence: 9}); row[features.EvidencePastFeature] != 0 {
-		t.Error("another's use of evidence counts")
-	}
-	if row := score(Inputs{Actor: 1, Resource: 200, Kin: 7}); row[features.KinSurpriseFeature] != 0 {
-		t.Error("uses of evidence are among those of kin")
 	}
 
 	// A ward that was left is nobody's usual one some months later.

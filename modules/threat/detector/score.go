@@ -35,7 +35,6 @@ type Inputs struct {
 	Actor    uint64 // number of the author; see fixed.Name
 	Resource uint64 // number of the resource that stands for the transaction (Facts.Number of features.Lead); 0: none
 	Kin      uint64 // number of the resource's kin (features.Kin); 0: none
-	Evidence uint64 // number of the evidence (Facts.Evidence); 0: none
 	Tick     uint64 // see Detector.Tick
 	KinTick  uint64 // see Detector.KinTick
 	Cells    cell.Reader
@@ -150,35 +149,18 @@ func (d *Detector) sense(in *Inputs, s *Scratch, r *Result) error {
 	return nil
 }
 
-// relate asks how often the author used the kin of the resource, and the evidence.
+// relate asks how often the author used the kin of the resource.
 func (d *Detector) relate(in *Inputs, r *Result) error {
-	if d.kin == nil {
+	if d.kin == nil || in.Kin == 0 {
 		return nil
 	}
-	c := in.Context
-	if in.Kin != 0 {
-		all, err := d.kin.Readings(in.Cells, midas.Edge{Actor: in.Actor, Resource: in.Kin}, in.KinTick)
-		if err != nil {
-			return err
-		}
-		r.Work += costCell * d.kin.Reads()
-		c.Kin, c.Kins = use(all[midas.SubjectEdge]), use(all[midas.SubjectActor])
+	all, err := d.kin.Readings(in.Cells, midas.Edge{Actor: in.Actor, Resource: in.Kin}, in.KinTick)
+	if err != nil {
+		return err
 	}
-	if in.Evidence != 0 {
-		all, err := d.kin.Readings(in.Cells, Evidence(in.Actor, in.Evidence), in.KinTick)
-		if err != nil {
-			return err
-		}
-		r.Work += costCell * d.kin.Reads()
-		c.Evidence = use(all[midas.SubjectEdge])
-	}
+	r.Work += costCell * d.kin.Reads()
+	in.Context.Kin, in.Context.Kins = use(all[midas.SubjectEdge]), use(all[midas.SubjectActor])
 	return nil
-}
-
-// Evidence is the edge of kin for a use of evidence. Its actor is another number than the actor's own, so that uses of
-// evidence are not among those of kin.
-func Evidence(actor, evidence uint64) midas.Edge {
-	return midas.Edge{Actor: fixed.Mix(actor), Resource: evidence}
 }
 
 // use is a reading without the event that it is of.
@@ -355,11 +337,6 @@ func (d *Detector) Absorb(w cell.Writer, in *Inputs, e profile.Event) error {
 			return err
 		}
 	}
-	if d.kin != nil && in.Evidence != 0 {
-		if err := d.kin.Absorb(w, Evidence(in.Actor, in.Evidence), in.KinTick); err != nil {
-			return err
-		}
-	}
 	if d.space == nil {
 		return nil
 	}
@@ -382,7 +359,7 @@ func (d *Detector) most() uint64 {
 		work += costCell * d.sketch.Reads()
 	}
 	if d.kin != nil {
-		work += 2 * costCell * d.kin.Reads()
+		work += costCell * d.kin.Reads()
 	}
 	if d.space != nil {
 		work += 2 * costCell * d.space.Reads()

@@ -70,7 +70,6 @@ type Senses struct {
 	Resource       Use // of the resource by anybody
 	Kin            Use // of resources of the same kin by the author; Now is since about ten days
 	Kins           Use // of resources that have a kin by the author, in the same way
-	Evidence       Use // of the evidence by the author
 	OwnSurprise    int64
 	AnchorSurprise int64
 	PeerSurprise   int64

@@ -189,7 +189,7 @@ func anyContext(t *rapid.T) Context {
 		IdentityAge: i64("identity age"), KeyAge: i64("key age"), Actor: history(), Organisation: history(),
 		Risk: rapid.Uint8().Draw(t, "risk"),
 		Senses: Senses{
-			Edge: use(), Resource: use(), Kin: use(), Kins: use(), Evidence: use(),
+			Edge: use(), Resource: use(), Kin: use(), Kins: use(),
 			OwnSurprise: i64("own"), AnchorSurprise: trees.Missing, PeerSurprise: trees.Missing, Estrangement: trees.Missing, Distance: trees.Missing,
 		},
 	}
@@ -376,13 +376,15 @@ func TestRowByHand(t *testing.T) {
 	c.Actor = History{Last: monday3 - 4095, Count: 7, Minute: 3 << 16, Hour: 7 << 16, Day: 15 << 16, InBlock: 9}
 	c.Edge, c.AnchorSurprise = Use{true, 31, 3 << 16, 0}, 777
 	c.Resource = Use{true, 7, 0, 1<<16 - 1}
-	c.Kin, c.Kins, c.Evidence = Use{Known: true, Past: 9, Now: 7 << 16}, Use{Known: true, Past: 99, Now: 63 << 16}, Use{Known: true, Past: 3}
+	c.Kin, c.Kins = Use{Known: true, Past: 9, Now: 7 << 16}, Use{Known: true, Past: 99, Now: 63 << 16}
+	c.Actor.Evidence[2].Number, c.Actor.Evidence[2].Uses = 77, 2
 	c.Actor.FreshDay, c.Actor.StrayHour, c.Actor.StrayDay, c.Actor.StrayWeek = 1<<16, 2<<16, 3<<16, 7<<16
 	c.Actor.Wander = 31 << 16
 	own, _ := Describe(&identityv1.AddKey{Did: "did:chancery:mercy:a"})
 	other, _ := Describe(&identityv1.AddKey{Did: "did:chancery:mercy:b"})
 	policy, _ := Describe(&accessv1.SetPolicies{Organisation: "did:chancery:city"})
 	policy.Breadth, policy.Span = 2, 1<<20-1
+	own.Evidence, other.Evidence, policy.Evidence = 77, 78, 77
 	row := make([]int64, Count)
 	Fill(row, []Facts{own, other, policy}, &c)
 	const q = fixed.LogScale

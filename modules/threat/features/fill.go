@@ -72,10 +72,28 @@ func what(row []int64, facts []Facts, c *Context) {
 		}
 	}
 	row[ItemsFeature] = fixed.Log2(uint64(items) + 1)
+	row[EvidencePastFeature] = evidencePast(facts, c)
 	row[ValidityFeature] = trees.Missing
 	if c.ValidUntil != 0 {
 		row[ValidityFeature] = logMs(since(c.ValidUntil, c.Now))
 	}
+}
+
+// evidencePast is the most that evidence of one of the messages was used before, by the author or in the transaction.
+func evidencePast(facts []Facts, c *Context) int64 {
+	most, any := uint64(0), false
+	var own Evidence
+	for i := range facts {
+		if number := facts[i].Evidence; number != 0 {
+			any = true
+			most = max(most, uint64(c.Actor.Evidence.Uses(number))+uint64(own.Uses(number)))
+			own.use(number)
+		}
+	}
+	if !any {
+		return trees.Missing
+	}
+	return fixed.Log2(most + 1)
 }
 
 func when(row []int64, c *Context) {
@@ -136,13 +154,10 @@ func known(row []int64, c *Context) {
 			row[ResourceIdleFeature] = logMs(c.Resource.Idle)
 		}
 	}
-	row[KinLatelyFeature], row[KinSurpriseFeature], row[EvidencePastFeature] = trees.Missing, trees.Missing, trees.Missing
+	row[KinLatelyFeature], row[KinSurpriseFeature] = trees.Missing, trees.Missing
 	if c.Kin.Known {
 		row[KinLatelyFeature] = logDecayed(c.Kin.Now)
 		row[KinSurpriseFeature] = pace(c.Kins.Now, 1, c.Kin.Now)
-	}
-	if c.Evidence.Known {
-		row[EvidencePastFeature] = fixed.Log2(fixed.Add(c.Evidence.Past, 1))
 	}
 	row[StrayFeature] = bit(c.Stray())
 	row[OwnSurpriseFeature] = c.OwnSurprise

@@ -1,6 +1,8 @@
 package features
 
 import (
+	"math"
+
 	"github.com/chancery/chancery/modules/threat/stream/fixed"
 	threatv1 "github.com/chancery/chancery/proto/chancery/threat/v1"
 )
@@ -51,6 +53,7 @@ type History struct {
 	StrayDay    uint64 // strays, half-life of a day
 	StrayWeek   uint64 // strays, half-life of a week
 	Wander      uint64 // bits by which kin surprised, half-life of a day
+	Evidence    Evidence
 	InBlock     uint32 // transactions of the block at hand that came before; no part of a Trace
 }
 
@@ -61,6 +64,43 @@ type Deed struct {
 	Fresh     bool // its actor never used its resource before
 	Sensitive bool
 	Wander    uint32 // see Senses.Wander
+	Evidence  uint64 // see Facts.Evidence
+}
+
+// Evidence is the latest evidence with which consents were recorded, each once and the latest first, with how often it
+// was used since it was first among them. It is exact and short, so that no number of consents makes what is new look
+// used.
+type Evidence [4]struct {
+	Number uint64 // 0: none
+	Uses   uint32
+}
+
+// Uses is how often evidence was used; 0 for none.
+func (e *Evidence) Uses(number uint64) uint32 {
+	for i := range e {
+		if e[i].Number == number && number != 0 {
+			return e[i].Uses
+		}
+	}
+	return 0
+}
+
+func (e *Evidence) use(number uint64) {
+	if number == 0 {
+		return
+	}
+	at, uses := len(e)-1, e.Uses(number)
+	for i := range e {
+		if e[i].Number == number {
+			at = i
+			break
+		}
+	}
+	copy(e[1:at+1], e[:at])
+	e[0].Number, e[0].Uses = number, uses
+	if uses < math.MaxUint32 {
+		e[0].Uses++
+	}
 }
 
 // At is h with its decayed counts as of a time in Unix ms, not before Last. Last stays.
@@ -98,6 +138,7 @@ func (h *History) Add(now int64, d Deed) {
 	if d.Fresh {
 		h.Fresh, h.FreshDay = fixed.Add(h.Fresh, One), fixed.Add(h.FreshDay, One)
 	}
+	h.Evidence.use(d.Evidence)
 	h.Wander = fixed.Add(h.Wander, uint64(d.Wander)<<wanderShift)
 	if stray(d.Wander) {
 		h.StrayHour, h.StrayDay, h.StrayWeek = fixed.Add(h.StrayHour, One), fixed.Add(h.StrayDay, One), fixed.Add(h.StrayWeek, One)
@@ -109,13 +150,19 @@ func (h *History) Add(now int64, d Deed) {
 
 // HistoryOf is the history in a trace, of which nil is the empty one.
 func HistoryOf(t *threatv1.Trace) History {
-	return History{
+	h := History{
 		First: t.GetFirst(), Last: t.GetLast(), Count: t.GetCount(),
 		Minute: t.GetMinute(), Hour: t.GetHour(), Day: t.GetDay(),
 		Failed: t.GetFailed(), Held: t.GetHeld(), Fresh: t.GetFresh(), Sensitive: t.GetSensitive(),
 		Moment: t.GetMoment(), FreshDay: t.GetFreshDay(),
 		StrayHour: t.GetStrayHour(), StrayDay: t.GetStrayDay(), StrayWeek: t.GetStrayWeek(), Wander: t.GetWander(),
 	}
+	for i, number := range t.GetEvidence() {
+		if i < len(h.Evidence) && i < len(t.EvidenceUses) {
+			h.Evidence[i].Number, h.Evidence[i].Uses = number, t.EvidenceUses[i]
+		}
+	}
+	return h
 }
 
 // Write writes h into a trace and leaves what the trace says of profiles.
@@ -125,6 +172,12 @@ func (h *History) Write(t *threatv1.Trace) {
 	t.Failed, t.Held, t.Fresh, t.Sensitive = h.Failed, h.Held, h.Fresh, h.Sensitive
 	t.Moment, t.FreshDay = h.Moment, h.FreshDay
 	t.StrayHour, t.StrayDay, t.StrayWeek, t.Wander = h.StrayHour, h.StrayDay, h.StrayWeek, h.Wander
+	t.Evidence, t.EvidenceUses = nil, nil
+	for _, e := range h.Evidence {
+		if e.Number != 0 {
+			t.Evidence, t.EvidenceUses = append(t.Evidence, e.Number), append(t.EvidenceUses, e.Uses)
+		}
+	}
 }
 
 // share is what a time leaves of a count: 2^-shift and a factor in Q63.

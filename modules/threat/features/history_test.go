@@ -81,7 +81,7 @@ func TestReadingMovesNothing(t *testing.T) {
 		now := int64(0)
 		for range rapid.IntRange(1, 30).Draw(t, "transactions") {
 			now += rapid.Int64Range(-1000, 2*Day).Draw(t, "gap")
-			d := Deed{Failed: rapid.Bool().Draw(t, "failed"), Fresh: rapid.Bool().Draw(t, "fresh"), Wander: rapid.Uint32Range(0, 5*fixed.LogScale).Draw(t, "wander")}
+			d := Deed{Failed: rapid.Bool().Draw(t, "failed"), Fresh: rapid.Bool().Draw(t, "fresh"), Wander: rapid.Uint32Range(0, 5*fixed.LogScale).Draw(t, "wander"), Evidence: rapid.Uint64Range(0, 6).Draw(t, "evidence")}
 			before := read
 			at := read.At(now)
 			if read != before || at.Minute > read.Minute || at.Hour > read.Hour || at.Day > read.Day || at.Last != read.Last {
@@ -121,4 +121,44 @@ var pinned = History{
 	First: 1_700_000_339_936, Last: 1_700_293_108_231, Count: 1000, Minute: 0x16480, Hour: 0x11c3cb, Day: 0x1832021,
 	Failed: 0x156c6, Held: 0xe2d2, Fresh: 0x3f167, Sensitive: 0x5d048, Moment: 0x10041, FreshDay: 0x68fc7f,
 	StrayHour: 0x41f7d, StrayDay: 0x623b6e, StrayWeek: 0xd4623b, Wander: 0x30e60cb,
+}
+
+// Of evidence the latest four are kept, each with its uses; a forger who takes turns with four is told, and what was long
+// ago is forgotten.
+func TestEvidenceIsKeptOfLate(t *testing.T) {
+	var h History
+	add := func(numbers ...uint64) {
+		for _, n := range numbers {
+			h.Add(1000, Deed{Evidence: n})
+		}
+	}
+	want := func(number uint64, uses uint32) {
+		t.Helper()
+		if got := h.Evidence.Uses(number); got != uses {
+			t.Errorf("evidence %d was used %d times, want %d: %+v", number, got, uses, h.Evidence)
+		}
+	}
+	add(0, 0)
+	want(0, 0)
+	add(1, 2, 3, 4, 0, 1, 2, 3, 4, 1)
+	for n, uses := range map[uint64]uint32{1: 3, 2: 2, 3: 2, 4: 2, 5: 0} {
+		want(n, uses)
+	}
+	add(5)
+	want(5, 1)
+	want(2, 0) // the least recent went
+	want(1, 3)
+	add(2)
+	want(2, 1)
+	h.Evidence[1].Uses = 1<<32 - 1
+	add(h.Evidence[1].Number)
+	want(h.Evidence[0].Number, 1<<32-1)
+	trace := new(threatv1.Trace)
+	h.Write(trace)
+	if got := HistoryOf(trace); got != h {
+		t.Errorf("%+v comes back as %+v", h, got)
+	}
+	if got := HistoryOf(&threatv1.Trace{Evidence: []uint64{1, 2, 3, 4, 5, 6}, EvidenceUses: []uint32{1}}); got.Evidence.Uses(1) != 1 || got.Evidence.Uses(2) != 0 {
+		t.Errorf("a trace of other lengths is %+v", got.Evidence)
+	}
 }

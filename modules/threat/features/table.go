@@ -201,7 +201,7 @@ var Table = [Count]Feature{
 	StrayShareFeature:             {Name: "stray-share", Unit: UnitBits, Meaning: "share of the author's transactions of about the last day that strayed, as a logarithm", Monotone: trees.Increasing},
 	FreshDayFeature:               {Name: "fresh-day", Unit: UnitLogCount, Meaning: "resources that the author used for the first time in about the last day"},
 	ActorMomentFeature:            {Name: "actor-moment", Unit: UnitLogCount, Meaning: "transactions of the author in about the last ten seconds", Monotone: trees.Increasing},
-	EvidencePastFeature:           {Name: "evidence-past", Unit: UnitLogCount, Meaning: "consents that the author recorded with the same evidence before", Monotone: trees.Increasing},
+	EvidencePastFeature:           {Name: "evidence-past", Unit: UnitLogCount, Meaning: "consents that the author recorded with the same evidence before, among the latest four of its evidence or in the transaction", Monotone: trees.Increasing},
 	BreadthFeature:                {Name: "breadth", Unit: UnitLevel, Meaning: "what emergency access is opened to: 0 none, 1 a resource, 2 a type of resources, 3 everything", Monotone: trees.Increasing},
 	EmergencyMsFeature:            {Name: "emergency-ms", Unit: UnitLogMs, Meaning: "how long emergency access is opened for, 0 where it is not", Monotone: trees.Increasing},
 	ResourceIdleFeature:           {Name: "resource-idle", Unit: UnitLogMs, Meaning: "time since anybody used this resource", Monotone: trees.Increasing},

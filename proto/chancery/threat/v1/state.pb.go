@@ -800,9 +800,8 @@ type Detector struct {
 	// How often each tenth-of-a-thousandth band of scores came in training, of 10000;
 	// 20 bands of 500. Drift is measured against it.
 	Baseline []uint32 `protobuf:"varint,12,rep,packed,name=baseline,proto3" json:"baseline,omitempty"`
-	// Uses of kin: which parents an actor's resources have, and with which evidence it
-	// records consents. They are counted as edges of MIDAS are, in tables of their own,
-	// with a decay that is slow. kin_tick_ms is the length of a tick.
+	// Uses of kin: which parents an actor's resources have. They are counted as edges of
+	// MIDAS are, in tables of their own, with a decay that is slow. kin_tick_ms is the length of a tick.
 	Kin *MidasSettings `protobuf:"bytes,13,opt,name=kin,proto3" json:"kin,omitempty"`
 	// Milliseconds of block time.
 	KinTickMs     int64 `protobuf:"varint,14,opt,name=kin_tick_ms,json=kinTickMs,proto3" json:"kin_tick_ms,omitempty"`
@@ -2551,7 +2550,12 @@ type Trace struct {
 	StrayWeek uint64 `protobuf:"varint,18,opt,name=stray_week,json=strayWeek,proto3" json:"stray_week,omitempty"`
 	// Bits by which the kin of resources surprised that were never used before, Q16 as of
 	// last, half-life of a day.
-	Wander        uint64 `protobuf:"varint,19,opt,name=wander,proto3" json:"wander,omitempty"`
+	Wander uint64 `protobuf:"varint,19,opt,name=wander,proto3" json:"wander,omitempty"`
+	// The latest evidence with which it recorded consents, each once, the latest first, and
+	// how often it was used since it was first among them. As package fixed names it; 0 for
+	// none.
+	Evidence      []uint64 `protobuf:"fixed64,20,rep,packed,name=evidence,proto3" json:"evidence,omitempty"`
+	EvidenceUses  []uint32 `protobuf:"varint,21,rep,packed,name=evidence_uses,json=evidenceUses,proto3" json:"evidence_uses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2717,6 +2721,20 @@ func (x *Trace) GetWander() uint64 {
 		return x.Wander
 	}
 	return 0
+}
+
+func (x *Trace) GetEvidence() []uint64 {
+	if x != nil {
+		return x.Evidence
+	}
+	return nil
+}
+
+func (x *Trace) GetEvidenceUses() []uint32 {
+	if x != nil {
+		return x.EvidenceUses
+	}
+	return nil
 }
 
 // Journal is what a block's transactions did, until they train.
@@ -3394,7 +3412,7 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	"\x05cause\x18\x03 \x01(\x0e2\x19.chancery.threat.v1.CauseR\x05cause\x12\x16\n" +
 	"\x06source\x18\x04 \x01(\fR\x06source\x12\x14\n" +
 	"\x05until\x18\x05 \x01(\x03R\x05until\x12\x16\n" +
-	"\x06height\x18\x06 \x01(\x03R\x06height\"\xd7\x03\n" +
+	"\x06height\x18\x06 \x01(\x03R\x06height\"\x98\x04\n" +
 	"\x05Trace\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\x03R\x05first\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\x03R\x04last\x12\x14\n" +
@@ -3417,7 +3435,9 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	"\tstray_day\x18\x11 \x01(\x04R\bstrayDay\x12\x1d\n" +
 	"\n" +
 	"stray_week\x18\x12 \x01(\x04R\tstrayWeek\x12\x16\n" +
-	"\x06wander\x18\x13 \x01(\x04R\x06wander\"\xc8\x01\n" +
+	"\x06wander\x18\x13 \x01(\x04R\x06wander\x12\x1a\n" +
+	"\bevidence\x18\x14 \x03(\x06R\bevidence\x12#\n" +
+	"\revidence_uses\x18\x15 \x03(\rR\fevidenceUses\"\xc8\x01\n" +
 	"\aJournal\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x03R\x04time\x12\x16\n" +
 	"\x06actors\x18\x02 \x03(\tR\x06actors\x123\n" +
