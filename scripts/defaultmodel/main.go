@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string) error {
 	f.IntVar(&life.campaigns, "campaigns", life.campaigns, "campaigns of each kind and seed")
 	switch args[0] {
 	case "build":
-		b := building{train: seeds{1, 2, 3, 4}, validate: seeds{101, 102}, life: life}
+		b := building{train: seeds{1, 2, 3, 4, 5, 6}, validate: seeds{101, 102, 103, 104}, life: life}
 		out := f.String("out", "modules/threat/detector/data", "folder to write to")
 		f.Var(&b.train, "train", "seeds to train on")
 		f.IntVar(&b.campaigns, "training-campaigns", 6, "campaigns of each kind and seed to train on")
