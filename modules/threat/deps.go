@@ -44,6 +44,10 @@ type Access interface {
 	// GlassOpen tells whether the principal of a request that is in form has a
 	// break-glass open at r.Time() in whose scope the request is.
 	GlassOpen(r chain.ReadCtx, request *accessv1.Request) bool
+	// Kin is the kin of a resource: the first parent of an organisation's entity, in the
+	// order of type and id. There is none where the entity is not registered or has no
+	// parent. It takes any request, and charges for what it reads.
+	Kin(r chain.ReadCtx, organisation string, resource *accessv1.EntityUid) (*accessv1.EntityUid, bool)
 	// RevokeGrants revokes the open grants of a principal, at most limit, and tells how
 	// many.
 	RevokeGrants(ctx *chain.Ctx, principal string, limit int) int

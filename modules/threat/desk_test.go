@@ -100,6 +100,12 @@ type doors struct{}
 
 func (doors) RevokeGrants(*chain.Ctx, string, int) int { return 0 }
 
+// Kin is what stands before a stroke in a resource's id.
+func (doors) Kin(_ chain.ReadCtx, _ string, uid *accessv1.EntityUid) (*accessv1.EntityUid, bool) {
+	ward, _, ok := strings.Cut(uid.GetId(), "/")
+	return &accessv1.EntityUid{Type: "Ward", Id: ward}, ok
+}
+
 func (doors) GlassOpen(_ chain.ReadCtx, q *accessv1.Request) bool {
 	return strings.Contains(q.Principal, ":medic") && q.Resource.GetType() == "Emergency"
 }

@@ -8,6 +8,8 @@
 //     transactions before it in the block. Every validator finds the same.
 //   - Nothing is dropped: what is not executed is in the block, kept, and can be appealed.
 //   - What is never held is executed whatever its score: see never.go.
+//   - The kin of what a decision is asked about is looked up and charged for whatever the
+//     model, and counted where the model has settings for it.
 //   - What was held or denied trains nothing. What was admitted trains profiles when its
 //     time to appeal is over, or earlier while more than params.max_pending wait; it is
 //     counted in cells at once.
@@ -29,7 +31,7 @@
 // as the fold of them (history.go), which is the same whether a node went on or was
 // restarted. Memory is bounded by max_pending and the transactions of the latest block:
 // of each pending transaction at most two histories, of its author and its organisation,
-// of about 300 bytes with their names; so 120 MB at most at the default of 200 000, where
+// of about 400 bytes with their names; so 160 MB at most at the default of 200 000, where
 // no two have an author in common. Cells are at most 2^18 (detector.MaxCells), 6 MB, and
 // decoded traces 4096 of at most 15 KiB. Three versions of a history share what did not
 // change between them.

@@ -206,7 +206,8 @@ func (m *Module) fold(r state.Reader, v *version, height int64, j *threatv1.Jour
 			count(organisations[j.Organisation[e.Actor]], d)
 		}
 		if absorb && d.Fate == threatv1.Fate_FATE_ADMITTED {
-			v.streams.absorb(v.cells, actors[e.Actor], e.Resource, d.event(), j.Time, v.progress.Began)
+			u := uses{actor: actors[e.Actor], resource: e.Resource, kin: e.Kin}
+			v.streams.absorb(v.cells, u, d.event(), j.Time, v.progress.Began)
 		}
 	}
 	if pending {

@@ -43,7 +43,7 @@ func (d deed) counted() features.Deed {
 	return features.Deed{
 		Failed: d.Failed || d.Fate == threatv1.Fate_FATE_DENIED,
 		Held:   d.Fate == threatv1.Fate_FATE_HELD,
-		Fresh:  d.Fresh, Sensitive: d.Sensitive,
+		Fresh:  d.Fresh, Sensitive: d.Sensitive, Wander: d.Wander, Evidence: d.Evidence,
 	}
 }
 

@@ -178,6 +178,10 @@ func (f *folk) ReinstateFrom(ctx *chain.Ctx, did string) bool {
 
 func (f *folk) GlassOpen(chain.ReadCtx, *accessv1.Request) bool { return false }
 
+func (f *folk) Kin(chain.ReadCtx, string, *accessv1.EntityUid) (*accessv1.EntityUid, bool) {
+	return nil, false
+}
+
 func (f *folk) RevokeGrants(ctx *chain.Ctx, principal string, limit int) int {
 	n, _ := f.revoked.Lookup(ctx, principal)
 	f.revoked.Put(ctx, principal, n+1)

@@ -13,6 +13,7 @@ import (
 	"github.com/chancery/chancery/modules/threat/stream/cell"
 	"github.com/chancery/chancery/modules/threat/stream/fixed"
 	"github.com/chancery/chancery/modules/threat/stream/profile"
+	accessv1 "github.com/chancery/chancery/proto/chancery/access/v1"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 	threatv1 "github.com/chancery/chancery/proto/chancery/threat/v1"
 )
@@ -64,6 +65,8 @@ type judged struct {
 	organisation string
 	kind         uint32
 	edge         edge
+	uses         uses
+	evidence     uint64
 	facts        []features.Facts
 	context      features.Context
 	own, peers   *trace           // nil: none
@@ -186,7 +189,9 @@ func (s *screening) find(r chain.ReadCtx, c *chain.Candidate) {
 	j.edge.actor = fixed.Name([]byte(author))
 	if lead := features.Lead(j.facts); lead >= 0 {
 		j.edge.resource = j.facts[lead].Number()
+		j.evidence, j.uses.kin = j.facts[lead].Evidence, s.kin(r, c.Messages[lead])
 	}
+	j.uses.actor, j.uses.resource = j.edge.actor, j.edge.resource
 	x := features.NewContext()
 	x.Now, x.ValidUntil, x.Size, x.Signers = r.Time(), c.Body.ValidUntil, len(c.Raw), len(c.Tx.Signatures)
 	x.Author, x.AuthorOrganisation, x.Consortium = author, j.organisation, id.Consortium()
@@ -218,6 +223,22 @@ func (s *screening) find(r chain.ReadCtx, c *chain.Candidate) {
 	j.context = x
 }
 
+// kin is a number for the kin of the resource that a message asks a decision about, 0
+// where it is about no resource that has one. It is looked up whether or not the
+// detector reads it.
+func (s *screening) kin(r chain.ReadCtx, message proto.Message) uint64 {
+	ask, is := message.(*accessv1.Decide)
+	if !is {
+		return 0
+	}
+	of := ask.GetRequest().GetOrganisation()
+	parent, ok := s.m.deps.Access.Kin(r, of, ask.GetRequest().GetResource())
+	if !ok {
+		return 0
+	}
+	return features.Kin(of, parent)
+}
+
 // history is what a subject with a trace, or none, did up to the transaction at hand.
 func (s *screening) history(subject string, settled *trace) features.History {
 	if h, ok := s.lives[subject]; ok {
@@ -237,10 +258,10 @@ func (s *screening) score(r chain.ReadCtx, by *loaded, scratch *detector.Scratch
 	j := &s.judged
 	in := detector.Inputs{
 		Facts: j.facts, Context: &j.context, Actor: j.edge.actor, Resource: j.edge.resource,
-		Tick: by.detector.Tick(r.Time(), s.began), Cells: s.cells,
+		Kin: j.uses.kin, Tick: by.detector.Tick(r.Time(), s.began), KinTick: by.detector.KinTick(r.Time(), s.began), Cells: s.cells,
 	}
 	if s.models.active != by && string(s.m.settings.of(by.detector).streams) != string(s.settings.streams) {
-		in.Tick, in.Cells = 1, noCells{} // they are counted by other settings
+		in.Tick, in.KinTick, in.Cells = 1, 1, noCells{} // they are counted by other settings
 	}
 	if t := j.own; t != nil && t.known {
 		in.Anchor, in.Adaptive = &t.anchor, &t.adaptive
@@ -251,7 +272,7 @@ func (s *screening) score(r chain.ReadCtx, by *loaded, scratch *detector.Scratch
 	}
 	result, err := by.detector.Score(&in, scratch)
 	if _, none := in.Cells.(noCells); none {
-		j.context.Edge = features.Use{}
+		j.context.Edge, j.context.Kin = features.Use{}, features.Use{}
 	}
 	r.Charge(chain.ModelStep, result.Work)
 	return result, err
@@ -347,7 +368,8 @@ func (s *screening) Note(c *chain.Candidate, v *chainv1.Verdict, r *chainv1.TxRe
 		Entry: &threatv1.Entry{
 			Resource: j.edge.resource, Event: slices.Clone(j.event[:features.Schema.Features()]), Fate: fateOf(v.Ruling),
 			Failed: v.Ruling == chainv1.Ruling_RULING_ADMIT && r.Code != 0,
-			Fresh:  j.context.Edge.Known && j.context.Edge.Past == 0, Sensitive: j.sensitive,
+			Fresh:  j.context.Fresh(), Sensitive: j.sensitive, Wander: j.context.Wander(),
+			Kin: j.uses.kin, Evidence: j.evidence,
 		},
 	}
 	s.journal.add(d.actor, d.organisation, d.kind, d.Entry)
@@ -355,7 +377,7 @@ func (s *screening) Note(c *chain.Candidate, v *chainv1.Verdict, r *chainv1.TxRe
 	j.group.Add(d.time, d.counted())
 	s.lives[d.actor], s.lives[group] = j.actor, j.group
 	if d.Fate == threatv1.Fate_FATE_ADMITTED {
-		s.streams.absorb(s.cells, j.edge.actor, j.edge.resource, j.event, d.time, s.began)
+		s.streams.absorb(s.cells, j.uses, j.event, d.time, s.began)
 	}
 	if s.mode == threatv1.Mode_MODE_ENFORCE {
 		s.seen = append(s.seen, sighting{d.actor, j.flagged})

@@ -20,6 +20,7 @@ import (
 	"github.com/chancery/chancery/modules/threat/features"
 	"github.com/chancery/chancery/modules/threat/stream/fixed"
 	"github.com/chancery/chancery/modules/threat/stream/profile"
+	"github.com/chancery/chancery/modules/threat/trees"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 	threatv1 "github.com/chancery/chancery/proto/chancery/threat/v1"
 )
@@ -46,8 +47,8 @@ func TestHistoryFollowsFromTheStateAlone(t *testing.T) {
 		p.MaxPending = rapid.SampledFrom([]uint32{5, 60, 100_000}).Draw(r, "max_pending")
 		w := newWard(t, genesisOf(raw, p))
 		actors := []string{house + ":a", house + ":b", house + ":robot-c", north + ":a", north, south + ":a"}
-		kinds := []func(string) proto.Message{good, good, good, held1, denied1, never1}
-		names := []string{"x", "y", "bad", "z", "north"}
+		kinds := []func(string) proto.Message{good, good, looks, looks, records, held1, denied1, never1}
+		names := []string{"x", "y", "bad", "z", "north", "1/a", "1/b", "2/a", "2/b", "3/a"}
 		for range rapid.IntRange(60, 140).Draw(r, "blocks") {
 			w.Now += rapid.SampledFrom([]int64{0, 0, 0, 500, 30_000, minute, 3 * 60 * minute}).Draw(r, "passes")
 			var raws [][]byte
@@ -107,6 +108,81 @@ func TestVersionTakesWhatTheCommittedBlockCounted(t *testing.T) {
 	}
 	if n := len(drafts[0].journal.Entries); n != 1 || drafts[0].cells == drafts[1].cells {
 		t.Errorf("the drafts are not of two blocks: %d entries", n)
+	}
+	w.wantSame()
+}
+
+// A look into other wards is known by the kin of what is read, a forger by the evidence
+// that it uses again; both are counted as the block goes on, and by whoever reads the
+// state later.
+func TestKinAndEvidenceOfTransactions(t *testing.T) {
+	w := newWard(t, genesisOf(testDetector(t), testParams()))
+	a, b := house+":a", house+":b"
+	for i := range 40 {
+		w.does(a, looks(fmt.Sprint("1/", i)))
+	}
+	row := w.does(a, looks("1/new")).Row
+	if row[features.KinLatelyFeature] < 4*4096 || row[features.StrayFeature] != 0 || row[features.KinSurpriseFeature] != 0 {
+		t.Errorf("the own ward: used 2^%d/4096 times, surprise %d", row[features.KinLatelyFeature], row[features.KinSurpriseFeature])
+	}
+	if row := w.does(a, looks("nowhere")).Row; row[features.KinLatelyFeature] != trees.Missing || row[features.StrayFeature] != 0 {
+		t.Errorf("what has no ward is in one: %d", row[features.KinLatelyFeature])
+	}
+	var raws [][]byte
+	for i := range 3 {
+		raws = append(raws, w.Tx(a, []proto.Message{looks(fmt.Sprint("2/", i))}))
+	}
+	raws = append(raws, w.Tx(b, []proto.Message{looks("2/0")}))
+	results := w.Block(raws...)
+	for i, r := range results[:3] {
+		// A day's count has lost next to nothing within the block.
+		if got, want := r.Row[features.StraysDayFeature], fixed.Log2(uint64(i)+1); r.Row[features.StrayFeature] != 1 || got != want || r.Row[features.StraysHourFeature] != want {
+			t.Errorf("look %d into another ward: stray %d, strays of the day 2^%d/4096, want %d", i, r.Row[features.StrayFeature], got, want)
+		}
+	}
+	if got := results[3].Row; got[features.StrayFeature] != 0 || got[features.KinLatelyFeature] != 0 {
+		t.Errorf("another's uses of a kin count: %d", got[features.KinLatelyFeature])
+	}
+	if row := w.does(a, looks("2/0")).Row; row[features.StrayFeature] != 0 {
+		t.Error("who looks again strays again")
+	}
+	w.wantSame()
+
+	for i, want := range []int64{0, 4096, fixed.Log2(3)} {
+		if got := w.does(b, records(fmt.Sprint("subject", i))).Row[features.EvidencePastFeature]; got != want {
+			t.Errorf("record %d with the same evidence: 2^%d/4096, want %d", i, got, want)
+		}
+	}
+	if got := w.does(a, records("subject9")).Row[features.EvidencePastFeature]; got != 0 {
+		t.Errorf("another's evidence counts: %d", got)
+	}
+	w.wantSame()
+	before := w.actor(a).Trace
+	if before.StrayDay < 3*features.One-100 || before.StrayDay > 3*features.One || before.StrayWeek == 0 || before.Wander <= 9*features.One || before.FreshDay == 0 || before.Moment == 0 {
+		t.Errorf("the history says %v", before)
+	}
+	for w.Height()%pageEvery != 0 {
+		w.Block()
+	}
+	w.pass(2 * minute)
+	w.wantSame()
+	if after := w.trace(a); !after.EqualVT(w.actor(a).Trace) || after.StrayDay != before.StrayDay || after.StrayWeek != before.StrayWeek || after.Wander != before.Wander {
+		t.Errorf("what settled says %v, before it said %v", after, before)
+	}
+	w.CheckGenesis()
+}
+
+// What was held or denied is no use of a kin.
+func TestHeldIsNoUseOfKin(t *testing.T) {
+	holdsAll := testDetector(t, func(d *threatv1.Detector) {
+		d.Rules.Rules[0].When.GetTest().Feature = features.Table[features.DecisionsFeature].Name
+	})
+	w := newWard(t, genesisOf(holdsAll, testParams()))
+	for range 3 {
+		r := w.does(house+":a", looks("1/a"))
+		if r.Verdict.Ruling != chainv1.Ruling_RULING_HOLD || r.Row[features.KinLatelyFeature] != 0 {
+			t.Fatalf("%v with a kin that was used 2^%d/4096 times", r.Verdict.Ruling, r.Row[features.KinLatelyFeature])
+		}
 	}
 	w.wantSame()
 }
@@ -300,11 +376,13 @@ func TestStreamsCountAsTheirDetector(t *testing.T) {
 			e[i] = rapid.Byte().Draw(r, "value")
 		}
 		actor, resource := rapid.Uint64Range(0, 5).Draw(r, "actor"), rapid.Uint64Range(0, 3).Draw(r, "resource")
-		now := began + rapid.Int64Range(-5, 20*minute).Draw(r, "time")
-		if err := d.Absorb(&theirs, actor, resource, e, d.Tick(now, began)); err != nil {
+		now := began + rapid.Int64Range(-5, 5*features.Day).Draw(r, "time")
+		kin := rapid.Uint64Range(0, 3).Draw(r, "kin")
+		in := &detector.Inputs{Actor: actor, Resource: resource, Kin: kin, Tick: d.Tick(now, began), KinTick: d.KinTick(now, began)}
+		if err := d.Absorb(&theirs, in, e); err != nil {
 			r.Fatal(err)
 		}
-		s.absorb(&ours, actor, resource, e, now, began)
+		s.absorb(&ours, uses{actor, resource, kin}, e, now, began)
 		if all(&theirs) != all(&ours) {
 			r.Fatal("the cells differ")
 		}

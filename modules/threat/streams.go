@@ -18,9 +18,11 @@ import (
 // made of their settings alone, so that cells are rebuilt without it. nil counts
 // nothing.
 type streams struct {
-	tickMs int64
-	sketch *midas.Sketch
-	space  *halfspace.Forest
+	tickMs    int64
+	sketch    *midas.Sketch
+	kinTickMs int64
+	kin       *midas.Sketch
+	space     *halfspace.Forest
 }
 
 // streamsOf makes streams of Progress.Streams.
@@ -32,19 +34,13 @@ func streamsOf(raw []byte) (*streams, error) {
 	if err := settings.UnmarshalVT(raw); err != nil {
 		return nil, err
 	}
-	s := &streams{tickMs: settings.TickMs}
-	if settings.Midas != nil {
-		raw, err := settings.Midas.MarshalVT()
-		if err != nil {
-			return nil, err
-		}
-		parsed, err := midas.Unmarshal(raw)
-		if err != nil {
-			return nil, err
-		}
-		if s.sketch, err = midas.New(parsed); err != nil {
-			return nil, err
-		}
+	s := &streams{tickMs: settings.TickMs, kinTickMs: settings.KinTickMs}
+	var err error
+	if s.sketch, err = sketchOf(settings.Midas, midas.SpaceEdge); err != nil {
+		return nil, err
+	}
+	if s.kin, err = sketchOf(settings.Kin, midas.SpaceKin); err != nil {
+		return nil, err
 	}
 	if settings.HalfSpace != nil {
 		raw, err := settings.HalfSpace.MarshalVT()
@@ -62,14 +58,36 @@ func streamsOf(raw []byte) (*streams, error) {
 	return s, nil
 }
 
+// sketchOf is a sketch with tables from a space on; nil without settings.
+func sketchOf(settings *threatv1.MidasSettings, first cell.Space) (*midas.Sketch, error) {
+	if settings == nil {
+		return nil, nil
+	}
+	raw, err := settings.MarshalVT()
+	if err != nil {
+		return nil, err
+	}
+	parsed, err := midas.Unmarshal(raw)
+	if err != nil {
+		return nil, err
+	}
+	return midas.NewAt(parsed, first)
+}
+
+// uses are what an actor's transaction uses, as numbers; 0 is none.
+type uses struct{ actor, resource, kin uint64 }
+
 // absorb counts an admitted transaction as detector.Absorb does.
-func (s *streams) absorb(w cell.Writer, actor, resource uint64, e profile.Event, time, began int64) {
+func (s *streams) absorb(w cell.Writer, u uses, e profile.Event, time, began int64) {
 	if s == nil {
 		return
 	}
 	var err error
-	if s.sketch != nil && resource != 0 {
-		err = s.sketch.Absorb(w, midas.Edge{Actor: actor, Resource: resource}, s.tick(time, began))
+	if s.sketch != nil && u.resource != 0 {
+		err = s.sketch.Absorb(w, midas.Edge{Actor: u.actor, Resource: u.resource}, tick(s.tickMs, time, began))
+	}
+	if s.kin != nil && u.kin != 0 && err == nil {
+		err = s.kin.Absorb(w, midas.Edge{Actor: u.actor, Resource: u.kin}, tick(s.kinTickMs, time, began))
 	}
 	if s.space != nil && err == nil {
 		var values [profile.MaxFeatures]int64
@@ -83,12 +101,13 @@ func (s *streams) absorb(w cell.Writer, actor, resource uint64, e profile.Event,
 	}
 }
 
-// tick is the tick of a time where the first one began then, as detector.Tick has it.
-func (s *streams) tick(time, began int64) uint64 {
-	if s == nil || s.tickMs <= 0 || began < 0 || time <= began {
+// tick is the tick of so many milliseconds of a time where the first one began then, as
+// detector.Tick and detector.KinTick have it.
+func tick(ms, time, began int64) uint64 {
+	if ms <= 0 || began < 0 || time <= began {
 		return 1
 	}
-	return 1 + uint64(time-began)/uint64(s.tickMs)
+	return 1 + uint64(time-began)/uint64(ms)
 }
 
 // settings are what of a detector matters to what is learnt.
@@ -101,9 +120,11 @@ type settings struct {
 func settingsOf(d *detector.Detector) settings {
 	all := d.Message()
 	s := settings{
-		hash:    d.Hash(),
-		streams: must((&threatv1.Detector{Midas: all.Midas, TickMs: all.TickMs, HalfSpace: all.HalfSpace}).MarshalVT()),
-		steps:   defaultSteps,
+		hash: d.Hash(),
+		streams: must((&threatv1.Detector{
+			Midas: all.Midas, TickMs: all.TickMs, HalfSpace: all.HalfSpace, Kin: all.Kin, KinTickMs: all.KinTickMs,
+		}).MarshalVT()),
+		steps: defaultSteps,
 	}
 	if own := d.Steps(); own.Check() == nil {
 		s.steps = steps{Settings: own, epochMs: all.Profile.EpochMs}

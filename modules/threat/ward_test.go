@@ -65,6 +65,9 @@ func (work) Routes() []chain.Route {
 		chain.Handle(chain.Handler[*accessv1.Decide]{
 			Execute: func(*chain.Ctx, *accessv1.Decide) (proto.Message, error) { return &accessv1.DecideResponse{}, nil },
 		}),
+		chain.Handle(chain.Handler[*consentv1.Give]{
+			Execute: func(*chain.Ctx, *consentv1.Give) (proto.Message, error) { return &consentv1.GiveResponse{}, nil },
+		}),
 		chain.Handle(chain.Handler[*consentv1.Withdraw]{
 			Execute: func(*chain.Ctx, *consentv1.Withdraw) (proto.Message, error) {
 				return &consentv1.WithdrawResponse{}, nil
@@ -79,6 +82,18 @@ func good(id string) proto.Message    { return &provenancev1.RegisterEntity{Id: 
 func held1(id string) proto.Message   { return &provenancev1.InvalidateEntity{Id: id} }
 func denied1(id string) proto.Message { return &accessv1.SetPolicies{Organisation: id} }
 func never1(id string) proto.Message  { return &consentv1.Withdraw{Id: []byte(id)} }
+
+// looks asks for a resource, of which doors tells the kin; records is a consent that is
+// recorded with one and the same evidence.
+func looks(id string) proto.Message {
+	return &accessv1.Decide{Request: &accessv1.Request{Organisation: house, Resource: &accessv1.EntityUid{Type: "Record", Id: id}}}
+}
+
+func records(id string) proto.Message {
+	return &consentv1.Give{
+		Terms: &consentv1.Terms{Subject: []byte(id), Controller: house}, Method: consentv1.Method_METHOD_WRITTEN, EvidenceHash: []byte("form"),
+	}
+}
 
 // testDetector is the default detector with rules that tests can meet.
 func testDetector(t testing.TB, change ...func(*threatv1.Detector)) []byte {

@@ -55,9 +55,10 @@ func run(ctx context.Context, args []string) error {
 	f.IntVar(&life.campaigns, "campaigns", life.campaigns, "campaigns of each kind and seed")
 	switch args[0] {
 	case "build":
-		b := building{train: seeds{1, 2, 3, 4}, validate: seeds{101, 102, 201, 202}, life: life}
+		b := building{train: seeds{1, 2, 3, 4, 5, 6}, validate: seeds{101, 102, 103, 104}, life: life}
 		out := f.String("out", "modules/threat/detector/data", "folder to write to")
 		f.Var(&b.train, "train", "seeds to train on")
+		f.IntVar(&b.campaigns, "training-campaigns", 6, "campaigns of each kind and seed to train on")
 		f.Var(&b.validate, "validate", "seeds to choose calibrations and thresholds on")
 		if err := f.Parse(args[1:]); err != nil {
 			return err
@@ -65,7 +66,7 @@ func run(ctx context.Context, args []string) error {
 		b.life = life
 		return b.build(ctx, *out)
 	case "measure":
-		held := seeds{301, 302, 303}
+		held := seeds{401, 402, 403}
 		f.Var(&held, "seeds", "seeds that nothing was trained or chosen on")
 		file := f.String("detector", "modules/threat/detector/data/default.detector", "detector to measure")
 		if err := f.Parse(args[1:]); err != nil {

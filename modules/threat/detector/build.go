@@ -26,6 +26,10 @@ func Build(name string, model *threatv1.Model) *threatv1.Detector {
 		Model:  model,
 		Midas:  &threatv1.MidasSettings{Rows: 4, Columns: 2048, Relational: true, DecayNumerator: 1, DecayDenominator: 2, Seed: 0x6368616e63657279},
 		TickMs: features.Minute,
+		// Fifteen sixteenths are left after a day, so that half is after ten and a half: who moves to another ward is at
+		// home there within weeks.
+		Kin:       &threatv1.MidasSettings{Rows: 4, Columns: 2048, Relational: true, DecayNumerator: 15, DecayDenominator: 16, Seed: 0x6b696e646c65},
+		KinTickMs: features.Day,
 		HalfSpace: &threatv1.HalfSpaceSettings{
 			Trees: 16, Depth: 8, Window: 512, SizeLimit: 8, Seed: 0x73656e74696e656c,
 		},

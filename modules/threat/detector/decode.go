@@ -73,6 +73,7 @@ type Detector struct {
 	model  *artifact.Model
 	bound  []int // place in the row of each of the model's features
 	sketch *midas.Sketch
+	kin    *midas.Sketch // uses of kin
 	space  *halfspace.Forest
 	rules  *rules.Rules
 	blend  *blend.Blend
@@ -104,7 +105,7 @@ func Encode(m *threatv1.Detector) ([]byte, error) {
 //     decimals and categories, and boosted trees keep the directions that the table declares.
 //  3. MIDAS, half-space trees, steps of profiles, rules and blend pass their packages' checks. Half-space trees have
 //     one range for each feature of features.Schema, rules name features of the table. Ticks and epochs are between
-//     MinPeriod and MaxPeriod, and a tick is there if and only if MIDAS is.
+//     MinPeriod and MaxPeriod, and a tick is there if and only if MIDAS is, as is one of kin. Kin is relational.
 //  4. All tables of cells together have at most MaxCells.
 //  5. The blend's parts are some of the eight, in their order, of those that the detector has; and all that lift or
 //     have a model, settings or rules of their own are among them. own, peers and drift need steps of profiles.
@@ -134,7 +135,7 @@ func Decode(raw []byte) (*Detector, error) {
 
 // longest is how many bytes the fields of a Detector have, by number, where they are messages.
 var longest = map[protowire.Number]int{
-	2: wire.MaxName, 3: artifact.MaxBytes, 4: midas.MaxSettings, 6: halfspace.MaxSettings, 7: 64, 8: rules.MaxSet, 9: blend.MaxBlend, 10: 16, 11: 32, 12: 64,
+	2: wire.MaxName, 3: artifact.MaxBytes, 4: midas.MaxSettings, 6: halfspace.MaxSettings, 7: 64, 8: rules.MaxSet, 9: blend.MaxBlend, 10: 16, 11: 32, 12: 64, 13: midas.MaxSettings,
 }
 
 // open bounds what the bytes would unmarshal into before memory is spent on it, and reads the model.
@@ -226,18 +227,31 @@ func (d *Detector) streams(m *threatv1.Detector) error {
 	if (m.Midas != nil) != (m.TickMs != 0) || m.TickMs != 0 && !period(m.TickMs) {
 		return invalid("a tick has %d to %d milliseconds with MIDAS and 0 without", MinPeriod, MaxPeriod)
 	}
-	if m.Midas != nil {
-		raw, err := m.Midas.MarshalVT()
+	if (m.Kin != nil) != (m.KinTickMs != 0) || m.KinTickMs != 0 && !period(m.KinTickMs) {
+		return invalid("a tick of kin has %d to %d milliseconds with kin and 0 without", MinPeriod, MaxPeriod)
+	}
+	for _, of := range [...]struct {
+		from  *threatv1.MidasSettings
+		first cell.Space
+		to    **midas.Sketch
+	}{{m.Midas, midas.SpaceEdge, &d.sketch}, {m.Kin, midas.SpaceKin, &d.kin}} {
+		if of.from == nil {
+			continue
+		}
+		raw, err := of.from.MarshalVT()
 		if err != nil {
 			return invalid("%w", err)
 		}
 		s, err := midas.Unmarshal(raw)
 		if err == nil {
-			d.sketch, err = midas.New(s)
+			*of.to, err = midas.NewAt(s, of.first)
 		}
 		if err != nil {
 			return invalid("%w", err)
 		}
+	}
+	if d.kin != nil && !m.Kin.Relational {
+		return invalid("kin is counted with relations")
 	}
 	if m.HalfSpace != nil {
 		raw, err := m.HalfSpace.MarshalVT()
@@ -368,17 +382,25 @@ func (d *Detector) Epoch(now int64) uint64 {
 
 // Tick is the tick of MIDAS at a time, where the first began at start, both Unix ms: 1 before start and where there is
 // no MIDAS.
-func (d *Detector) Tick(now, start int64) uint64 {
-	if d.proto.TickMs == 0 || start < 0 || now <= start {
+func (d *Detector) Tick(now, start int64) uint64 { return tick(d.proto.TickMs, now, start) }
+
+// KinTick is the tick of kin at a time, as Tick is that of MIDAS.
+func (d *Detector) KinTick(now, start int64) uint64 { return tick(d.proto.KinTickMs, now, start) }
+
+func tick(ms, now, start int64) uint64 {
+	if ms == 0 || start < 0 || now <= start {
 		return 1
 	}
-	return 1 + uint64(now-start)/uint64(d.proto.TickMs)
+	return 1 + uint64(now-start)/uint64(ms)
 }
 
 // Extents are the tables of cells, in ascending order of their spaces.
 func (d *Detector) Extents() (out []cell.Extent) {
 	if d.sketch != nil {
 		out = append(out, d.sketch.Extents()...)
+	}
+	if d.kin != nil {
+		out = append(out, d.kin.Extents()...)
 	}
 	if d.space != nil {
 		out = append(out, d.space.Extents()...)
@@ -388,5 +410,6 @@ func (d *Detector) Extents() (out []cell.Extent) {
 
 // SameCells tells whether the cells of one detector mean the same to another.
 func (d *Detector) SameCells(o *Detector) bool {
-	return d.proto.Midas.EqualVT(o.proto.Midas) && d.proto.TickMs == o.proto.TickMs && d.proto.HalfSpace.EqualVT(o.proto.HalfSpace)
+	return d.proto.Midas.EqualVT(o.proto.Midas) && d.proto.TickMs == o.proto.TickMs && d.proto.HalfSpace.EqualVT(o.proto.HalfSpace) &&
+		d.proto.Kin.EqualVT(o.proto.Kin) && d.proto.KinTickMs == o.proto.KinTickMs
 }

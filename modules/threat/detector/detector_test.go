@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -174,7 +175,7 @@ func (w *world) next() (in *Inputs, who int) {
 	c.Author, c.AuthorOrganisation, c.Consortium, c.Kind = fmt.Sprintf("did:chancery:mercy:%d", who), "did:chancery:mercy", "did:chancery:consortium", features.AuthorPerson
 	c.IdentityAge, c.KeyAge = w.now-start+30*features.Day, w.now-start+features.Day
 	c.Actor, c.Organisation = a.history, a.history
-	in = &Inputs{Context: &c, Actor: uint64(who) + 1, Resource: 100 + w.seed.Below(20), Tick: w.d.Tick(w.now, start), Cells: w.cells, Anchor: a.anchor, Adaptive: a.adaptive, Peers: &w.peers}
+	in = &Inputs{Context: &c, Actor: uint64(who) + 1, Resource: 100 + w.seed.Below(20), Kin: 1000 + w.seed.Below(4), Tick: w.d.Tick(w.now, start), KinTick: w.d.KinTick(w.now, start), Cells: w.cells, Anchor: a.anchor, Adaptive: a.adaptive, Peers: &w.peers}
 	for range 1 + w.seed.Below(3) {
 		in.Facts = append(in.Facts, features.Facts{Class: classes[(uint64(who)+w.seed.Below(2))%4], Sensitivity: uint8(w.seed.Below(3)), Resource: "r", Items: 1})
 	}
@@ -183,11 +184,11 @@ func (w *world) next() (in *Inputs, who int) {
 
 // take lets a transaction be admitted and settle.
 func (w *world) take(t testing.TB, in *Inputs, who int, s *Scratch) {
-	if err := w.d.Absorb(w.cells, in.Actor, in.Resource, s.Event, in.Tick); err != nil {
+	if err := w.d.Absorb(w.cells, in, s.Event); err != nil {
 		t.Fatal(err)
 	}
 	a := &w.actors[who]
-	a.history.Add(w.now, features.Deed{Fresh: in.Context.Edge.Known && in.Context.Edge.Past == 0, Sensitive: features.Sensitive(in.Facts, in.Context)})
+	a.history.Add(w.now, features.Deed{Fresh: in.Context.Fresh(), Wander: in.Context.Wander(), Sensitive: features.Sensitive(in.Facts, in.Context)})
 	settled, ok := profile.Settle(s.Event, profile.FateAdmitted, 1, 1, 2)
 	if !ok {
 		t.Fatal("an admitted event does not settle")
@@ -279,7 +280,7 @@ func TestBurstIsFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 200 {
-		if err := d.Absorb(w.cells, in.Actor, in.Resource, s.Event, in.Tick); err != nil {
+		if err := d.Absorb(w.cells, in, s.Event); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -289,6 +290,68 @@ func TestBurstIsFound(t *testing.T) {
 	}
 	if loud.Values[MIDAS] < 100*quiet.Values[MIDAS] || loud.Score <= quiet.Score || loud.Drivers[0].Part != MIDAS {
 		t.Errorf("quiet %+v\nloud %+v", quiet, loud)
+	}
+}
+
+// What an actor uses of a kin is in the row; another actor's uses are not.
+func TestKinIsCounted(t *testing.T) {
+	d := decoded(t, Build("streams", nil))
+	cells := memory(t, d)
+	c := features.NewContext()
+	c.Now = start
+	var s Scratch
+	score := func(in Inputs) []int64 {
+		t.Helper()
+		in.Context, in.Cells, in.Facts = &c, cells, []features.Facts{{Class: features.ClassDecision}}
+		in.Tick, in.KinTick = d.Tick(c.Now, start), d.KinTick(c.Now, start)
+		if _, err := d.Score(&in, &s); err != nil {
+			t.Fatal(err)
+		}
+		return s.Row[:]
+	}
+	uses := func(in Inputs) {
+		t.Helper()
+		in.Tick, in.KinTick = d.Tick(c.Now, start), d.KinTick(c.Now, start)
+		if err := d.Absorb(cells, &in, s.Event); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const q = fixed.LogScale
+	if row := score(Inputs{Actor: 1, Resource: 100}); row[features.KinLatelyFeature] != trees.Missing || row[features.KinSurpriseFeature] != trees.Missing {
+		t.Errorf("without kin: %v", row)
+	}
+	for i := range uint64(31) {
+		uses(Inputs{Actor: 1, Resource: 100 + i, Kin: 7})
+	}
+	uses(Inputs{Actor: 2, Resource: 300, Kin: 8})
+	usual := slices.Clone(score(Inputs{Actor: 1, Resource: 200, Kin: 7}))
+	if usual[features.KinLatelyFeature] != 5*q || usual[features.KinSurpriseFeature] != 0 || usual[features.StrayFeature] != 0 {
+		t.Errorf("the usual kin was used 2^%d/4096 times, and surprises by %d", usual[features.KinLatelyFeature], usual[features.KinSurpriseFeature])
+	}
+	other := score(Inputs{Actor: 1, Resource: 201, Kin: 8})
+	if other[features.KinLatelyFeature] != 0 || other[features.KinSurpriseFeature] != 5*q || other[features.StrayFeature] != 1 {
+		t.Errorf("another kin was used 2^%d/4096 times, and surprises by %d", other[features.KinLatelyFeature], other[features.KinSurpriseFeature])
+	}
+	if row := score(Inputs{Actor: 1, Resource: 100, Kin: 8}); row[features.StrayFeature] != 0 {
+		t.Error("a resource that was used before strays")
+	}
+
+	// A ward that was left is nobody's usual one some months later.
+	c.Now += 90 * features.Day
+	for i := range uint64(31) {
+		uses(Inputs{Actor: 1, Resource: 500 + i, Kin: 8})
+	}
+	if row := score(Inputs{Actor: 1, Resource: 600, Kin: 7}); row[features.StrayFeature] != 1 {
+		t.Errorf("a kin of three months ago is usual: used 2^%d/4096 times", row[features.KinLatelyFeature])
+	}
+	if row := score(Inputs{Actor: 1, Resource: 600, Kin: 8}); row[features.StrayFeature] != 0 {
+		t.Error("a kin of today is not usual")
+	}
+	// Resource 100 was last used 90 days ago, 530 now, and 700 never.
+	for resource, want := range map[uint64]int64{100: fixed.Log2(90*features.Day + 1), 530: 0, 700: trees.Missing} {
+		if got := score(Inputs{Actor: 3, Resource: resource})[features.ResourceIdleFeature]; got != want {
+			t.Errorf("resource %d: idle for 2^%d/4096 ms, want %d", resource, got, want)
+		}
 	}
 }
 
@@ -394,12 +457,19 @@ func TestRefused(t *testing.T) {
 			m.Midas = nil
 			m.Blend.Parts = append(m.Blend.Parts[:2], m.Blend.Parts[3:]...)
 		},
-		"midas":      func(m *threatv1.Detector) { m.Midas.Rows = 99 },
-		"cells":      func(m *threatv1.Detector) { m.Midas.Columns = 1 << 16 },
-		"half-space": func(m *threatv1.Detector) { m.HalfSpace.Depth = 40 },
-		"ranges":     func(m *threatv1.Detector) { m.HalfSpace.Ranges = m.HalfSpace.Ranges[1:] },
-		"steps":      func(m *threatv1.Detector) { m.Profile.StepNumerator = 1 << 20 },
-		"epoch":      func(m *threatv1.Detector) { m.Profile.EpochMs = 0 },
+		"midas": func(m *threatv1.Detector) { m.Midas.Rows = 99 },
+		"kin":   func(m *threatv1.Detector) { m.Kin.Rows = 99 },
+		"kin alone": func(m *threatv1.Detector) {
+			m.Kin.Relational, m.Kin.DecayNumerator, m.Kin.DecayDenominator = false, 0, 1
+		},
+		"no tick of kin":   func(m *threatv1.Detector) { m.KinTickMs = 0 },
+		"long tick of kin": func(m *threatv1.Detector) { m.KinTickMs = MaxPeriod + 1 },
+		"tick without kin": func(m *threatv1.Detector) { m.Kin = nil },
+		"cells":            func(m *threatv1.Detector) { m.Midas.Columns = 1 << 16 },
+		"half-space":       func(m *threatv1.Detector) { m.HalfSpace.Depth = 40 },
+		"ranges":           func(m *threatv1.Detector) { m.HalfSpace.Ranges = m.HalfSpace.Ranges[1:] },
+		"steps":            func(m *threatv1.Detector) { m.Profile.StepNumerator = 1 << 20 },
+		"epoch":            func(m *threatv1.Detector) { m.Profile.EpochMs = 0 },
 		"rule's feature": func(m *threatv1.Detector) {
 			m.Rules.Rules[0].When = &threatv1.Predicate{Kind: &threatv1.Predicate_Test{Test: &threatv1.FeatureTest{Feature: "shoe-size", Comparison: 3}}}
 		},
@@ -454,7 +524,7 @@ func TestSpacesDoNotClash(t *testing.T) {
 		}
 		seen[e.Space] = true
 	}
-	if len(seen) != 5 {
+	if len(seen) != 8 {
 		t.Errorf("there are %d tables", len(seen))
 	}
 	o := Build("other", example(1, 0))
@@ -464,6 +534,15 @@ func TestSpacesDoNotClash(t *testing.T) {
 	o.Midas.Seed++
 	if d.SameCells(decoded(t, o)) {
 		t.Error("another seed is the same cells")
+	}
+	for _, change := range []func(*threatv1.Detector){
+		func(m *threatv1.Detector) { m.Kin.Seed++ }, func(m *threatv1.Detector) { m.KinTickMs++ },
+		func(m *threatv1.Detector) { m.Kin, m.KinTickMs = nil, 0 },
+	} {
+		o := Build("other", nil)
+		if change(o); d.SameCells(decoded(t, o)) {
+			t.Error("another way to count kin is the same cells")
+		}
 	}
 }
 
@@ -663,6 +742,32 @@ func BenchmarkScore(b *testing.B) {
 	}
 }
 
+// BenchmarkScoreOfDefault scores with the detector that ships with the program.
+func BenchmarkScoreOfDefault(b *testing.B) {
+	raw, ok := Default()
+	if !ok {
+		b.Skip("none ships")
+	}
+	d, err := Decode(raw)
+	if err != nil {
+		b.Fatal(err)
+	}
+	w := newWorld(b, d)
+	var s Scratch
+	w.run(b, 1500, &s, func(*Inputs, Result) {})
+	inputs := make([]*Inputs, 64)
+	for i := range inputs {
+		inputs[i], _ = w.next()
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		if _, err := d.Score(inputs[i%len(inputs)], &s); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkAbsorb(b *testing.B) {
 	d := decoded(b, Build("streams", nil))
 	w := newWorld(b, d)
@@ -671,7 +776,7 @@ func BenchmarkAbsorb(b *testing.B) {
 	in, _ := w.next()
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := d.Absorb(w.cells, in.Actor, in.Resource, s.Event, in.Tick); err != nil {
+		if err := d.Absorb(w.cells, in, s.Event); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -34,7 +34,9 @@ type Inputs struct {
 
 	Actor    uint64 // number of the author; see fixed.Name
 	Resource uint64 // number of the resource that stands for the transaction (Facts.Number of features.Lead); 0: none
+	Kin      uint64 // number of the resource's kin (features.Kin); 0: none
 	Tick     uint64 // see Detector.Tick
+	KinTick  uint64 // see Detector.KinTick
 	Cells    cell.Reader
 
 	// Profiles, nil where there is none: of the author, what it was approved to do and what it does of late, and what
@@ -116,11 +118,15 @@ func (d *Detector) sense(in *Inputs, s *Scratch, r *Result) error {
 		c.Edge = use(all[midas.SubjectEdge])
 		if all[midas.SubjectResource].Total > 0 {
 			c.Resource = use(all[midas.SubjectResource])
+			c.Resource.Idle = idle(in.Tick, all[midas.SubjectResource].Last, d.proto.TickMs)
 		}
 		r.MIDAS = midas.Strongest(all)
 		if in.Tick > 1 {
 			s.say(r, MIDAS, fixed.Signed(r.MIDAS.Statistic), int(r.MIDAS.Subject))
 		}
+	}
+	if err := d.relate(in, r); err != nil {
+		return err
 	}
 	s.Event = features.Event(in.Facts, c)
 	if d.space != nil {
@@ -143,9 +149,28 @@ func (d *Detector) sense(in *Inputs, s *Scratch, r *Result) error {
 	return nil
 }
 
+// relate asks how often the author used the kin of the resource.
+func (d *Detector) relate(in *Inputs, r *Result) error {
+	if d.kin == nil || in.Kin == 0 {
+		return nil
+	}
+	all, err := d.kin.Readings(in.Cells, midas.Edge{Actor: in.Actor, Resource: in.Kin}, in.KinTick)
+	if err != nil {
+		return err
+	}
+	r.Work += costCell * d.kin.Reads()
+	in.Context.Kin, in.Context.Kins = use(all[midas.SubjectEdge]), use(all[midas.SubjectActor])
+	return nil
+}
+
 // use is a reading without the event that it is of.
 func use(r midas.Reading) features.Use {
 	return features.Use{Known: true, Past: fixed.Sub(r.Total, 1), Now: fixed.Sub(r.Current, midas.One)}
+}
+
+// idle is the milliseconds from a tick to a later one.
+func idle(tick, last uint64, ms int64) int64 {
+	return fixed.Signed(fixed.Mul(fixed.Sub(min(tick, midas.MaxTick), last), uint64(ms)))
 }
 
 // recall asks the profiles.
@@ -299,11 +324,16 @@ func largest(values []int64) int {
 	return at
 }
 
-// Absorb counts an admitted event in the cells. Never call it for what is held or denied: that must not train. resource
-// is 0 where there is none.
-func (d *Detector) Absorb(w cell.Writer, actor, resource uint64, e profile.Event, tick uint64) error {
-	if d.sketch != nil && resource != 0 {
-		if err := d.sketch.Absorb(w, midas.Edge{Actor: actor, Resource: resource}, tick); err != nil {
+// Absorb counts an admitted event in the cells. Never call it for what is held or denied: that must not train. Of the
+// inputs it reads the numbers and the ticks, and writes to w instead of Cells.
+func (d *Detector) Absorb(w cell.Writer, in *Inputs, e profile.Event) error {
+	if d.sketch != nil && in.Resource != 0 {
+		if err := d.sketch.Absorb(w, midas.Edge{Actor: in.Actor, Resource: in.Resource}, in.Tick); err != nil {
+			return err
+		}
+	}
+	if d.kin != nil && in.Kin != 0 {
+		if err := d.kin.Absorb(w, midas.Edge{Actor: in.Actor, Resource: in.Kin}, in.KinTick); err != nil {
 			return err
 		}
 	}
@@ -327,6 +357,9 @@ func (d *Detector) most() uint64 {
 	}
 	if d.sketch != nil {
 		work += costCell * d.sketch.Reads()
+	}
+	if d.kin != nil {
+		work += costCell * d.kin.Reads()
 	}
 	if d.space != nil {
 		work += 2 * costCell * d.space.Reads()

@@ -1,6 +1,9 @@
 package features
 
-import "github.com/chancery/chancery/modules/threat/trees"
+import (
+	"github.com/chancery/chancery/modules/threat/stream/fixed"
+	"github.com/chancery/chancery/modules/threat/trees"
+)
 
 // AuthorKind is what an author is. The numbers are permanent.
 type AuthorKind uint8
@@ -65,6 +68,8 @@ type Context struct {
 type Senses struct {
 	Edge           Use // of the resource by the author
 	Resource       Use // of the resource by anybody
+	Kin            Use // of resources of the same kin by the author; Now is since about ten days
+	Kins           Use // of resources that have a kin by the author, in the same way
 	OwnSurprise    int64
 	AnchorSurprise int64
 	PeerSurprise   int64
@@ -77,7 +82,29 @@ type Use struct {
 	Known bool
 	Past  uint64 // times, ever
 	Now   uint64 // times in the present tick and, decayed, before it, Q16
+	Idle  int64  // ms since the latest, in whole ticks; of no meaning where Past is 0
 }
+
+// Fresh tells whether the author never used the resource before.
+func (s *Senses) Fresh() bool { return s.Edge.Known && s.Edge.Past == 0 }
+
+// strayBits is from above how many bits, Q12, on the kin of a fresh resource is none of the author's usual ones: less
+// than an eighth of its uses.
+const strayBits = 3 * fixed.LogScale
+
+func stray(wander uint32) bool { return wander > strayBits }
+
+// Wander is how rare the kin of a resource is among those that the author used of late, in bits, Q12, where it uses the
+// resource for the first time; else 0. Each count has one more, so that nobody wanders far in its first uses.
+func (s *Senses) Wander() uint32 {
+	if !s.Fresh() || !s.Kin.Known {
+		return 0
+	}
+	return uint32(max(pace(s.Kins.Now, 1, s.Kin.Now), 0))
+}
+
+// Stray tells whether the author uses a resource for the first time, and rarely used its kin of late.
+func (s *Senses) Stray() bool { return stray(s.Wander()) }
 
 // NoSenses are the senses that know nothing.
 func NoSenses() Senses {

@@ -31,6 +31,9 @@ type Facts struct {
 	Emergency   bool   // claims an emergency
 	Destructive bool   // ends something that cannot be brought back, or takes a right away
 	OnBehalf    bool   // states somebody else's will
+	Evidence    uint64 // number of the evidence of a consent that is recorded on behalf; 0: none
+	Breadth     uint8  // of emergency access: 0 none, 1 a resource, 2 a type of resources, 3 everything
+	Span        int64  // milliseconds for which emergency access is opened
 	Special     bool   // names special categories of data (GDPR Art. 9), or what reads like it
 }
 
@@ -200,6 +203,13 @@ func access(m proto.Message) (Facts, bool) {
 			Kind: 208, Class: ClassBreakGlass, Owner: s.GetOrganisation(), Emergency: true, Privilege: true, Items: len(s.GetActions()),
 			Resource: "glass:" + s.GetOrganisation() + " " + s.GetResourceType() + "::" + s.GetResourceId(),
 			Special:  special(s.GetResourceType()),
+			Breadth:  3, Span: m.GetDurationMs(),
+		}
+		switch {
+		case s.GetResourceId() != "":
+			f.Breadth = 1
+		case s.GetResourceType() != "":
+			f.Breadth = 2
 		}
 		for _, purpose := range s.GetPurposes() {
 			f.Special = f.Special || special(purpose)
@@ -242,6 +252,9 @@ func consent(m proto.Message) (Facts, bool) {
 	case *consentv1.Give:
 		f := terms(301, m.GetTerms(), m.GetRequestId(), m.GetMethod())
 		f.Subject = m.GetSubjectDid()
+		if f.OnBehalf {
+			f.Evidence = evidence(m.GetEvidenceHash(), m.GetSource().GetHash())
+		}
 		return f, true
 	case *consentv1.Refuse:
 		f := terms(302, m.GetTerms(), m.GetRequestId(), m.GetMethod())
@@ -257,7 +270,11 @@ func consent(m proto.Message) (Facts, bool) {
 	case *consentv1.Expire:
 		return Facts{Kind: 305, Class: ClassWithdraw, Resource: record("consent:", m.GetId())}, true
 	case *consentv1.Supersede:
-		return terms(306, m.GetTerms(), m.GetId(), m.GetMethod()), true
+		f := terms(306, m.GetTerms(), m.GetId(), m.GetMethod())
+		if f.OnBehalf {
+			f.Evidence = evidence(m.GetEvidenceHash(), nil)
+		}
+		return f, true
 	case *consentv1.Rectify:
 		return terms(307, m.GetTerms(), m.GetId(), m.GetMethod()), true
 	case *consentv1.Delegate:
@@ -422,6 +439,23 @@ func entity(organisation string, uid *accessv1.EntityUid) string {
 		return name("entities:", organisation)
 	}
 	return "entity:" + organisation + " " + uid.GetType() + "::" + uid.GetId()
+}
+
+// Kin is a number for the kin of a resource, an entity of an organisation; see fixed.Name.
+func Kin(organisation string, uid *accessv1.EntityUid) uint64 {
+	return fixed.Name([]byte("kin:" + organisation + " " + uid.GetType() + "::" + uid.GetId()))
+}
+
+// evidence is a number for what a recorded consent rests on: the hash of a document, or of the record that it was
+// imported from; 0 for none.
+func evidence(document, source []byte) uint64 {
+	switch {
+	case len(document) > 0:
+		return fixed.Name(append([]byte("evidence:"), document...))
+	case len(source) > 0:
+		return fixed.Name(append([]byte("evidence:"), source...))
+	}
+	return 0
 }
 
 // objects counts the objects of a JSON array at its first level, without checking it.

@@ -177,9 +177,11 @@ func anyContext(t *rapid.T) Context {
 	history := func() History {
 		return History{
 			First: i64("first"), Last: i64("last"), Count: u64("count"), Minute: u64("minute"), Hour: u64("hour"), Day: u64("day"),
-			Failed: u64("failed"), Held: u64("held"), Fresh: u64("fresh"), Sensitive: u64("sensitive"), InBlock: rapid.Uint32().Draw(t, "in block"),
+			Failed: u64("failed"), Held: u64("held"), Fresh: u64("fresh"), Sensitive: u64("sensitive"),
+			Moment: u64("moment"), FreshDay: u64("fresh day"), StrayHour: u64("stray hour"), StrayDay: u64("stray day"), StrayWeek: u64("stray week"), Wander: u64("wander"), InBlock: rapid.Uint32().Draw(t, "in block"),
 		}
 	}
+	use := func() Use { return Use{true, u64("past"), u64("now"), i64("idle")} }
 	return Context{
 		Now: i64("now"), ValidUntil: i64("valid until"), Size: rapid.Int().Draw(t, "size"), Signers: rapid.Int().Draw(t, "signers"),
 		Author: "did:chancery:mercy:a", AuthorOrganisation: "did:chancery:mercy", Consortium: "did:chancery:consortium",
@@ -187,7 +189,7 @@ func anyContext(t *rapid.T) Context {
 		IdentityAge: i64("identity age"), KeyAge: i64("key age"), Actor: history(), Organisation: history(),
 		Risk: rapid.Uint8().Draw(t, "risk"),
 		Senses: Senses{
-			Edge: Use{true, u64("past"), u64("now")}, Resource: Use{true, u64("past"), u64("now")},
+			Edge: use(), Resource: use(), Kin: use(), Kins: use(),
 			OwnSurprise: i64("own"), AnchorSurprise: trees.Missing, PeerSurprise: trees.Missing, Estrangement: trees.Missing, Distance: trees.Missing,
 		},
 	}
@@ -207,7 +209,7 @@ func checkRow(t interface {
 			bad = v != 0 && v != 1
 		case UnitLogCount, UnitLogMs:
 			bad = v < 0 || v > fixed.LogMax
-		case UnitCount:
+		case UnitCount, UnitLevel:
 			bad = v < 0
 		}
 		if bad {
@@ -324,7 +326,27 @@ func TestWhatMessagesSay(t *testing.T) {
 		},
 		"break-glass": {
 			&accessv1.BreakGlass{Scope: &accessv1.Scope{Organisation: "did:chancery:city", Actions: []*accessv1.EntityUid{{}, {}}}},
-			Facts{Kind: 208, Class: ClassBreakGlass, Sensitivity: 4, Resource: "glass:did:chancery:city ::", Owner: "did:chancery:city", Items: 2, Privilege: true, Emergency: true},
+			Facts{Kind: 208, Class: ClassBreakGlass, Sensitivity: 4, Resource: "glass:did:chancery:city ::", Owner: "did:chancery:city", Items: 2, Privilege: true, Emergency: true, Breadth: 3},
+		},
+		"break-glass of a type": {
+			&accessv1.BreakGlass{Scope: &accessv1.Scope{Organisation: "did:chancery:city", ResourceType: "Doc"}, DurationMs: 9},
+			Facts{Kind: 208, Class: ClassBreakGlass, Sensitivity: 4, Resource: "glass:did:chancery:city Doc::", Owner: "did:chancery:city", Items: 1, Privilege: true, Emergency: true, Breadth: 2, Span: 9},
+		},
+		"break-glass of a resource": {
+			&accessv1.BreakGlass{Scope: &accessv1.Scope{Organisation: "did:chancery:city", ResourceType: "Doc", ResourceId: "7"}, DurationMs: -9},
+			Facts{Kind: 208, Class: ClassBreakGlass, Sensitivity: 4, Resource: "glass:did:chancery:city Doc::7", Owner: "did:chancery:city", Items: 1, Privilege: true, Emergency: true, Breadth: 1, Span: -9},
+		},
+		"consent from a document": {
+			&consentv1.Give{Terms: plain, Method: consentv1.Method_METHOD_WRITTEN, EvidenceHash: subject},
+			Facts{Kind: 301, Class: ClassOnBehalf, Sensitivity: 2, Resource: commitment, Owner: "did:chancery:mercy", Items: 1, OnBehalf: true, Evidence: fixed.Name(append([]byte("evidence:"), subject...))},
+		},
+		"consent from an import": {
+			&consentv1.Give{Terms: plain, Method: consentv1.Method_METHOD_IMPORTED, Source: &consentv1.Source{Hash: subject}},
+			Facts{Kind: 301, Class: ClassOnBehalf, Sensitivity: 2, Resource: commitment, Owner: "did:chancery:mercy", Items: 1, OnBehalf: true, Evidence: fixed.Name(append([]byte("evidence:"), subject...))},
+		},
+		"consent that its subject signed": {
+			&consentv1.Give{Terms: plain, Method: consentv1.Method_METHOD_SIGNED, EvidenceHash: subject},
+			Facts{Kind: 301, Class: ClassGive, Sensitivity: 1, Resource: commitment, Owner: "did:chancery:mercy", Items: 1},
 		},
 		"guard rails removed": {&accessv1.SetGuardRails{}, Facts{Kind: 205, Class: ClassGuardRail, Sensitivity: 4, Resource: "guard-rails", Items: 1, Privilege: true, Destructive: true}},
 		"entities":            {&accessv1.PutEntities{Organisation: "did:chancery:city", Entities: `[{"a":"}{","b":{"c":[{}]}},{}, {"x":"\"{"}]`}, Facts{Kind: 202, Class: ClassEntities, Sensitivity: 2, Resource: "entities:did:chancery:city", Owner: "did:chancery:city", Items: 3, Privilege: true}},
@@ -352,10 +374,17 @@ func TestRowByHand(t *testing.T) {
 	c.Kind, c.Roles, c.Administrator, c.Depth = AuthorPerson, 3, true, 1
 	c.IdentityAge, c.Risk, c.EdgeInBlock = 1<<20-1, 3, 4
 	c.Actor = History{Last: monday3 - 4095, Count: 7, Minute: 3 << 16, Hour: 7 << 16, Day: 15 << 16, InBlock: 9}
-	c.Edge, c.AnchorSurprise = Use{true, 31, 3 << 16}, 777
+	c.Edge, c.AnchorSurprise = Use{true, 31, 3 << 16, 0}, 777
+	c.Resource = Use{true, 7, 0, 1<<16 - 1}
+	c.Kin, c.Kins = Use{Known: true, Past: 9, Now: 7 << 16}, Use{Known: true, Past: 99, Now: 63 << 16}
+	c.Actor.Evidence[2].Number, c.Actor.Evidence[2].Uses = 77, 2
+	c.Actor.FreshDay, c.Actor.StrayHour, c.Actor.StrayDay, c.Actor.StrayWeek = 1<<16, 2<<16, 3<<16, 7<<16
+	c.Actor.Wander = 31 << 16
 	own, _ := Describe(&identityv1.AddKey{Did: "did:chancery:mercy:a"})
 	other, _ := Describe(&identityv1.AddKey{Did: "did:chancery:mercy:b"})
 	policy, _ := Describe(&accessv1.SetPolicies{Organisation: "did:chancery:city"})
+	policy.Breadth, policy.Span = 2, 1<<20-1
+	own.Evidence, other.Evidence, policy.Evidence = 77, 78, 77
 	row := make([]int64, Count)
 	Fill(row, []Facts{own, other, policy}, &c)
 	const q = fixed.LogScale
@@ -364,7 +393,8 @@ func TestRowByHand(t *testing.T) {
 		IdentityAgeFeature: 20 * q, KeyAgeFeature: trees.Missing, ClassFeature: int64(ClassPolicy), MessagesFeature: 3, SizeFeature: 10 * q,
 		ItemsFeature: 2 * q, ValidityFeature: 10 * q, SensitivityMaxFeature: 4, SensitivitySumFeature: 2 + 4 + 3, PrivilegeFeature: 1,
 		DestructiveFeature: 1, KeysFeature: 2, KeysOfOthersFeature: 1, PoliciesFeature: 1, ForeignFeature: 1, OthersFeature: 1, ResourcesFeature: 3,
-		EdgePastFeature: 5 * q, EdgeNowFeature: 2 * q, ResourceNowFeature: trees.Missing, ActorCountFeature: 3 * q, ActorGapFeature: 12 * q,
+		EdgePastFeature: 5 * q, EdgeNowFeature: 2 * q, ResourcePastFeature: 3 * q, ResourceNowFeature: 0, ResourceIdleFeature: 16 * q,
+		KinLatelyFeature: 3 * q, KinSurpriseFeature: 3 * q, StrayFeature: 0, EvidencePastFeature: 2 * q, BreadthFeature: 2, EmergencyMsFeature: 20 * q, ActorCountFeature: 3 * q, ActorGapFeature: 12 * q,
 		HourOfDayFeature: 2, WeekdayFeature: 0, OffHoursFeature: 1, OwnSurpriseFeature: trees.Missing, AnchorSurpriseFeature: 777,
 		ActorInBlockFeature: 9, EdgeInBlockFeature: 4, RiskFeature: 3, OrganisationRiskFeature: 0, OrganisationHourFeature: 0,
 	} {
@@ -379,9 +409,71 @@ func TestRowByHand(t *testing.T) {
 	if v := row[ActorHourFeature]; v < 3*q-5 || v > 3*q {
 		t.Errorf("actor-hour is %d", v)
 	}
+	// 4095 ms leave 2^-0.0000474 of the counts of a day, and less than that is gone of those of a week.
+	for at, whole := range map[int]int64{FreshDayFeature: q, StraysDayFeature: 2 * q, StraysWeekFeature: 3 * q, WanderFeature: 5 * q} {
+		if v := row[at]; v < whole-2 || v > whole {
+			t.Errorf("%s is %d", Table[at].Name, v)
+		}
+	}
+	if v := row[StraysHourFeature]; v < 6490-5 || v > 6492 { // log2(3)
+		t.Errorf("strays-hour is %d", v)
+	}
+	if v := row[StrayShareFeature]; v < -2*q-2 || v > -2*q+2 { // four of sixteen
+		t.Errorf("stray-share is %d", v)
+	}
+	if v := row[WanderShareFeature]; v < q-2 || v > q { // 32 of 16
+		t.Errorf("wander-share is %d", v)
+	}
 	want := profile.Event{uint8(ClassPolicy), 2, 0, 4, 1, 3, 4, 2, 2, 1, 1, 2}
 	if got := Event([]Facts{own, other, policy}, &c); got != want {
 		t.Errorf("event %v, want %v", got, want)
+	}
+}
+
+// Somebody strays who uses a resource for the first time, and its kin for less than an eighth of what it uses.
+func TestStray(t *testing.T) {
+	use := func(past, now uint64) Use { return Use{Known: true, Past: past, Now: now} }
+	for name, c := range map[string]struct {
+		edge, kin, kins Use
+		want            bool
+	}{
+		"another ward than the usual":       {use(0, 0), use(1, One), use(40, 40*One), true},
+		"the usual ward":                    {use(0, 0), use(30, 30*One), use(40, 40*One), false},
+		"an eighth, with one more in each":  {use(0, 0), use(4, 4*One), use(39, 39*One), false},
+		"a little less":                     {use(0, 0), use(4, 4*One), use(40, 40*One), true},
+		"a ward of long ago":                {use(0, 0), use(500, One), use(900, 40*One), true},
+		"a record that was used before":     {use(1, 0), use(1, One), use(40, 40*One), false},
+		"no kin":                            {use(0, 0), Use{}, Use{}, false},
+		"nobody knows whether it is fresh":  {Use{}, use(1, One), use(40, 40*One), false},
+		"the first uses of a newcomer":      {use(0, 0), use(0, 0), use(7, 7*One), false},
+		"what a newcomer does after eight":  {use(0, 0), use(0, 0), use(8, 8*One), true},
+		"as many as there can be of either": {use(0, 0), use(0, math.MaxUint64), use(0, math.MaxUint64), false},
+	} {
+		s := NoSenses()
+		s.Edge, s.Kin, s.Kins = c.edge, c.kin, c.kins
+		if got := s.Stray(); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	s := NoSenses()
+	s.Edge, s.Kin, s.Kins = use(0, 0), use(0, One), use(0, 15*One)
+	if got := s.Wander(); got != 3*fixed.LogScale {
+		t.Errorf("one of fifteen, with one more in each, wanders by %d", got)
+	}
+	s.Kin, s.Kins = use(0, 15*One), use(0, One) // as cells that are shared may say
+	if got := s.Wander(); got != 0 {
+		t.Errorf("more of a kin than of all wanders by %d", got)
+	}
+}
+
+func TestKinIsOfItsOrganisation(t *testing.T) {
+	ward := &accessv1.EntityUid{Type: "Ward", Id: "3"}
+	seen := map[uint64]bool{0: true}
+	for _, n := range []uint64{Kin("a", ward), Kin("b", ward), Kin("a", &accessv1.EntityUid{Type: "Ward", Id: "4"}), Kin("a", &accessv1.EntityUid{Type: "War", Id: "d3"})} {
+		if seen[n] {
+			t.Errorf("two kins are %d", n)
+		}
+		seen[n] = true
 	}
 }
 

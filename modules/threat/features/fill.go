@@ -61,6 +61,8 @@ func what(row []int64, facts []Facts, c *Context) {
 		row[KeysOfOthersFeature] += bit(c.keyOfOther(f))
 		row[ForeignFeature] += bit(c.foreign(f))
 		row[OthersFeature] += bit(c.other(f))
+		row[BreadthFeature] = max(row[BreadthFeature], int64(f.Breadth))
+		row[EmergencyMsFeature] = max(row[EmergencyMsFeature], logMs(max(f.Span, 0)))
 		row[ResourcesFeature] += bit(i == 0 || f.Resource != facts[i-1].Resource)
 		if int(f.Class) < Classes {
 			// The feature at 0 is the kind of the author, which no class counts.
@@ -70,10 +72,28 @@ func what(row []int64, facts []Facts, c *Context) {
 		}
 	}
 	row[ItemsFeature] = fixed.Log2(uint64(items) + 1)
+	row[EvidencePastFeature] = evidencePast(facts, c)
 	row[ValidityFeature] = trees.Missing
 	if c.ValidUntil != 0 {
 		row[ValidityFeature] = logMs(since(c.ValidUntil, c.Now))
 	}
+}
+
+// evidencePast is the most that evidence of one of the messages was used before, by the author or in the transaction.
+func evidencePast(facts []Facts, c *Context) int64 {
+	most, any := uint64(0), false
+	var own Evidence
+	for i := range facts {
+		if number := facts[i].Evidence; number != 0 {
+			any = true
+			most = max(most, uint64(c.Actor.Evidence.Uses(number))+uint64(own.Uses(number)))
+			own.use(number)
+		}
+	}
+	if !any {
+		return trees.Missing
+	}
+	return fixed.Log2(most + 1)
 }
 
 func when(row []int64, c *Context) {
@@ -90,6 +110,7 @@ func when(row []int64, c *Context) {
 func often(row []int64, c *Context) {
 	a := c.Actor.At(c.Now)
 	row[ActorCountFeature] = fixed.Log2(fixed.Add(a.Count, 1))
+	row[ActorMomentFeature] = logDecayed(a.Moment)
 	row[ActorMinuteFeature] = logDecayed(a.Minute)
 	row[ActorHourFeature] = logDecayed(a.Hour)
 	row[ActorDayFeature] = logDecayed(a.Day)
@@ -97,6 +118,13 @@ func often(row []int64, c *Context) {
 	row[ActorHourDayFeature] = pace(a.Hour, 24, a.Day)
 	row[FreshFeature] = logDecayed(a.Fresh)
 	row[FreshShareFeature] = pace(a.Fresh, 1, a.Hour)
+	row[FreshDayFeature] = logDecayed(a.FreshDay)
+	row[StraysHourFeature] = logDecayed(a.StrayHour)
+	row[StraysDayFeature] = logDecayed(a.StrayDay)
+	row[StraysWeekFeature] = logDecayed(a.StrayWeek)
+	row[StrayShareFeature] = pace(a.StrayDay, 1, a.Day)
+	row[WanderFeature] = logDecayed(a.Wander)
+	row[WanderShareFeature] = pace(a.Wander, 1, a.Day)
 	row[SensitiveFeature] = logDecayed(a.Sensitive)
 	row[FailedFeature] = logDecayed(a.Failed)
 	row[HeldFeature] = logDecayed(a.Held)
@@ -114,7 +142,7 @@ func often(row []int64, c *Context) {
 
 func known(row []int64, c *Context) {
 	row[EdgePastFeature], row[EdgeNowFeature] = trees.Missing, trees.Missing
-	row[ResourcePastFeature], row[ResourceNowFeature] = trees.Missing, trees.Missing
+	row[ResourcePastFeature], row[ResourceNowFeature], row[ResourceIdleFeature] = trees.Missing, trees.Missing, trees.Missing
 	if c.Edge.Known {
 		row[EdgePastFeature] = fixed.Log2(fixed.Add(c.Edge.Past, 1))
 		row[EdgeNowFeature] = logDecayed(c.Edge.Now)
@@ -122,7 +150,16 @@ func known(row []int64, c *Context) {
 	if c.Resource.Known {
 		row[ResourcePastFeature] = fixed.Log2(fixed.Add(c.Resource.Past, 1))
 		row[ResourceNowFeature] = logDecayed(c.Resource.Now)
+		if c.Resource.Past > 0 {
+			row[ResourceIdleFeature] = logMs(c.Resource.Idle)
+		}
 	}
+	row[KinLatelyFeature], row[KinSurpriseFeature] = trees.Missing, trees.Missing
+	if c.Kin.Known {
+		row[KinLatelyFeature] = logDecayed(c.Kin.Now)
+		row[KinSurpriseFeature] = pace(c.Kins.Now, 1, c.Kin.Now)
+	}
+	row[StrayFeature] = bit(c.Stray())
 	row[OwnSurpriseFeature] = c.OwnSurprise
 	row[AnchorSurpriseFeature] = c.AnchorSurprise
 	row[PeerSurpriseFeature] = c.PeerSurprise

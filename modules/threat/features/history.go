@@ -1,6 +1,8 @@
 package features
 
 import (
+	"math"
+
 	"github.com/chancery/chancery/modules/threat/stream/fixed"
 	threatv1 "github.com/chancery/chancery/proto/chancery/threat/v1"
 )
@@ -10,17 +12,24 @@ const One = 1 << 16
 
 // Half-lives of counts, in milliseconds.
 const (
+	Moment = 10_000
 	Minute = 60_000
 	Hour   = 60 * Minute
 	Day    = 24 * Hour
+	Week   = 7 * Day
 )
 
 // perMs is floor(2^63 * 2^(-1/h)) for the half-lives h: what a millisecond leaves, Q63.
 const (
+	momentPerMs = 9222732743578988217
 	minutePerMs = 9223265484898201873
 	hourPerMs   = 9223370260978746049
 	dayPerMs    = 9223371962859934408
+	weekPerMs   = 9223372026284084143
 )
+
+// wanderShift makes Q12 bits Q16.
+const wanderShift = 4
 
 // History is what a subject did: counts that decay.
 //
@@ -38,6 +47,13 @@ type History struct {
 	Held        uint64 // holds, half-life of an hour
 	Fresh       uint64 // uses of a resource never used before, half-life of an hour
 	Sensitive   uint64 // transactions of sensitivity 3 and more, half-life of an hour
+	Moment      uint64 // transactions, half-life of ten seconds
+	FreshDay    uint64 // uses of a resource never used before, half-life of a day
+	StrayHour   uint64 // strays, half-life of an hour
+	StrayDay    uint64 // strays, half-life of a day
+	StrayWeek   uint64 // strays, half-life of a week
+	Wander      uint64 // bits by which kin surprised, half-life of a day
+	Evidence    Evidence
 	InBlock     uint32 // transactions of the block at hand that came before; no part of a Trace
 }
 
@@ -47,6 +63,44 @@ type Deed struct {
 	Held      bool
 	Fresh     bool // its actor never used its resource before
 	Sensitive bool
+	Wander    uint32 // see Senses.Wander
+	Evidence  uint64 // see Facts.Evidence
+}
+
+// Evidence is the latest evidence with which consents were recorded, each once and the latest first, with how often it
+// was used since it was first among them. It is exact and short, so that no number of consents makes what is new look
+// used.
+type Evidence [4]struct {
+	Number uint64 // 0: none
+	Uses   uint32
+}
+
+// Uses is how often evidence was used; 0 for none.
+func (e *Evidence) Uses(number uint64) uint32 {
+	for i := range e {
+		if e[i].Number == number && number != 0 {
+			return e[i].Uses
+		}
+	}
+	return 0
+}
+
+func (e *Evidence) use(number uint64) {
+	if number == 0 {
+		return
+	}
+	at, uses := len(e)-1, e.Uses(number)
+	for i := range e {
+		if e[i].Number == number {
+			at = i
+			break
+		}
+	}
+	copy(e[1:at+1], e[:at])
+	e[0].Number, e[0].Uses = number, uses
+	if uses < math.MaxUint32 {
+		e[0].Uses++
+	}
 }
 
 // At is h with its decayed counts as of a time in Unix ms, not before Last. Last stays.
@@ -56,10 +110,12 @@ func (h History) At(now int64) History {
 	}
 	dt := uint64(now) - uint64(h.Last)
 	minute, hour, day := left(dt, Minute, minutePerMs), left(dt, Hour, hourPerMs), left(dt, Day, dayPerMs)
-	h.Minute = minute.of(h.Minute)
+	h.Minute, h.Moment = minute.of(h.Minute), left(dt, Moment, momentPerMs).of(h.Moment)
 	h.Hour, h.Day = hour.of(h.Hour), day.of(h.Day)
 	h.Failed, h.Held = hour.of(h.Failed), hour.of(h.Held)
 	h.Fresh, h.Sensitive = hour.of(h.Fresh), hour.of(h.Sensitive)
+	h.FreshDay, h.Wander = day.of(h.FreshDay), day.of(h.Wander)
+	h.StrayHour, h.StrayDay, h.StrayWeek = hour.of(h.StrayHour), day.of(h.StrayDay), left(dt, Week, weekPerMs).of(h.StrayWeek)
 	return h
 }
 
@@ -71,7 +127,8 @@ func (h *History) Add(now int64, d Deed) {
 	*h = h.At(now)
 	h.Last = max(h.Last, now)
 	h.Count = fixed.Add(h.Count, 1)
-	h.Minute, h.Hour, h.Day = fixed.Add(h.Minute, One), fixed.Add(h.Hour, One), fixed.Add(h.Day, One)
+	h.Moment, h.Minute = fixed.Add(h.Moment, One), fixed.Add(h.Minute, One)
+	h.Hour, h.Day = fixed.Add(h.Hour, One), fixed.Add(h.Day, One)
 	if d.Failed {
 		h.Failed = fixed.Add(h.Failed, One)
 	}
@@ -79,7 +136,12 @@ func (h *History) Add(now int64, d Deed) {
 		h.Held = fixed.Add(h.Held, One)
 	}
 	if d.Fresh {
-		h.Fresh = fixed.Add(h.Fresh, One)
+		h.Fresh, h.FreshDay = fixed.Add(h.Fresh, One), fixed.Add(h.FreshDay, One)
+	}
+	h.Evidence.use(d.Evidence)
+	h.Wander = fixed.Add(h.Wander, uint64(d.Wander)<<wanderShift)
+	if stray(d.Wander) {
+		h.StrayHour, h.StrayDay, h.StrayWeek = fixed.Add(h.StrayHour, One), fixed.Add(h.StrayDay, One), fixed.Add(h.StrayWeek, One)
 	}
 	if d.Sensitive {
 		h.Sensitive = fixed.Add(h.Sensitive, One)
@@ -88,11 +150,19 @@ func (h *History) Add(now int64, d Deed) {
 
 // HistoryOf is the history in a trace, of which nil is the empty one.
 func HistoryOf(t *threatv1.Trace) History {
-	return History{
+	h := History{
 		First: t.GetFirst(), Last: t.GetLast(), Count: t.GetCount(),
 		Minute: t.GetMinute(), Hour: t.GetHour(), Day: t.GetDay(),
 		Failed: t.GetFailed(), Held: t.GetHeld(), Fresh: t.GetFresh(), Sensitive: t.GetSensitive(),
+		Moment: t.GetMoment(), FreshDay: t.GetFreshDay(),
+		StrayHour: t.GetStrayHour(), StrayDay: t.GetStrayDay(), StrayWeek: t.GetStrayWeek(), Wander: t.GetWander(),
 	}
+	for i, number := range t.GetEvidence() {
+		if i < len(h.Evidence) && i < len(t.EvidenceUses) {
+			h.Evidence[i].Number, h.Evidence[i].Uses = number, t.EvidenceUses[i]
+		}
+	}
+	return h
 }
 
 // Write writes h into a trace and leaves what the trace says of profiles.
@@ -100,6 +170,14 @@ func (h *History) Write(t *threatv1.Trace) {
 	t.First, t.Last, t.Count = h.First, h.Last, h.Count
 	t.Minute, t.Hour, t.Day = h.Minute, h.Hour, h.Day
 	t.Failed, t.Held, t.Fresh, t.Sensitive = h.Failed, h.Held, h.Fresh, h.Sensitive
+	t.Moment, t.FreshDay = h.Moment, h.FreshDay
+	t.StrayHour, t.StrayDay, t.StrayWeek, t.Wander = h.StrayHour, h.StrayDay, h.StrayWeek, h.Wander
+	t.Evidence, t.EvidenceUses = nil, nil
+	for _, e := range h.Evidence {
+		if e.Number != 0 {
+			t.Evidence, t.EvidenceUses = append(t.Evidence, e.Number), append(t.EvidenceUses, e.Uses)
+		}
+	}
 }
 
 // share is what a time leaves of a count: 2^-shift and a factor in Q63.

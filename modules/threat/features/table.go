@@ -104,6 +104,21 @@ const (
 	OrganisationRiskFeature
 	ResourcePastFeature
 	FreshShareFeature
+	KinLatelyFeature
+	KinSurpriseFeature
+	StrayFeature
+	StraysHourFeature
+	StraysDayFeature
+	StraysWeekFeature
+	StrayShareFeature
+	FreshDayFeature
+	ActorMomentFeature
+	EvidencePastFeature
+	BreadthFeature
+	EmergencyMsFeature
+	ResourceIdleFeature
+	WanderFeature
+	WanderShareFeature
 	Count = int(iota)
 )
 
@@ -177,6 +192,21 @@ var Table = [Count]Feature{
 	OrganisationRiskFeature:       {Name: "organisation-risk", Unit: UnitLevel, Meaning: "common risk of the author's organisation, 0 unknown to 4 severe", Monotone: trees.Increasing},
 	ResourcePastFeature:           {Name: "resource-past", Unit: UnitLogCount, Meaning: "times that anybody used this resource before", Monotone: trees.Decreasing},
 	FreshShareFeature:             {Name: "fresh-share", Unit: UnitBits, Meaning: "share of the author's transactions of about the last hour that used a resource for the first time, as a logarithm", Monotone: trees.Increasing},
+	KinLatelyFeature:              {Name: "kin-lately", Unit: UnitLogCount, Meaning: "times that the author used resources of the same kin (the first parent of the resource) in about ten days", Monotone: trees.Decreasing},
+	KinSurpriseFeature:            {Name: "kin-surprise", Unit: UnitBits, Meaning: "how rare the kin of the resource is among those that the author used in about ten days", Monotone: trees.Increasing},
+	StrayFeature:                  {Name: "stray", Unit: UnitFlag, Meaning: "the author uses the resource for the first time, and its kin for less than an eighth of its uses", Monotone: trees.Increasing},
+	StraysHourFeature:             {Name: "strays-hour", Unit: UnitLogCount, Meaning: "strays of the author in about the last hour", Monotone: trees.Increasing},
+	StraysDayFeature:              {Name: "strays-day", Unit: UnitLogCount, Meaning: "strays of the author in about the last day", Monotone: trees.Increasing},
+	StraysWeekFeature:             {Name: "strays-week", Unit: UnitLogCount, Meaning: "strays of the author in about the last week"},
+	StrayShareFeature:             {Name: "stray-share", Unit: UnitBits, Meaning: "share of the author's transactions of about the last day that strayed, as a logarithm", Monotone: trees.Increasing},
+	FreshDayFeature:               {Name: "fresh-day", Unit: UnitLogCount, Meaning: "resources that the author used for the first time in about the last day"},
+	ActorMomentFeature:            {Name: "actor-moment", Unit: UnitLogCount, Meaning: "transactions of the author in about the last ten seconds", Monotone: trees.Increasing},
+	EvidencePastFeature:           {Name: "evidence-past", Unit: UnitLogCount, Meaning: "consents that the author recorded with the same evidence before, among the latest four of its evidence or in the transaction", Monotone: trees.Increasing},
+	BreadthFeature:                {Name: "breadth", Unit: UnitLevel, Meaning: "what emergency access is opened to: 0 none, 1 a resource, 2 a type of resources, 3 everything", Monotone: trees.Increasing},
+	EmergencyMsFeature:            {Name: "emergency-ms", Unit: UnitLogMs, Meaning: "how long emergency access is opened for, 0 where it is not", Monotone: trees.Increasing},
+	ResourceIdleFeature:           {Name: "resource-idle", Unit: UnitLogMs, Meaning: "time since anybody used this resource", Monotone: trees.Increasing},
+	WanderFeature:                 {Name: "wander", Unit: UnitLogCount, Meaning: "bits by which the kin surprised of resources that the author used for the first time in about the last day", Monotone: trees.Increasing},
+	WanderShareFeature:            {Name: "wander-share", Unit: UnitBits, Meaning: "those bits for each transaction of the author in about the last day, as a logarithm", Monotone: trees.Increasing},
 }
 
 // Index is the place of the feature of a name.

@@ -15,6 +15,8 @@ const (
 	SpaceEdge     cell.Space = 1
 	SpaceActor    cell.Space = 2
 	SpaceResource cell.Space = 3
+	// SpaceKin is the first of three tables of a second sketch, in the same order.
+	SpaceKin cell.Space = 4
 )
 
 const (
@@ -68,17 +70,21 @@ func (s Settings) Check() error {
 // Sketch scores edges. It holds settings and no counts, and is safe for concurrent use.
 type Sketch struct {
 	settings Settings
-	factor   uint64 // decay, Q63
+	first    cell.Space // of its tables
+	factor   uint64     // decay, Q63
 	seeds    [MaxRows]uint64
 	turn     uint64 // makes (a, r) and (r, a) different edges
 }
 
 // New returns a sketch with the settings.
-func New(s Settings) (*Sketch, error) {
+func New(s Settings) (*Sketch, error) { return NewAt(s, SpaceEdge) }
+
+// NewAt is New with tables from another space on, for a sketch beside the first: SpaceKin.
+func NewAt(s Settings, first cell.Space) (*Sketch, error) {
 	if err := s.Check(); err != nil {
 		return nil, err
 	}
-	k := &Sketch{settings: s, factor: fixed.Factor(s.DecayNumerator, s.DecayDenominator)}
+	k := &Sketch{settings: s, first: first, factor: fixed.Factor(s.DecayNumerator, s.DecayDenominator)}
 	seed := fixed.Seed(s.Seed)
 	for i := range k.seeds {
 		k.seeds[i] = seed.Next()
@@ -93,11 +99,11 @@ func (k *Sketch) Settings() Settings { return k.settings }
 // Extents are the tables that k touches.
 func (k *Sketch) Extents() []cell.Extent {
 	rows, columns := uint16(k.settings.Rows), uint32(k.settings.Columns)
-	out := []cell.Extent{{Space: SpaceEdge, Rows: rows, Columns: columns}}
+	out := []cell.Extent{{Space: k.first, Rows: rows, Columns: columns}}
 	if k.settings.Relational {
 		out = append(out,
-			cell.Extent{Space: SpaceActor, Rows: rows, Columns: columns},
-			cell.Extent{Space: SpaceResource, Rows: rows, Columns: columns})
+			cell.Extent{Space: k.first + cell.Space(SubjectActor), Rows: rows, Columns: columns},
+			cell.Extent{Space: k.first + cell.Space(SubjectResource), Rows: rows, Columns: columns})
 	}
 	return out
 }
@@ -124,6 +130,7 @@ type Reading struct {
 	Subject   Subject // whose statistic it is
 	Current   uint64  // decayed count of the tick, Q16
 	Total     uint64  // count since the first tick
+	Last      uint64  // tick of the event before, or a later one where cells are shared; 0: there was none
 }
 
 // Score is the reading of an edge in a tick as if the event had been absorbed. It writes nothing. Ticks begin at 1; in
@@ -142,16 +149,17 @@ func (k *Sketch) Readings(r cell.Reader, e Edge, tick uint64) (all [3]Reading, e
 	tick = min(tick, MaxTick)
 	for i := range k.subjects() {
 		id := k.id(Subject(i), e)
-		current, total := uint64(math.MaxUint64), uint64(math.MaxUint64)
+		current, total, last := uint64(math.MaxUint64), uint64(math.MaxUint64), uint64(math.MaxUint64)
 		for row := range k.settings.Rows {
 			c, err := r.Cell(k.key(Subject(i), id, row))
 			if err != nil {
 				return all, err
 			}
+			last = min(last, c.Epoch)
 			c = k.moved(c, tick)
 			current, total = min(current, c.Now), min(total, c.Past)
 		}
-		all[i] = Reading{Statistic: Statistic(current, total, tick), Subject: Subject(i), Current: current, Total: total}
+		all[i] = Reading{Statistic: Statistic(current, total, tick), Subject: Subject(i), Current: current, Total: total, Last: last}
 	}
 	return all, nil
 }
@@ -209,7 +217,7 @@ func (k *Sketch) id(s Subject, e Edge) uint64 {
 
 func (k *Sketch) key(s Subject, id uint64, row int) cell.Key {
 	column, _ := bits.Mul64(fixed.Mix(id^k.seeds[row]), uint64(k.settings.Columns))
-	return cell.Key{Space: SpaceEdge + cell.Space(s), Row: uint16(row), Column: uint32(column)}
+	return cell.Key{Space: k.first + cell.Space(s), Row: uint16(row), Column: uint32(column)}
 }
 
 // moved is c with one event more in a tick.

@@ -128,6 +128,39 @@ func TestCellsThatCatchUpScoreAsCountsThatDecayAtOnce(t *testing.T) {
 	}
 }
 
+// Two sketches keep their counts apart, and a reading says when the event before was.
+func TestASecondSketchHasTablesOfItsOwn(t *testing.T) {
+	first, err := New(relational)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := NewAt(relational, SpaceKin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := cell.NewMemory(append(first.Extents(), second.Extents()...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := Edge{1, 2}
+	for _, tick := range []uint64{3, 5} {
+		if err := second.Absorb(m, e, tick); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for k, want := range map[*Sketch][2]uint64{first: {1, 0}, second: {3, 5}} {
+		all, err := k.Readings(m, e, 9)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range all {
+			if r.Total != want[0] || r.Last != want[1] {
+				t.Errorf("%+v, want the total %d and the last tick %d", r, want[0], want[1])
+			}
+		}
+	}
+}
+
 func TestABurstIsToldWithItsSubject(t *testing.T) {
 	k, m := sketch(t, Settings{Rows: 2, Columns: 1024, Relational: true, DecayNumerator: 1, DecayDenominator: 2})
 	for tick := uint64(1); tick <= 200; tick++ {

@@ -799,7 +799,12 @@ type Detector struct {
 	CardHash []byte `protobuf:"bytes,11,opt,name=card_hash,json=cardHash,proto3" json:"card_hash,omitempty"`
 	// How often each tenth-of-a-thousandth band of scores came in training, of 10000;
 	// 20 bands of 500. Drift is measured against it.
-	Baseline      []uint32 `protobuf:"varint,12,rep,packed,name=baseline,proto3" json:"baseline,omitempty"`
+	Baseline []uint32 `protobuf:"varint,12,rep,packed,name=baseline,proto3" json:"baseline,omitempty"`
+	// Uses of kin: which parents an actor's resources have. They are counted as edges of
+	// MIDAS are, in tables of their own, with a decay that is slow. kin_tick_ms is the length of a tick.
+	Kin *MidasSettings `protobuf:"bytes,13,opt,name=kin,proto3" json:"kin,omitempty"`
+	// Milliseconds of block time.
+	KinTickMs     int64 `protobuf:"varint,14,opt,name=kin_tick_ms,json=kinTickMs,proto3" json:"kin_tick_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -916,6 +921,20 @@ func (x *Detector) GetBaseline() []uint32 {
 		return x.Baseline
 	}
 	return nil
+}
+
+func (x *Detector) GetKin() *MidasSettings {
+	if x != nil {
+		return x.Kin
+	}
+	return nil
+}
+
+func (x *Detector) GetKinTickMs() int64 {
+	if x != nil {
+		return x.KinTickMs
+	}
+	return 0
 }
 
 // ProfileSteps bound how adaptive profiles move; see package profile.
@@ -2519,7 +2538,24 @@ type Trace struct {
 	Adaptive []byte `protobuf:"bytes,11,opt,name=adaptive,proto3" json:"adaptive,omitempty"`
 	Anchor   []byte `protobuf:"bytes,12,opt,name=anchor,proto3" json:"anchor,omitempty"`
 	// Counts from which the anchor is made when there are enough.
-	Tally         []byte `protobuf:"bytes,13,opt,name=tally,proto3" json:"tally,omitempty"`
+	Tally []byte `protobuf:"bytes,13,opt,name=tally,proto3" json:"tally,omitempty"`
+	// Transactions, Q16 as of last, half-life of ten seconds.
+	Moment uint64 `protobuf:"varint,14,opt,name=moment,proto3" json:"moment,omitempty"`
+	// Edges never seen before, Q16 as of last, half-life of a day.
+	FreshDay uint64 `protobuf:"varint,15,opt,name=fresh_day,json=freshDay,proto3" json:"fresh_day,omitempty"`
+	// Strays: edges never seen before to resources whose kin the actor rarely uses. Q16 as
+	// of last, half-lives of an hour, a day and a week.
+	StrayHour uint64 `protobuf:"varint,16,opt,name=stray_hour,json=strayHour,proto3" json:"stray_hour,omitempty"`
+	StrayDay  uint64 `protobuf:"varint,17,opt,name=stray_day,json=strayDay,proto3" json:"stray_day,omitempty"`
+	StrayWeek uint64 `protobuf:"varint,18,opt,name=stray_week,json=strayWeek,proto3" json:"stray_week,omitempty"`
+	// Bits by which the kin of resources surprised that were never used before, Q16 as of
+	// last, half-life of a day.
+	Wander uint64 `protobuf:"varint,19,opt,name=wander,proto3" json:"wander,omitempty"`
+	// The latest evidence with which it recorded consents, each once, the latest first, and
+	// how often it was used since it was first among them. As package fixed names it; 0 for
+	// none.
+	Evidence      []uint64 `protobuf:"fixed64,20,rep,packed,name=evidence,proto3" json:"evidence,omitempty"`
+	EvidenceUses  []uint32 `protobuf:"varint,21,rep,packed,name=evidence_uses,json=evidenceUses,proto3" json:"evidence_uses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2645,6 +2681,62 @@ func (x *Trace) GetTally() []byte {
 	return nil
 }
 
+func (x *Trace) GetMoment() uint64 {
+	if x != nil {
+		return x.Moment
+	}
+	return 0
+}
+
+func (x *Trace) GetFreshDay() uint64 {
+	if x != nil {
+		return x.FreshDay
+	}
+	return 0
+}
+
+func (x *Trace) GetStrayHour() uint64 {
+	if x != nil {
+		return x.StrayHour
+	}
+	return 0
+}
+
+func (x *Trace) GetStrayDay() uint64 {
+	if x != nil {
+		return x.StrayDay
+	}
+	return 0
+}
+
+func (x *Trace) GetStrayWeek() uint64 {
+	if x != nil {
+		return x.StrayWeek
+	}
+	return 0
+}
+
+func (x *Trace) GetWander() uint64 {
+	if x != nil {
+		return x.Wander
+	}
+	return 0
+}
+
+func (x *Trace) GetEvidence() []uint64 {
+	if x != nil {
+		return x.Evidence
+	}
+	return nil
+}
+
+func (x *Trace) GetEvidenceUses() []uint32 {
+	if x != nil {
+		return x.EvidenceUses
+	}
+	return nil
+}
+
 // Journal is what a block's transactions did, until they train.
 type Journal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2753,7 +2845,14 @@ type Entry struct {
 	// Whether the author had never used the resource before.
 	Fresh bool `protobuf:"varint,6,opt,name=fresh,proto3" json:"fresh,omitempty"`
 	// Whether the resource is a sensitive one.
-	Sensitive     bool `protobuf:"varint,7,opt,name=sensitive,proto3" json:"sensitive,omitempty"`
+	Sensitive bool `protobuf:"varint,7,opt,name=sensitive,proto3" json:"sensitive,omitempty"`
+	// Kin of the resource (its first parent), as package fixed names it; 0 for none.
+	Kin uint64 `protobuf:"fixed64,8,opt,name=kin,proto3" json:"kin,omitempty"`
+	// Evidence of a consent that was recorded, as package fixed names it; 0 for none.
+	Evidence uint64 `protobuf:"fixed64,9,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	// How rare the kin of a fresh resource was among what the author used, in bits, Q12.
+	// From more than three on the author strayed.
+	Wander        uint32 `protobuf:"varint,10,opt,name=wander,proto3" json:"wander,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2837,6 +2936,27 @@ func (x *Entry) GetSensitive() bool {
 	return false
 }
 
+func (x *Entry) GetKin() uint64 {
+	if x != nil {
+		return x.Kin
+	}
+	return 0
+}
+
+func (x *Entry) GetEvidence() uint64 {
+	if x != nil {
+		return x.Evidence
+	}
+	return 0
+}
+
+func (x *Entry) GetWander() uint32 {
+	if x != nil {
+		return x.Wander
+	}
+	return 0
+}
+
 // Page is cells of a streaming scorer that lie side by side.
 type Page struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2908,8 +3028,8 @@ type Progress struct {
 	Paged int64 `protobuf:"varint,2,opt,name=paged,proto3" json:"paged,omitempty"`
 	// Transactions in journals above settled.
 	Pending uint64 `protobuf:"varint,3,opt,name=pending,proto3" json:"pending,omitempty"`
-	// The settings by which cells are counted: a Detector with nothing but midas, tick_ms
-	// and half_space. Empty when none are. With other settings cells begin anew.
+	// The settings by which cells are counted: a Detector with nothing but midas, tick_ms,
+	// half_space, kin and kin_tick_ms. Empty when none are. With other settings cells begin anew.
 	Streams []byte `protobuf:"bytes,4,opt,name=streams,proto3" json:"streams,omitempty"`
 	// Unix milliseconds at which cells began; ticks are counted from it.
 	Began         int64 `protobuf:"varint,5,opt,name=began,proto3" json:"began,omitempty"`
@@ -3134,7 +3254,7 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	"\x06window\x18\x01 \x01(\rR\x06window\x12\x12\n" +
 	"\x04rate\x18\x02 \x01(\rR\x04rate\x12\x14\n" +
 	"\x05actor\x18\x03 \x01(\rR\x05actor\x12\x17\n" +
-	"\arest_ms\x18\x04 \x01(\x03R\x06restMs\"\x98\x04\n" +
+	"\arest_ms\x18\x04 \x01(\x03R\x06restMs\"\xed\x04\n" +
 	"\bDetector\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12/\n" +
@@ -3151,7 +3271,9 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	" \x01(\v2\x1e.chancery.threat.v1.ThresholdsR\n" +
 	"thresholds\x12\x1b\n" +
 	"\tcard_hash\x18\v \x01(\fR\bcardHash\x12\x1a\n" +
-	"\bbaseline\x18\f \x03(\rR\bbaseline\"\xa3\x01\n" +
+	"\bbaseline\x18\f \x03(\rR\bbaseline\x123\n" +
+	"\x03kin\x18\r \x01(\v2!.chancery.threat.v1.MidasSettingsR\x03kin\x12\x1e\n" +
+	"\vkin_tick_ms\x18\x0e \x01(\x03R\tkinTickMs\"\xa3\x01\n" +
 	"\fProfileSteps\x12%\n" +
 	"\x0estep_numerator\x18\x01 \x01(\rR\rstepNumerator\x12)\n" +
 	"\x10step_denominator\x18\x02 \x01(\rR\x0fstepDenominator\x12&\n" +
@@ -3290,7 +3412,7 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	"\x05cause\x18\x03 \x01(\x0e2\x19.chancery.threat.v1.CauseR\x05cause\x12\x16\n" +
 	"\x06source\x18\x04 \x01(\fR\x06source\x12\x14\n" +
 	"\x05until\x18\x05 \x01(\x03R\x05until\x12\x16\n" +
-	"\x06height\x18\x06 \x01(\x03R\x06height\"\xaf\x02\n" +
+	"\x06height\x18\x06 \x01(\x03R\x06height\"\x98\x04\n" +
 	"\x05Trace\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\x03R\x05first\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\x03R\x04last\x12\x14\n" +
@@ -3305,14 +3427,24 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	" \x01(\x04R\tsensitive\x12\x1a\n" +
 	"\badaptive\x18\v \x01(\fR\badaptive\x12\x16\n" +
 	"\x06anchor\x18\f \x01(\fR\x06anchor\x12\x14\n" +
-	"\x05tally\x18\r \x01(\fR\x05tally\"\xc8\x01\n" +
+	"\x05tally\x18\r \x01(\fR\x05tally\x12\x16\n" +
+	"\x06moment\x18\x0e \x01(\x04R\x06moment\x12\x1b\n" +
+	"\tfresh_day\x18\x0f \x01(\x04R\bfreshDay\x12\x1d\n" +
+	"\n" +
+	"stray_hour\x18\x10 \x01(\x04R\tstrayHour\x12\x1b\n" +
+	"\tstray_day\x18\x11 \x01(\x04R\bstrayDay\x12\x1d\n" +
+	"\n" +
+	"stray_week\x18\x12 \x01(\x04R\tstrayWeek\x12\x16\n" +
+	"\x06wander\x18\x13 \x01(\x04R\x06wander\x12\x1a\n" +
+	"\bevidence\x18\x14 \x03(\x06R\bevidence\x12#\n" +
+	"\revidence_uses\x18\x15 \x03(\rR\fevidenceUses\"\xc8\x01\n" +
 	"\aJournal\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x03R\x04time\x12\x16\n" +
 	"\x06actors\x18\x02 \x03(\tR\x06actors\x123\n" +
 	"\aentries\x18\x03 \x03(\v2\x19.chancery.threat.v1.EntryR\aentries\x12$\n" +
 	"\rorganisations\x18\x04 \x03(\tR\rorganisations\x12\"\n" +
 	"\forganisation\x18\x05 \x03(\rR\forganisation\x12\x12\n" +
-	"\x04kind\x18\x06 \x03(\rR\x04kind\"\xc9\x01\n" +
+	"\x04kind\x18\x06 \x03(\rR\x04kind\"\x8f\x02\n" +
 	"\x05Entry\x12\x14\n" +
 	"\x05actor\x18\x01 \x01(\rR\x05actor\x12\x1a\n" +
 	"\bresource\x18\x02 \x01(\x06R\bresource\x12\x14\n" +
@@ -3320,7 +3452,11 @@ const file_chancery_threat_v1_state_proto_rawDesc = "" +
 	"\x04fate\x18\x04 \x01(\x0e2\x18.chancery.threat.v1.FateR\x04fate\x12\x16\n" +
 	"\x06failed\x18\x05 \x01(\bR\x06failed\x12\x14\n" +
 	"\x05fresh\x18\x06 \x01(\bR\x05fresh\x12\x1c\n" +
-	"\tsensitive\x18\a \x01(\bR\tsensitive\"B\n" +
+	"\tsensitive\x18\a \x01(\bR\tsensitive\x12\x10\n" +
+	"\x03kin\x18\b \x01(\x06R\x03kin\x12\x1a\n" +
+	"\bevidence\x18\t \x01(\x06R\bevidence\x12\x16\n" +
+	"\x06wander\x18\n" +
+	" \x01(\rR\x06wander\"B\n" +
 	"\x04Page\x12\x12\n" +
 	"\x04past\x18\x01 \x03(\x04R\x04past\x12\x10\n" +
 	"\x03now\x18\x02 \x03(\x04R\x03now\x12\x14\n" +
@@ -3466,35 +3602,36 @@ var file_chancery_threat_v1_state_proto_depIdxs = []int32{
 	38, // 6: chancery.threat.v1.Detector.rules:type_name -> chancery.threat.v1.RuleSet
 	39, // 7: chancery.threat.v1.Detector.blend:type_name -> chancery.threat.v1.Blend
 	40, // 8: chancery.threat.v1.Detector.thresholds:type_name -> chancery.threat.v1.Thresholds
-	1,  // 9: chancery.threat.v1.ModelRecord.stage:type_name -> chancery.threat.v1.Stage
-	13, // 10: chancery.threat.v1.ModelRecord.counts:type_name -> chancery.threat.v1.ModelCounts
-	41, // 11: chancery.threat.v1.Hold.verdict:type_name -> chancery.chain.v1.Verdict
-	2,  // 12: chancery.threat.v1.Hold.status:type_name -> chancery.threat.v1.HoldStatus
-	16, // 13: chancery.threat.v1.Hold.reviews:type_name -> chancery.threat.v1.Opinion
-	17, // 14: chancery.threat.v1.Hold.appeals:type_name -> chancery.threat.v1.AppealRecord
-	2,  // 15: chancery.threat.v1.AppealRecord.status:type_name -> chancery.threat.v1.HoldStatus
-	3,  // 16: chancery.threat.v1.Playbook.actions:type_name -> chancery.threat.v1.Action
-	3,  // 17: chancery.threat.v1.Response.action:type_name -> chancery.threat.v1.Action
-	41, // 18: chancery.threat.v1.Response.verdict:type_name -> chancery.chain.v1.Verdict
-	4,  // 19: chancery.threat.v1.Response.status:type_name -> chancery.threat.v1.ResponseStatus
-	16, // 20: chancery.threat.v1.Response.reviews:type_name -> chancery.threat.v1.Opinion
-	17, // 21: chancery.threat.v1.Response.appeals:type_name -> chancery.threat.v1.AppealRecord
-	23, // 22: chancery.threat.v1.Acting.responses:type_name -> chancery.threat.v1.ActingResponse
-	3,  // 23: chancery.threat.v1.ActingResponse.action:type_name -> chancery.threat.v1.Action
-	5,  // 24: chancery.threat.v1.Assessment.risk:type_name -> chancery.threat.v1.Risk
-	6,  // 25: chancery.threat.v1.Assessment.cause:type_name -> chancery.threat.v1.Cause
-	24, // 26: chancery.threat.v1.Assessments.assessments:type_name -> chancery.threat.v1.Assessment
-	27, // 27: chancery.threat.v1.Standing.held:type_name -> chancery.threat.v1.Held
-	5,  // 28: chancery.threat.v1.Standing.common:type_name -> chancery.threat.v1.Risk
-	5,  // 29: chancery.threat.v1.Held.risk:type_name -> chancery.threat.v1.Risk
-	6,  // 30: chancery.threat.v1.Held.cause:type_name -> chancery.threat.v1.Cause
-	30, // 31: chancery.threat.v1.Journal.entries:type_name -> chancery.threat.v1.Entry
-	7,  // 32: chancery.threat.v1.Entry.fate:type_name -> chancery.threat.v1.Fate
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	36, // 9: chancery.threat.v1.Detector.kin:type_name -> chancery.threat.v1.MidasSettings
+	1,  // 10: chancery.threat.v1.ModelRecord.stage:type_name -> chancery.threat.v1.Stage
+	13, // 11: chancery.threat.v1.ModelRecord.counts:type_name -> chancery.threat.v1.ModelCounts
+	41, // 12: chancery.threat.v1.Hold.verdict:type_name -> chancery.chain.v1.Verdict
+	2,  // 13: chancery.threat.v1.Hold.status:type_name -> chancery.threat.v1.HoldStatus
+	16, // 14: chancery.threat.v1.Hold.reviews:type_name -> chancery.threat.v1.Opinion
+	17, // 15: chancery.threat.v1.Hold.appeals:type_name -> chancery.threat.v1.AppealRecord
+	2,  // 16: chancery.threat.v1.AppealRecord.status:type_name -> chancery.threat.v1.HoldStatus
+	3,  // 17: chancery.threat.v1.Playbook.actions:type_name -> chancery.threat.v1.Action
+	3,  // 18: chancery.threat.v1.Response.action:type_name -> chancery.threat.v1.Action
+	41, // 19: chancery.threat.v1.Response.verdict:type_name -> chancery.chain.v1.Verdict
+	4,  // 20: chancery.threat.v1.Response.status:type_name -> chancery.threat.v1.ResponseStatus
+	16, // 21: chancery.threat.v1.Response.reviews:type_name -> chancery.threat.v1.Opinion
+	17, // 22: chancery.threat.v1.Response.appeals:type_name -> chancery.threat.v1.AppealRecord
+	23, // 23: chancery.threat.v1.Acting.responses:type_name -> chancery.threat.v1.ActingResponse
+	3,  // 24: chancery.threat.v1.ActingResponse.action:type_name -> chancery.threat.v1.Action
+	5,  // 25: chancery.threat.v1.Assessment.risk:type_name -> chancery.threat.v1.Risk
+	6,  // 26: chancery.threat.v1.Assessment.cause:type_name -> chancery.threat.v1.Cause
+	24, // 27: chancery.threat.v1.Assessments.assessments:type_name -> chancery.threat.v1.Assessment
+	27, // 28: chancery.threat.v1.Standing.held:type_name -> chancery.threat.v1.Held
+	5,  // 29: chancery.threat.v1.Standing.common:type_name -> chancery.threat.v1.Risk
+	5,  // 30: chancery.threat.v1.Held.risk:type_name -> chancery.threat.v1.Risk
+	6,  // 31: chancery.threat.v1.Held.cause:type_name -> chancery.threat.v1.Cause
+	30, // 32: chancery.threat.v1.Journal.entries:type_name -> chancery.threat.v1.Entry
+	7,  // 33: chancery.threat.v1.Entry.fate:type_name -> chancery.threat.v1.Fate
+	34, // [34:34] is the sub-list for method output_type
+	34, // [34:34] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_chancery_threat_v1_state_proto_init() }

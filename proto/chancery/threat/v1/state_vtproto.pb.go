@@ -90,6 +90,8 @@ func (m *Detector) CloneVT() *Detector {
 	r.Rules = m.Rules.CloneVT()
 	r.Blend = m.Blend.CloneVT()
 	r.Thresholds = m.Thresholds.CloneVT()
+	r.Kin = m.Kin.CloneVT()
+	r.KinTickMs = m.KinTickMs
 	if rhs := m.CardHash; rhs != nil {
 		tmpBytes := make([]byte, len(rhs))
 		copy(tmpBytes, rhs)
@@ -666,6 +668,12 @@ func (m *Trace) CloneVT() *Trace {
 	r.Held = m.Held
 	r.Fresh = m.Fresh
 	r.Sensitive = m.Sensitive
+	r.Moment = m.Moment
+	r.FreshDay = m.FreshDay
+	r.StrayHour = m.StrayHour
+	r.StrayDay = m.StrayDay
+	r.StrayWeek = m.StrayWeek
+	r.Wander = m.Wander
 	if rhs := m.Adaptive; rhs != nil {
 		tmpBytes := make([]byte, len(rhs))
 		copy(tmpBytes, rhs)
@@ -680,6 +688,16 @@ func (m *Trace) CloneVT() *Trace {
 		tmpBytes := make([]byte, len(rhs))
 		copy(tmpBytes, rhs)
 		r.Tally = tmpBytes
+	}
+	if rhs := m.Evidence; rhs != nil {
+		tmpContainer := make([]uint64, len(rhs))
+		copy(tmpContainer, rhs)
+		r.Evidence = tmpContainer
+	}
+	if rhs := m.EvidenceUses; rhs != nil {
+		tmpContainer := make([]uint32, len(rhs))
+		copy(tmpContainer, rhs)
+		r.EvidenceUses = tmpContainer
 	}
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
@@ -747,6 +765,9 @@ func (m *Entry) CloneVT() *Entry {
 	r.Failed = m.Failed
 	r.Fresh = m.Fresh
 	r.Sensitive = m.Sensitive
+	r.Kin = m.Kin
+	r.Evidence = m.Evidence
+	r.Wander = m.Wander
 	if rhs := m.Event; rhs != nil {
 		tmpBytes := make([]byte, len(rhs))
 		copy(tmpBytes, rhs)
@@ -1008,6 +1029,12 @@ func (this *Detector) EqualVT(that *Detector) bool {
 		if vx != vy {
 			return false
 		}
+	}
+	if !this.Kin.EqualVT(that.Kin) {
+		return false
+	}
+	if this.KinTickMs != that.KinTickMs {
+		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
 }
@@ -1802,6 +1829,42 @@ func (this *Trace) EqualVT(that *Trace) bool {
 	if string(this.Tally) != string(that.Tally) {
 		return false
 	}
+	if this.Moment != that.Moment {
+		return false
+	}
+	if this.FreshDay != that.FreshDay {
+		return false
+	}
+	if this.StrayHour != that.StrayHour {
+		return false
+	}
+	if this.StrayDay != that.StrayDay {
+		return false
+	}
+	if this.StrayWeek != that.StrayWeek {
+		return false
+	}
+	if this.Wander != that.Wander {
+		return false
+	}
+	if len(this.Evidence) != len(that.Evidence) {
+		return false
+	}
+	for i, vx := range this.Evidence {
+		vy := that.Evidence[i]
+		if vx != vy {
+			return false
+		}
+	}
+	if len(this.EvidenceUses) != len(that.EvidenceUses) {
+		return false
+	}
+	for i, vx := range this.EvidenceUses {
+		vy := that.EvidenceUses[i]
+		if vx != vy {
+			return false
+		}
+	}
 	return string(this.unknownFields) == string(that.unknownFields)
 }
 
@@ -1909,6 +1972,15 @@ func (this *Entry) EqualVT(that *Entry) bool {
 		return false
 	}
 	if this.Sensitive != that.Sensitive {
+		return false
+	}
+	if this.Kin != that.Kin {
+		return false
+	}
+	if this.Evidence != that.Evidence {
+		return false
+	}
+	if this.Wander != that.Wander {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -2251,6 +2323,21 @@ func (m *Detector) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.KinTickMs != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.KinTickMs))
+		i--
+		dAtA[i] = 0x70
+	}
+	if m.Kin != nil {
+		size, err := m.Kin.MarshalToSizedBufferVT(dAtA[:i])
+		if err != nil {
+			return 0, err
+		}
+		i -= size
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		i--
+		dAtA[i] = 0x6a
 	}
 	if len(m.Baseline) > 0 {
 		var pksize2 int
@@ -3752,6 +3839,77 @@ func (m *Trace) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if len(m.EvidenceUses) > 0 {
+		var pksize2 int
+		for _, num := range m.EvidenceUses {
+			pksize2 += protohelpers.SizeOfVarint(uint64(num))
+		}
+		i -= pksize2
+		j1 := i
+		for _, num := range m.EvidenceUses {
+			for num >= 1<<7 {
+				dAtA[j1] = uint8(uint64(num)&0x7f | 0x80)
+				num >>= 7
+				j1++
+			}
+			dAtA[j1] = uint8(num)
+			j1++
+		}
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(pksize2))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xaa
+	}
+	if len(m.Evidence) > 0 {
+		for iNdEx := len(m.Evidence) - 1; iNdEx >= 0; iNdEx-- {
+			i -= 8
+			binary.LittleEndian.PutUint64(dAtA[i:], uint64(m.Evidence[iNdEx]))
+		}
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Evidence)*8))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xa2
+	}
+	if m.Wander != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Wander))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x98
+	}
+	if m.StrayWeek != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.StrayWeek))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x90
+	}
+	if m.StrayDay != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.StrayDay))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x88
+	}
+	if m.StrayHour != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.StrayHour))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x80
+	}
+	if m.FreshDay != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.FreshDay))
+		i--
+		dAtA[i] = 0x78
+	}
+	if m.Moment != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Moment))
+		i--
+		dAtA[i] = 0x70
+	}
 	if len(m.Tally) > 0 {
 		i -= len(m.Tally)
 		copy(dAtA[i:], m.Tally)
@@ -3963,6 +4121,23 @@ func (m *Entry) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.Wander != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Wander))
+		i--
+		dAtA[i] = 0x50
+	}
+	if m.Evidence != 0 {
+		i -= 8
+		binary.LittleEndian.PutUint64(dAtA[i:], uint64(m.Evidence))
+		i--
+		dAtA[i] = 0x49
+	}
+	if m.Kin != 0 {
+		i -= 8
+		binary.LittleEndian.PutUint64(dAtA[i:], uint64(m.Kin))
+		i--
+		dAtA[i] = 0x41
 	}
 	if m.Sensitive {
 		i--
@@ -4422,6 +4597,13 @@ func (m *Detector) SizeVT() (n int) {
 			l += protohelpers.SizeOfVarint(uint64(e))
 		}
 		n += 1 + protohelpers.SizeOfVarint(uint64(l)) + l
+	}
+	if m.Kin != nil {
+		l = m.Kin.SizeVT()
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.KinTickMs != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.KinTickMs))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -5066,6 +5248,34 @@ func (m *Trace) SizeVT() (n int) {
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
+	if m.Moment != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Moment))
+	}
+	if m.FreshDay != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.FreshDay))
+	}
+	if m.StrayHour != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.StrayHour))
+	}
+	if m.StrayDay != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.StrayDay))
+	}
+	if m.StrayWeek != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.StrayWeek))
+	}
+	if m.Wander != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.Wander))
+	}
+	if len(m.Evidence) > 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(len(m.Evidence)*8)) + len(m.Evidence)*8
+	}
+	if len(m.EvidenceUses) > 0 {
+		l = 0
+		for _, e := range m.EvidenceUses {
+			l += protohelpers.SizeOfVarint(uint64(e))
+		}
+		n += 2 + protohelpers.SizeOfVarint(uint64(l)) + l
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -5142,6 +5352,15 @@ func (m *Entry) SizeVT() (n int) {
 	}
 	if m.Sensitive {
 		n += 2
+	}
+	if m.Kin != 0 {
+		n += 9
+	}
+	if m.Evidence != 0 {
+		n += 9
+	}
+	if m.Wander != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Wander))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -6184,6 +6403,61 @@ func (m *Detector) UnmarshalVT(dAtA []byte) error {
 				}
 			} else {
 				return fmt.Errorf("proto: wrong wireType = %d for field Baseline", wireType)
+			}
+		case 13:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Kin", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if m.Kin == nil {
+				m.Kin = &MidasSettings{}
+			}
+			if err := m.Kin.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 14:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field KinTickMs", wireType)
+			}
+			m.KinTickMs = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.KinTickMs |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
 			}
 		default:
 			iNdEx = preIndex
@@ -10340,6 +10614,248 @@ func (m *Trace) UnmarshalVT(dAtA []byte) error {
 				m.Tally = []byte{}
 			}
 			iNdEx = postIndex
+		case 14:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Moment", wireType)
+			}
+			m.Moment = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Moment |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 15:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field FreshDay", wireType)
+			}
+			m.FreshDay = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.FreshDay |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 16:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field StrayHour", wireType)
+			}
+			m.StrayHour = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.StrayHour |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 17:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field StrayDay", wireType)
+			}
+			m.StrayDay = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.StrayDay |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 18:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field StrayWeek", wireType)
+			}
+			m.StrayWeek = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.StrayWeek |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 19:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Wander", wireType)
+			}
+			m.Wander = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Wander |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 20:
+			if wireType == 1 {
+				var v uint64
+				if (iNdEx + 8) > l {
+					return io.ErrUnexpectedEOF
+				}
+				v = uint64(binary.LittleEndian.Uint64(dAtA[iNdEx:]))
+				iNdEx += 8
+				m.Evidence = append(m.Evidence, v)
+			} else if wireType == 2 {
+				var packedLen int
+				for shift := uint(0); ; shift += 7 {
+					if shift >= 64 {
+						return protohelpers.ErrIntOverflow
+					}
+					if iNdEx >= l {
+						return io.ErrUnexpectedEOF
+					}
+					b := dAtA[iNdEx]
+					iNdEx++
+					packedLen |= int(b&0x7F) << shift
+					if b < 0x80 {
+						break
+					}
+				}
+				if packedLen < 0 {
+					return protohelpers.ErrInvalidLength
+				}
+				postIndex := iNdEx + packedLen
+				if postIndex < 0 {
+					return protohelpers.ErrInvalidLength
+				}
+				if postIndex > l {
+					return io.ErrUnexpectedEOF
+				}
+				var elementCount int
+				elementCount = packedLen / 8
+				if elementCount != 0 && len(m.Evidence) == 0 {
+					m.Evidence = make([]uint64, 0, elementCount)
+				}
+				for iNdEx < postIndex {
+					var v uint64
+					if (iNdEx + 8) > l {
+						return io.ErrUnexpectedEOF
+					}
+					v = uint64(binary.LittleEndian.Uint64(dAtA[iNdEx:]))
+					iNdEx += 8
+					m.Evidence = append(m.Evidence, v)
+				}
+			} else {
+				return fmt.Errorf("proto: wrong wireType = %d for field Evidence", wireType)
+			}
+		case 21:
+			if wireType == 0 {
+				var v uint32
+				for shift := uint(0); ; shift += 7 {
+					if shift >= 64 {
+						return protohelpers.ErrIntOverflow
+					}
+					if iNdEx >= l {
+						return io.ErrUnexpectedEOF
+					}
+					b := dAtA[iNdEx]
+					iNdEx++
+					v |= uint32(b&0x7F) << shift
+					if b < 0x80 {
+						break
+					}
+				}
+				m.EvidenceUses = append(m.EvidenceUses, v)
+			} else if wireType == 2 {
+				var packedLen int
+				for shift := uint(0); ; shift += 7 {
+					if shift >= 64 {
+						return protohelpers.ErrIntOverflow
+					}
+					if iNdEx >= l {
+						return io.ErrUnexpectedEOF
+					}
+					b := dAtA[iNdEx]
+					iNdEx++
+					packedLen |= int(b&0x7F) << shift
+					if b < 0x80 {
+						break
+					}
+				}
+				if packedLen < 0 {
+					return protohelpers.ErrInvalidLength
+				}
+				postIndex := iNdEx + packedLen
+				if postIndex < 0 {
+					return protohelpers.ErrInvalidLength
+				}
+				if postIndex > l {
+					return io.ErrUnexpectedEOF
+				}
+				var elementCount int
+				var count int
+				for _, integer := range dAtA[iNdEx:postIndex] {
+					if integer < 128 {
+						count++
+					}
+				}
+				elementCount = count
+				if elementCount != 0 && len(m.EvidenceUses) == 0 {
+					m.EvidenceUses = make([]uint32, 0, elementCount)
+				}
+				for iNdEx < postIndex {
+					var v uint32
+					for shift := uint(0); ; shift += 7 {
+						if shift >= 64 {
+							return protohelpers.ErrIntOverflow
+						}
+						if iNdEx >= l {
+							return io.ErrUnexpectedEOF
+						}
+						b := dAtA[iNdEx]
+						iNdEx++
+						v |= uint32(b&0x7F) << shift
+						if b < 0x80 {
+							break
+						}
+					}
+					m.EvidenceUses = append(m.EvidenceUses, v)
+				}
+			} else {
+				return fmt.Errorf("proto: wrong wireType = %d for field EvidenceUses", wireType)
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -10853,6 +11369,45 @@ func (m *Entry) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.Sensitive = bool(v != 0)
+		case 8:
+			if wireType != 1 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Kin", wireType)
+			}
+			m.Kin = 0
+			if (iNdEx + 8) > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Kin = uint64(binary.LittleEndian.Uint64(dAtA[iNdEx:]))
+			iNdEx += 8
+		case 9:
+			if wireType != 1 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Evidence", wireType)
+			}
+			m.Evidence = 0
+			if (iNdEx + 8) > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Evidence = uint64(binary.LittleEndian.Uint64(dAtA[iNdEx:]))
+			iNdEx += 8
+		case 10:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Wander", wireType)
+			}
+			m.Wander = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Wander |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
