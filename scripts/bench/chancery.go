@@ -43,6 +43,7 @@ const chainID = "bench"
 type consents struct {
 	label, binary, tree string
 	scored              bool
+	nodes               int // validators
 	clerks              int // of each organisation; 0: organisations act themselves
 	net                 *network
 	admins              []admin
@@ -61,17 +62,17 @@ func (a admin) KeyURL() string                  { return a.url }
 func (a admin) Sign(msg []byte) ([]byte, error) { return a.signer.Sign(msg) }
 
 func newChancery(name, tree string, scored bool, o options) *consents {
-	return &consents{label: name, binary: o.binary, tree: tree, scored: scored, clerks: o.clerks}
+	return &consents{label: name, binary: o.binary, tree: tree, scored: scored, nodes: o.nodes, clerks: o.clerks}
 }
 
 func (c *consents) name() string { return c.label }
 
 func (c *consents) start(ctx context.Context, dir string) error {
 	var err error
-	if c.net, err = layOut(dir, c.tree); err != nil {
+	if c.net, err = layOut(dir, c.tree, c.nodes); err != nil {
 		return err
 	}
-	f := identity.Founding{At: time.Now().UnixMilli(), Threshold: validators*2/3 + 1}
+	f := identity.Founding{At: time.Now().UnixMilli(), Threshold: uint32(c.nodes*2/3 + 1)}
 	for i, m := range c.net.members {
 		signer, err := newSigner()
 		if err != nil {

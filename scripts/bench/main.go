@@ -1,4 +1,4 @@
-// Command bench measures committed transactions of four validator processes on
+// Command bench measures committed transactions of validator processes, four by default, on
 // this machine: Chancery with consent transactions, and CometBFT's own example
 // application kvstore with transactions of the same size and the same timers.
 //
@@ -27,10 +27,9 @@ import (
 	"time"
 )
 
-const validators = 4
-
 type options struct {
 	binary  string
+	nodes   int // validators
 	rounds  int
 	seconds int
 	window  int
@@ -62,7 +61,7 @@ func newTarget(name string, o options) target {
 	case unscored:
 		return newChancery(name, "memory", false, o)
 	default:
-		return newKVStore()
+		return newKVStore(o)
 	}
 }
 
@@ -97,6 +96,7 @@ func main() {
 	}
 	var o options
 	flag.StringVar(&o.binary, "binary", "bin/chancery", "the chancery binary")
+	flag.IntVar(&o.nodes, "validators", 4, "validators, from 1 to 16; all share this machine's processors")
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds of each application")
 	flag.IntVar(&o.seconds, "seconds", 12, "seconds of load in each part of a round")
 	flag.IntVar(&o.window, "window", 4000, "transactions under way in the closed loop")
@@ -114,6 +114,10 @@ func main() {
 	flag.StringVar(&o.profile, "profile", "", "directory for CPU profiles of the first chancery validator, one for each part of a round")
 	flag.BoolVar(&o.keep, "keep", false, "keep the networks' directories")
 	flag.Parse()
+	if o.nodes < 1 || o.nodes > 16 {
+		fmt.Fprintf(os.Stderr, "bench: --validators %d, want 1 to 16\n", o.nodes)
+		os.Exit(2)
+	}
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
 	if err := run(ctx, o); err != nil {
@@ -179,7 +183,7 @@ func measure(ctx context.Context, t target, dir string, o options) (figures, err
 	l := &ledger{sent: map[[32]byte]time.Time{}, changed: make(chan struct{}, 1)}
 	watched := make(chan error, 1)
 	go func() { watched <- t.watch(ctx, l.committed) }()
-	senders := make([]func([][]byte) error, validators)
+	senders := make([]func([][]byte) error, o.nodes)
 	for i := range senders {
 		var err error
 		if senders[i], err = t.sender(ctx, i); err != nil {
@@ -282,7 +286,7 @@ const batch = 50
 func closedLoop(ctx context.Context, t target, l *ledger, senders []func([][]byte) error, o options) (figures, error) {
 	var f figures
 	total := time.Duration(o.seconds) * time.Second
-	txs, ids, err := t.payloads(o.seconds * 9000)
+	txs, ids, err := t.payloads(o.seconds * max(9000, 24_000/o.nodes))
 	if err != nil {
 		return f, err
 	}
@@ -393,7 +397,7 @@ func report(results map[string][]figures, o options) {
 		return out
 	}
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-	fmt.Printf("\nmedian (minimum to maximum) of %d rounds, %d validators\n", o.rounds, validators)
+	fmt.Printf("\nmedian (minimum to maximum) of %d rounds, %d validators\n", o.rounds, o.nodes)
 	for _, name := range names {
 		if len(results[name]) == 0 {
 			continue

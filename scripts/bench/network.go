@@ -34,7 +34,7 @@ type network struct{ members []*member }
 
 // layOut makes the homes with keys and configuration: the same timers for every
 // application. tree is where Chancery's validators hold their state.
-func layOut(dir, tree string) (*network, error) {
+func layOut(dir, tree string, validators int) (*network, error) {
 	n := &network{}
 	ports, err := freePorts(3 * validators)
 	if err != nil {

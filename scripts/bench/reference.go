@@ -148,18 +148,19 @@ func tell(conn net.Conn, n *node.Node) {
 
 // kv is the reference as a target.
 type kv struct {
+	nodes  int // validators
 	net    *network
 	count  int
 	blocks atomic.Int64 // that watch was told of
 }
 
-func newKVStore() *kv { return &kv{} }
+func newKVStore(o options) *kv { return &kv{nodes: o.nodes} }
 
 func (k *kv) name() string { return reference }
 
 func (k *kv) start(ctx context.Context, dir string) error {
 	var err error
-	if k.net, err = layOut(dir, "disk"); err != nil {
+	if k.net, err = layOut(dir, "disk", k.nodes); err != nil {
 		return err
 	}
 	params := types.DefaultConsensusParams()
