@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -75,8 +76,9 @@ func (s Sentinel) genesis(at time.Time) *threatv1.Genesis {
 }
 
 // make creates the folder of a network of n validators. A folder that an earlier
-// call left half made is emptied and made again: no node ever ran there.
-func (d Dir) make(ctx context.Context, n, basePort int, by Sentinel) (*Record, error) {
+// call left half made is emptied and made again: no node ever ran there. Without
+// containers the nodes are to be processes.
+func (d Dir) make(ctx context.Context, n, basePort int, by Sentinel, in *Containers) (*Record, error) {
 	if n < 1 || n > MaxValidators {
 		return nil, usagef("--validators %d: want 1 to %d", n, MaxValidators)
 	}
@@ -95,7 +97,7 @@ func (d Dir) make(ctx context.Context, n, basePort int, by Sentinel) (*Record, e
 		} else if err := portsFree(basePort, n); err != nil {
 			return err
 		}
-		if r, err = d.fill(n, basePort, by); err != nil {
+		if r, err = d.fill(n, basePort, by, in); err != nil {
 			return err
 		}
 		if err := d.save(r); err != nil {
@@ -132,7 +134,7 @@ func (d Dir) clean() error {
 		return fmt.Errorf("look into the network's folder: %w", err)
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), "validator-") || e.Name() == "passphrase" || e.Name() == "receipts" {
+		if strings.HasPrefix(e.Name(), "validator-") || slices.Contains([]string{"passphrase", "receipts", "tls", "compose.yaml"}, e.Name()) {
 			if err := os.RemoveAll(d.path(e.Name())); err != nil {
 				return fmt.Errorf("remove what an interrupted start left: %w", err)
 			}
@@ -142,7 +144,7 @@ func (d Dir) clean() error {
 }
 
 // fill makes passphrase, homes, keys and genesis.
-func (d Dir) fill(n, basePort int, by Sentinel) (*Record, error) {
+func (d Dir) fill(n, basePort int, by Sentinel, in *Containers) (*Record, error) {
 	passphrase := make([]byte, 15)
 	rand.Read(passphrase) // never fails: it ends the process instead
 	if err := os.WriteFile(d.PassphraseFile(), []byte(base32ID(passphrase)+"\n"), 0o600); err != nil {
@@ -152,6 +154,12 @@ func (d Dir) fill(n, basePort int, by Sentinel) (*Record, error) {
 	r := &Record{
 		Version: recordVersion, BasePort: basePort,
 		ChainID: "testnet-" + strings.ToLower(rand.Text()[:8]),
+	}
+	if in != nil {
+		r.Containers = &Containers{Project: strings.Replace(r.ChainID, "testnet-", "chancery-", 1), Image: in.Image}
+		if in.Project != "" {
+			r.Containers.Project = in.Project
+		}
 	}
 	founding := &founding{at: at, chainID: r.ChainID, genesis: new(identityv1.Genesis)}
 	for i := range n {
@@ -169,6 +177,18 @@ func (d Dir) fill(n, basePort int, by Sentinel) (*Record, error) {
 	founding.consortium(n)
 	if err := founding.write(d, r, by); err != nil {
 		return nil, err
+	}
+	if r.Containers != nil {
+		if err := d.certify(r, at); err != nil {
+			return nil, err
+		}
+		raw, err := r.compose().file()
+		if err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(d.ComposeFile(), raw, 0o600); err != nil {
+			return nil, fmt.Errorf("write the compose file: %w", err)
+		}
 	}
 	for _, v := range r.Validators {
 		c := config.Default()
@@ -191,6 +211,12 @@ func (d Dir) fill(n, basePort int, by Sentinel) (*Record, error) {
 // configure sets a validator's addresses and peers.
 func (r *Record) configure(c config.Config, v Validator) config.Config {
 	c.RPC.Listen, c.P2P.Listen, c.Telemetry.Listen = v.RPC, v.P2P, v.Telemetry
+	if r.Containers != nil {
+		// A container's own address is not known before it starts.
+		c.RPC.Listen, c.P2P.Listen = net.JoinHostPort("0.0.0.0", apiPort), net.JoinHostPort("0.0.0.0", peerPort)
+		c.RPC.TLSCert, c.RPC.TLSKey, c.RPC.ClientCA = serverCert, serverKey, clientCA
+		c.Node.MemoryLimit = nodeGarbage
+	}
 	c.P2P.PersistentPeers = nil
 	for _, o := range r.Validators {
 		if o.Index != v.Index {

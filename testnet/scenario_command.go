@@ -80,7 +80,11 @@ func (c *commands) replay(cmd *cobra.Command, o scenarios.Options, speed float64
 	if err != nil {
 		return err
 	}
-	api, err := client.Dial(ctx, r.Addresses(), client.ChainID(r.ChainID), client.UserAgent("chancery-testnet"))
+	options, err := n.Dir.Credentials(r, r.Validators[0]).Options()
+	if err != nil {
+		return err
+	}
+	api, err := client.Dial(ctx, r.Addresses(), append(options, client.ChainID(r.ChainID), client.UserAgent("chancery-testnet"))...)
 	if err != nil {
 		return err
 	}
