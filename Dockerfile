@@ -42,7 +42,7 @@ LABEL org.opencontainers.image.title="chancery" \
       org.opencontainers.image.revision="$REVISION"
 
 # ---- from source, where there is a registry ----
-FROM golang:1.26.8-bookworm AS build
+FROM golang:1.26.8 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
