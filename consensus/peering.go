@@ -93,7 +93,7 @@ func (p *peering) run(ctx context.Context) {
 	}
 }
 
-// look drops silent peers and dials missing ones that are due.
+// look drops silent peers and dials missing ones that are due and may connect.
 func (p *peering) look(ctx context.Context) {
 	sw := p.n.node.Switch()
 	for _, peer := range sw.Peers().Copy() {
@@ -102,7 +102,11 @@ func (p *peering) look(ctx context.Context) {
 			sw.StopPeerForError(peer, errSilent)
 		}
 	}
+	state := p.n.o.App.Latest()
 	for _, l := range p.peers {
+		if l.id == sw.NodeInfo().ID() || !p.n.o.Membership.NodeAllowed(state, string(l.id)) {
+			continue
+		}
 		if !l.due(sw.Peers().Has(l.id), sw.NodeInfo().ID()) {
 			continue
 		}

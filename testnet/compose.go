@@ -48,13 +48,6 @@ const (
 	logSize, logFiles = "10m", "3"
 )
 
-// Containers is what the record says of a network in containers.
-type Containers struct {
-	// Project begins the names of everything that the network has in the engine.
-	Project string `json:"project"`
-	Image   string `json:"image"`
-}
-
 // alias is a validator's name in its networks.
 func (v Validator) alias() string { return fmt.Sprintf("validator-%d", v.Index) }
 

@@ -118,7 +118,13 @@ func (d *Docker) Up(ctx context.Context, say func(string, ...any)) (started int,
 			if was.Status == "running" {
 				continue
 			}
-			if was.Status == "" {
+			if was.Status == "created" {
+				// An interrupted call may have left it without its second network. It never ran.
+				if _, err := d.call(ctx, "rm", "--force", s.Name); err != nil {
+					return err
+				}
+			}
+			if was.Status == "" || was.Status == "created" {
 				if err := d.create(ctx, c, s); err != nil {
 					return err
 				}
@@ -357,7 +363,7 @@ func (d *Docker) down(ctx context.Context, project string) (int, error) {
 		return 0, err
 	}
 	if len(names) > 0 {
-		if _, err := d.call(ctx, append([]string{"stop", "--time", strconv.Itoa(int(stopGrace.Seconds()))}, names...)...); err != nil {
+		if _, err := d.call(ctx, append([]string{"stop", "-t", strconv.Itoa(int(stopGrace.Seconds()))}, names...)...); err != nil {
 			return 0, err
 		}
 		if _, err := d.call(ctx, append([]string{"rm", "--force"}, names...)...); err != nil {

@@ -593,7 +593,7 @@ func (c *contained) rolling() {
 	longest := c.pauses([]int{0, 1, 2, 3}, func() {
 		time.Sleep(2 * time.Second)
 		for i := range c.record.Validators {
-			c.docker("restart", "--time", "15", c.container(i))
+			c.docker("restart", "-t", "15", c.container(i))
 			c.settled(settledWithin)
 			time.Sleep(time.Second)
 		}

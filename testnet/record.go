@@ -45,6 +45,13 @@ type Validator struct {
 	Process *Process `json:"process,omitempty"`
 }
 
+// Containers is what the record says of a network in containers.
+type Containers struct {
+	// Project begins the names of everything that the network has in the engine.
+	Project string `json:"project"`
+	Image   string `json:"image"`
+}
+
 // Process is a process of this machine.
 type Process struct {
 	PID int `json:"pid"`
