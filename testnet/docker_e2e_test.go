@@ -189,9 +189,9 @@ func TestContainers(t *testing.T) {
 	})
 
 	began := time.Now()
-	c.run("testnet", "docker", "up", "--dir", c.dir, "--image", e2eImage)
+	said := c.run("testnet", "docker", "up", "--dir", c.dir, "--image", e2eImage)
 	if took := time.Since(began); took > upWithin {
-		t.Errorf("it was up after %v, want %v at most", took, upWithin)
+		t.Errorf("it was up after %v, want %v at most:\n%s", took, upWithin, said)
 	} else {
 		t.Logf("up after %v", took)
 	}
