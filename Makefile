@@ -5,19 +5,36 @@ SHELL := /bin/bash
 VERSION  ?= $(shell scripts/version.sh)
 FUZZTIME ?= 60s
 DEMO     := .chancery-demo
+DOCKER   := .chancery-docker
 TESTSUM   = go build -o bin/testsum ./scripts/testsum && bin/testsum
 
 .PHONY: help
 help: ## Print the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build bin/chancery, static and reproducible
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/chancery ./node/cmd/chancery
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/chancery ./node/cmd/chancery
 
 .PHONY: demo
 demo: build ## Start four validators with demo data on this machine
 	bin/chancery testnet start --validators 4 --dir $(DEMO) --demo --detach
+
+.PHONY: image
+image: build ## Build the image chancery:VERSION around bin/chancery; needs a Docker engine and no registry
+	VERSION='$(VERSION)' scripts/image.sh
+
+.PHONY: docker-testnet
+docker-testnet: image ## Start four organisations' validators in containers, and take them through the demonstration
+	bin/chancery testnet docker up --dir $(DOCKER) --demo
+
+.PHONY: docker-testnet-down
+docker-testnet-down: ## Stop the network in containers; its volumes stay
+	@if [ -d $(DOCKER) ]; then bin/chancery testnet docker down --dir $(DOCKER); else echo 'There is no network in $(DOCKER).'; fi
+
+.PHONY: docker-testnet-clean
+docker-testnet-clean: ## Remove the network in containers, its volumes and files
+	@if [ -d $(DOCKER) ]; then bin/chancery testnet docker clean --dir $(DOCKER); else echo 'There is no network in $(DOCKER).'; fi
 
 .PHONY: check
 check: ## Run every static check: format, vet, lint, imports, protocol buffers, modules
@@ -64,6 +81,7 @@ proto: ## Generate the Go code of the .proto files
 	scripts/proto.sh
 
 .PHONY: clean
-clean: ## Stop the demo and remove what the targets made
+clean: ## Stop the demonstrations and remove what the targets made
 	@if [ -d $(DEMO) ] && [ -x bin/chancery ]; then bin/chancery testnet stop --dir $(DEMO); fi
+	@if [ -d $(DOCKER) ] && [ -x bin/chancery ]; then bin/chancery testnet docker clean --dir $(DOCKER); fi
 	rm -rf bin $(DEMO)

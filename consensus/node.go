@@ -64,9 +64,10 @@ type Node struct {
 
 	committed *committed
 
-	cancel context.CancelFunc
-	group  sync.WaitGroup
-	watch  *watchdog
+	cancel  context.CancelFunc
+	group   sync.WaitGroup
+	watch   *watchdog
+	peering *peering
 
 	mu       sync.Mutex // guards stopping and err
 	stopping bool
@@ -131,6 +132,9 @@ func Open(o Options) (*Node, error) {
 		return nil, err
 	}
 	n.watch = newWatchdog(n, o.Watchdog)
+	if n.peering, err = newPeering(n, o.Config.P2P.PersistentPeers); err != nil {
+		return nil, err
+	}
 	return n, nil
 }
 
@@ -144,6 +148,7 @@ func (n *Node) Start() error {
 		return fmt.Errorf("start the consensus engine: %w", err)
 	}
 	n.group.Go(func() { n.watch.run(ctx) })
+	n.group.Go(func() { n.peering.run(ctx) })
 	go func() {
 		// The engine recovers a panic of consensus, logs it and goes on without
 		// consensus; a node in that state is of no use to anybody.

@@ -251,7 +251,8 @@ func (n *Node) openDoors(genesis []byte, security *tls.Config, registry *prometh
 	if err := registry.Register(telemetry.NewCollector(status)); err != nil {
 		return fmt.Errorf("register the node's metrics: %w", err)
 	}
-	n.telemetry, err = telemetry.Listen(n.config.Telemetry.Listen, n.config.Telemetry.Pprof, registry, status, n.log.With("part", "telemetry"))
+	n.telemetry, err = telemetry.Listen(n.config.Telemetry.Listen, n.config.Telemetry.Pprof, registry, status,
+		func() bool { return n.engine.Err() != nil }, n.log.With("part", "telemetry"))
 	return err
 }
 

@@ -49,13 +49,13 @@ func Command(deps Deps) *cobra.Command {
 		Short: "Run a whole network on this machine",
 		Long: `Run a network of validator processes on this machine, each of another member
 organisation. Everything is in one folder. Its keys are for tests: the passphrase
-of every keyring lies beside them.`,
+of every keyring lies beside them. 'testnet docker' runs it in containers.`,
 		Example: `  chancery testnet start --validators 4 --dir T
   chancery testnet start --dir T --demo --once
   chancery testnet status --dir T`,
 	}
 	root.PersistentFlags().StringVar(&c.dir, "dir", defaultDir, "folder of the network")
-	root.AddCommand(c.start(), c.stop(), c.status(), c.logs(), c.kill(), c.restart(), c.env(), c.scenario())
+	root.AddCommand(c.start(), c.stop(), c.status(), c.logs(), c.kill(), c.restart(), c.env(), c.scenario(), c.docker())
 	return root
 }
 
@@ -239,6 +239,9 @@ func (n *Network) demo(ctx context.Context, r *Record, say func(string, ...any))
 		Passphrase: n.Dir.PassphraseFile(), Needed: int(consortiumNeeded(len(r.Validators))), Documents: sharedVectors(),
 		Begin: func(number int, name string) {}, Done: func(s scenario.Step) { tellStep(s, say) },
 	}
+	if c := n.Dir.Credentials(r, r.Validators[0]); c != (Credentials{}) {
+		o.CA, o.Cert, o.Key = c.CA, c.Cert, c.Key
+	}
 	for i, v := range r.Validators {
 		ring, err := OpenKeyring(n.Dir, n.Dir.Home(v))
 		if err != nil {
@@ -395,7 +398,7 @@ func (c *commands) status() *cobra.Command {
 
 // surroundings are the variables by which the command line finds a validator, its
 // keys and their passphrase.
-func (n *Network) surroundings(v Validator) ([][2]string, error) {
+func (n *Network) surroundings(r *Record, v Validator) ([][2]string, error) {
 	home, err := filepath.Abs(string(n.Dir.Home(v)))
 	if err != nil {
 		return nil, fmt.Errorf("name the network's folder from its root: %w", err)
@@ -404,7 +407,16 @@ func (n *Network) surroundings(v Validator) ([][2]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("name the network's folder from its root: %w", err)
 	}
-	return [][2]string{{"CHANCERY_HOME", home}, {"CHANCERY_NODE", v.RPC}, {"CHANCERY_PASSPHRASE_FILE", passphrase}}, nil
+	out := [][2]string{{"CHANCERY_HOME", home}, {"CHANCERY_NODE", v.RPC}, {"CHANCERY_PASSPHRASE_FILE", passphrase}}
+	if c := n.Dir.Credentials(r, v); c != (Credentials{}) {
+		for _, f := range [][2]string{{"CHANCERY_TLS_CA", c.CA}, {"CHANCERY_TLS_CERT", c.Cert}, {"CHANCERY_TLS_KEY", c.Key}} {
+			if f[1], err = filepath.Abs(f[1]); err != nil {
+				return nil, fmt.Errorf("name the network's folder from its root: %w", err)
+			}
+			out = append(out, f)
+		}
+	}
+	return out, nil
 }
 
 func (c *commands) env() *cobra.Command {
@@ -431,7 +443,7 @@ keyring and the node of one validator, 0 by default.`,
 					return err
 				}
 			}
-			variables, err := n.surroundings(*v)
+			variables, err := n.surroundings(r, *v)
 			if err != nil {
 				return err
 			}
@@ -458,7 +470,13 @@ func (n *Network) Status(ctx context.Context) ([]View, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := newWatch(r)
+	if r.Containers != nil {
+		return nil, errContained(n.Dir)
+	}
+	w, err := newWatch(n.Dir, r)
+	if err != nil {
+		return nil, err
+	}
 	defer w.close()
 	return w.look(ctx, r), nil
 }
@@ -479,7 +497,7 @@ func (c *commands) logs() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r, err := Load(n.Dir)
+			r, err := processes(n.Dir)
 			if err != nil {
 				return err
 			}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -89,9 +90,16 @@ type past struct {
 	live func(context.Context, *Record, map[string]json.RawMessage) (json.RawMessage, error)
 }
 
-// make creates the folder of a network of n validators, with a past where one is given. A folder that an earlier
+// design is what a network is made by.
+type design struct {
+	by   Sentinel
+	past *past       // nil: none
+	in   *Containers // nil: the nodes are to be processes
+}
+
+// make creates the folder of a network of n validators. A folder that an earlier
 // call left half made is emptied and made again: no node ever ran there.
-func (d Dir) make(ctx context.Context, n, basePort int, by Sentinel, p *past) (*Record, error) {
+func (d Dir) make(ctx context.Context, n, basePort int, as design) (*Record, error) {
 	if n < 1 || n > MaxValidators {
 		return nil, usagef("--validators %d: want 1 to %d", n, MaxValidators)
 	}
@@ -110,7 +118,7 @@ func (d Dir) make(ctx context.Context, n, basePort int, by Sentinel, p *past) (*
 		} else if err := portsFree(basePort, n); err != nil {
 			return err
 		}
-		if r, err = d.fill(ctx, n, basePort, by, p); err != nil {
+		if r, err = d.fill(ctx, n, basePort, as); err != nil {
 			return err
 		}
 		if err := d.save(r); err != nil {
@@ -147,7 +155,7 @@ func (d Dir) clean() error {
 		return fmt.Errorf("look into the network's folder: %w", err)
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), "validator-") || e.Name() == "passphrase" || e.Name() == "receipts" {
+		if strings.HasPrefix(e.Name(), "validator-") || slices.Contains([]string{"passphrase", "receipts", "tls", "compose.yaml"}, e.Name()) {
 			if err := os.RemoveAll(d.path(e.Name())); err != nil {
 				return fmt.Errorf("remove what an interrupted start left: %w", err)
 			}
@@ -157,19 +165,25 @@ func (d Dir) clean() error {
 }
 
 // fill makes passphrase, homes, keys and genesis.
-func (d Dir) fill(ctx context.Context, n, basePort int, by Sentinel, p *past) (*Record, error) {
+func (d Dir) fill(ctx context.Context, n, basePort int, as design) (*Record, error) {
 	passphrase := make([]byte, 15)
 	rand.Read(passphrase) // never fails: it ends the process instead
 	if err := os.WriteFile(d.PassphraseFile(), []byte(base32ID(passphrase)+"\n"), 0o600); err != nil {
 		return nil, fmt.Errorf("write the passphrase: %w", err)
 	}
 	at := time.Now().UTC().Truncate(time.Millisecond)
-	if p != nil {
-		at = p.founded
+	if as.past != nil {
+		at = as.past.founded
 	}
 	r := &Record{
 		Version: recordVersion, BasePort: basePort,
 		ChainID: "testnet-" + strings.ToLower(rand.Text()[:8]),
+	}
+	if in := as.in; in != nil {
+		r.Containers = &Containers{Project: strings.Replace(r.ChainID, "testnet-", "chancery-", 1), Image: in.Image}
+		if in.Project != "" {
+			r.Containers.Project = in.Project
+		}
 	}
 	founding := &founding{at: at, chainID: r.ChainID, genesis: new(identityv1.Genesis)}
 	for i := range n {
@@ -185,8 +199,20 @@ func (d Dir) fill(ctx context.Context, n, basePort int, by Sentinel, p *past) (*
 	}
 	r.assign(basePort)
 	founding.consortium(n)
-	if err := founding.write(ctx, d, r, by, p); err != nil {
+	if err := founding.write(ctx, d, r, as); err != nil {
 		return nil, err
+	}
+	if r.Containers != nil {
+		if err := d.certify(r, at); err != nil {
+			return nil, err
+		}
+		raw, err := r.compose().file()
+		if err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(d.ComposeFile(), raw, 0o600); err != nil {
+			return nil, fmt.Errorf("write the compose file: %w", err)
+		}
 	}
 	for _, v := range r.Validators {
 		c := config.Default()
@@ -209,6 +235,12 @@ func (d Dir) fill(ctx context.Context, n, basePort int, by Sentinel, p *past) (*
 // configure sets a validator's addresses and peers.
 func (r *Record) configure(c config.Config, v Validator) config.Config {
 	c.RPC.Listen, c.P2P.Listen, c.Telemetry.Listen = v.RPC, v.P2P, v.Telemetry
+	if r.Containers != nil {
+		// A container's own address is not known before it starts.
+		c.RPC.Listen, c.P2P.Listen = net.JoinHostPort("0.0.0.0", apiPort), net.JoinHostPort("0.0.0.0", peerPort)
+		c.RPC.TLSCert, c.RPC.TLSKey, c.RPC.ClientCA = serverCert, serverKey, clientCA
+		c.Node.MemoryLimit = nodeGarbage
+	}
 	c.P2P.PersistentPeers = nil
 	for _, o := range r.Validators {
 		if o.Index != v.Index {
@@ -327,24 +359,24 @@ func (f *founding) consortium(n int) {
 }
 
 // write puts the genesis file into every home.
-func (f *founding) write(ctx context.Context, d Dir, r *Record, by Sentinel, p *past) error {
+func (f *founding) write(ctx context.Context, d Dir, r *Record, as design) error {
 	section, err := chain.WriteGenesis(f.genesis)
 	if err != nil {
 		return fmt.Errorf("write the genesis state: %w", err)
 	}
 	sections := map[string]json.RawMessage{"identity": section}
-	if g := by.genesis(f.at); g != nil {
+	if g := as.by.genesis(f.at); g != nil {
 		if sections["threat"], err = chain.WriteGenesis(g); err != nil {
 			return fmt.Errorf("write the genesis state: %w", err)
 		}
 	}
 	begins := f.at
 	var state json.RawMessage
-	if p == nil {
+	if as.past == nil {
 		state, err = json.Marshal(sections)
 	} else {
-		begins = p.now
-		if state, err = p.live(ctx, r, sections); err != nil {
+		begins = as.past.now
+		if state, err = as.past.live(ctx, r, sections); err != nil {
 			return err
 		}
 	}

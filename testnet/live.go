@@ -27,7 +27,10 @@ func (n *Network) follow(ctx context.Context, out io.Writer, asJSON bool) error 
 	if err != nil {
 		return err
 	}
-	w := newWatch(r)
+	w, err := newWatch(n.Dir, r)
+	if err != nil {
+		return err
+	}
 	defer w.close()
 	var (
 		before   []View

@@ -46,10 +46,12 @@ func Open(ctx context.Context, d Dir, binary string, n, basePort int, by Sentine
 		if n == 0 {
 			n = len(slugs)
 		}
-		_, err := d.make(ctx, n, basePort, by, nil)
+		_, err := d.make(ctx, n, basePort, design{by: by})
 		return net, err
 	case err != nil:
 		return nil, err
+	case r.Containers != nil:
+		return nil, errContained(d)
 	case n != 0 && n != len(r.Validators):
 		return nil, fmt.Errorf("the network in %s has %d validators, not %d; leave out --validators, or name another folder with --dir", d, len(r.Validators), n)
 	case basePort != 0 && basePort != r.BasePort:
@@ -61,7 +63,7 @@ func Open(ctx context.Context, d Dir, binary string, n, basePort int, by Sentine
 // Create makes a network of n validators in a folder that has none, judged by what is
 // given instead of what Open takes. A base port of 0 means any ports.
 func Create(ctx context.Context, d Dir, binary string, n, basePort int, by Sentinel) (*Network, error) {
-	if _, err := d.make(ctx, n, basePort, by, nil); err != nil {
+	if _, err := d.make(ctx, n, basePort, design{by: by}); err != nil {
 		return nil, err
 	}
 	return &Network{Dir: d, Binary: binary}, nil
@@ -92,10 +94,24 @@ func (n *Network) move(ctx context.Context, basePort int) error {
 	})
 }
 
+// errContained says that a command for processes was given a network in containers.
+func errContained(d Dir) error {
+	return fmt.Errorf("the validators of %s run in containers; use 'chancery testnet docker' with --dir %s", d, d)
+}
+
+// processes reads the record of a network whose validators are processes.
+func processes(d Dir) (*Record, error) {
+	r, err := Load(d)
+	if err == nil && r.Containers != nil {
+		err = errContained(d)
+	}
+	return r, err
+}
+
 // Start starts the nodes that do not run and returns which they were.
 func (n *Network) Start(ctx context.Context) (started []int, err error) {
 	err = n.Dir.locked(ctx, func() error {
-		r, err := Load(n.Dir)
+		r, err := processes(n.Dir)
 		if err != nil {
 			return err
 		}
@@ -140,7 +156,10 @@ func (n *Network) ready(ctx context.Context, patience time.Duration) error {
 	if err != nil {
 		return err
 	}
-	w := newWatch(r)
+	w, err := newWatch(n.Dir, r)
+	if err != nil {
+		return err
+	}
 	defer w.close()
 	for {
 		views := w.look(ctx, r)
@@ -182,6 +201,9 @@ type Stopped struct {
 func (n *Network) Stop(ctx context.Context, which ...int) ([]Stopped, error) {
 	var out []Stopped
 	err := n.Dir.change(ctx, func(r *Record) error {
+		if r.Containers != nil {
+			return errContained(n.Dir)
+		}
 		if len(which) == 0 {
 			for i := range r.Validators {
 				which = append(which, i)
@@ -229,6 +251,9 @@ func (n *Network) Stop(ctx context.Context, which ...int) ([]Stopped, error) {
 func (n *Network) Signal(ctx context.Context, i int, s syscall.Signal) error {
 	return n.Dir.change(ctx, func(r *Record) error {
 		v, err := r.validator(i)
+		if err == nil && r.Containers != nil {
+			err = errContained(n.Dir)
+		}
 		if err != nil {
 			return err
 		}
@@ -249,6 +274,9 @@ func (n *Network) Signal(ctx context.Context, i int, s syscall.Signal) error {
 func (n *Network) Restart(ctx context.Context, i int) error {
 	return n.Dir.change(ctx, func(r *Record) error {
 		v, err := r.validator(i)
+		if err == nil && r.Containers != nil {
+			err = errContained(n.Dir)
+		}
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,8 @@ import (
 	"net"
 	"strconv"
 	"time"
+
+	"github.com/chancery/chancery/node/config"
 )
 
 const (
@@ -75,6 +77,11 @@ func (r *Record) assign(base int) {
 	r.BasePort = base
 	for i := range r.Validators {
 		p := base + i*portsEach
-		r.Validators[i].RPC, r.Validators[i].P2P, r.Validators[i].Telemetry = address(p), address(p+1), address(p+2)
+		v := &r.Validators[i]
+		v.RPC, v.P2P, v.Telemetry = address(p), address(p+1), address(p+2)
+		if r.Containers != nil {
+			// Each in its own container; only the first port is one of this machine.
+			v.P2P, v.Telemetry = net.JoinHostPort(v.alias(), peerPort), config.Default().Telemetry.Listen
+		}
 	}
 }

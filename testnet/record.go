@@ -27,6 +27,9 @@ type Record struct {
 	ChainID    string      `json:"chain_id"`
 	BasePort   int         `json:"base_port"`
 	Validators []Validator `json:"validators"`
+	// Containers is there where the nodes run in containers instead of as processes of
+	// this program.
+	Containers *Containers `json:"containers,omitempty"`
 }
 
 // Validator is one member's node.
@@ -36,10 +39,17 @@ type Validator struct {
 	Home         string `json:"home"`         // relative to the network's folder
 	NodeID       string `json:"node_id"`
 	RPC          string `json:"rpc"`       // host:port
-	P2P          string `json:"p2p"`       // host:port
-	Telemetry    string `json:"telemetry"` // host:port
+	P2P          string `json:"p2p"`       // host:port; of a container, in the network of validators
+	Telemetry    string `json:"telemetry"` // host:port; of a container, within it
 	// Process is the node's, absent when it was stopped in good order.
 	Process *Process `json:"process,omitempty"`
+}
+
+// Containers is what the record says of a network in containers.
+type Containers struct {
+	// Project begins the names of everything that the network has in the engine.
+	Project string `json:"project"`
+	Image   string `json:"image"`
 }
 
 // Process is a process of this machine.
@@ -74,6 +84,9 @@ func (d Dir) Home(v Validator) config.Home { return config.Home(d.path(v.Home)) 
 
 // LogFile is what a validator's process writes.
 func (d Dir) LogFile(v Validator) string { return d.path(v.Home, "node.log") }
+
+// ComposeFile describes a network in containers to compose.
+func (d Dir) ComposeFile() string { return d.path("compose.yaml") }
 
 // errNoNetwork says that there is no network in a folder.
 var errNoNetwork = errors.New("there is no network")

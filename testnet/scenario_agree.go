@@ -44,7 +44,11 @@ const (
 func (s *stage) compare(ctx context.Context) error {
 	var nodes []*client.Client
 	for _, v := range s.record.Validators {
-		c, err := client.Dial(ctx, v.RPC, client.ChainID(s.record.ChainID), client.UserAgent("chancery-testnet"))
+		options, err := s.Dir.Credentials(s.record, v).Options()
+		if err != nil {
+			return err
+		}
+		c, err := client.Dial(ctx, v.RPC, append(options, client.ChainID(s.record.ChainID), client.UserAgent("chancery-testnet"))...)
 		if err != nil {
 			return err
 		}

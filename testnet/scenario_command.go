@@ -251,7 +251,7 @@ func (s *stage) raise(ctx context.Context) error {
 	s.founded = now.Add(-time.Duration(s.options.past)*dayLong - s.midnight)
 	p := &past{founded: s.founded, now: now, live: s.live}
 	began := time.Now()
-	if _, err := s.Dir.make(ctx, len(slugs), s.options.basePort, by, p); err != nil {
+	if _, err := s.Dir.make(ctx, len(slugs), s.options.basePort, design{by: by, past: p}); err != nil {
 		return err
 	}
 	s.say("It took %.0f s. %d transactions of the past; of normal life %d were held and %d alarms.", time.Since(began).Seconds(),
@@ -369,7 +369,11 @@ func alarmScore(sections map[string]json.RawMessage) (uint32, error) {
 // run goes on with the plan, compares it with its simulation, and the validators with one
 // another.
 func (s *stage) run(ctx context.Context) error {
-	api, err := client.Dial(ctx, s.record.Addresses(), client.ChainID(s.record.ChainID), client.UserAgent("chancery-testnet"))
+	options, err := s.Dir.Credentials(s.record, s.record.Validators[0]).Options()
+	if err != nil {
+		return err
+	}
+	api, err := client.Dial(ctx, s.record.Addresses(), append(options, client.ChainID(s.record.ChainID), client.UserAgent("chancery-testnet"))...)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
 	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
@@ -42,6 +43,7 @@ type View struct {
 type watch struct {
 	conns []*grpc.ClientConn
 	last  []seenAt
+	pids  func(context.Context, *Record) []int
 
 	mu     sync.Mutex    // guards counts
 	counts map[int64]int // transactions by height, of the latest blocks
@@ -54,18 +56,35 @@ type seenAt struct {
 
 const keptCounts = 1000
 
-func newWatch(r *Record) *watch {
-	w := &watch{last: make([]seenAt, len(r.Validators)), counts: make(map[int64]int)}
+func newWatch(d Dir, r *Record) (*watch, error) {
+	w := &watch{last: make([]seenAt, len(r.Validators)), counts: make(map[int64]int), pids: pidsOf}
+	secure := insecure.NewCredentials()
+	if t, err := d.Credentials(r, r.Validators[0]).TLS(); err != nil {
+		return nil, err
+	} else if t != nil {
+		secure = credentials.NewTLS(t)
+	}
 	for _, v := range r.Validators {
 		// A target of this form is never refused.
-		conn, err := grpc.NewClient("passthrough:///"+v.RPC, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		conn, err := grpc.NewClient("passthrough:///"+v.RPC, grpc.WithTransportCredentials(secure),
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(32<<20)))
 		if err != nil {
 			panic("testnet: " + err.Error())
 		}
 		w.conns = append(w.conns, conn)
 	}
-	return w
+	return w, nil
+}
+
+// pidsOf are the processes of the validators, 0 of one that does not run.
+func pidsOf(_ context.Context, r *Record) []int {
+	out := make([]int, len(r.Validators))
+	for i, v := range r.Validators {
+		if v.Process.alive() {
+			out[i] = v.Process.PID
+		}
+	}
+	return out
 }
 
 func (w *watch) close() {
@@ -78,13 +97,13 @@ func (w *watch) close() {
 func (w *watch) look(ctx context.Context, r *Record) []View {
 	out := make([]View, len(r.Validators))
 	var group sync.WaitGroup
+	pids := w.pids(ctx, r)
 	for i, v := range r.Validators {
-		out[i] = View{Index: i, Organisation: v.Organisation, RPC: v.RPC, Running: v.Process.alive()}
+		out[i] = View{Index: i, Organisation: v.Organisation, RPC: v.RPC, Running: pids[i] != 0, PID: pids[i]}
 		if !out[i].Running {
 			out[i].Reason = "no process"
 			continue
 		}
-		out[i].PID = v.Process.PID
 		group.Go(func() { w.ask(ctx, &out[i]) })
 	}
 	group.Wait()

@@ -17,6 +17,7 @@ func (a *app) commands() []*cobra.Command {
 		grouped("node", a.initCommand()),
 		grouped("node", a.startCommand()),
 		grouped("node", a.statusCommand()),
+		grouped("node", a.healthCommand()),
 		grouped("node", a.resetCommand()),
 		grouped("node", a.genesisCommand()),
 		grouped("node", a.stateCommand()),

@@ -2,7 +2,7 @@
 // machine alone:
 //
 //	/metrics       Prometheus
-//	/health        200 when the node takes part, 503 with the reason when not
+//	/health        200 when the node takes part, 503 with the reason when not; see Health
 //	/status        the node's status as JSON
 //	/debug/pprof/  profiles, when asked for
 package telemetry
@@ -44,9 +44,24 @@ type Server struct {
 	log      *slog.Logger
 }
 
+// Health is what /health answers.
+type Health struct {
+	Healthy bool   `json:"healthy"`
+	Reason  string `json:"reason"` // why it is not healthy
+	Height  int64  `json:"height"`
+	// CatchingUp tells that the node still fetches blocks that others have.
+	CatchingUp bool `json:"catching_up"`
+	// Halted tells that consensus has ended by a fault and the process is about to. A node
+	// that is unhealthy and not halted waits for others, which mends itself.
+	Halted     bool   `json:"halted"`
+	Peers      uint32 `json:"peers"`
+	BlockAgeMs int64  `json:"block_age_ms"` // since the node saw its latest block
+}
+
 // Listen opens the listener, which must be on loopback. The measurements of own
-// and those of the process's default registry are served together.
-func Listen(address string, withPprof bool, own prometheus.Gatherer, status func() *nodev1.StatusResponse, log *slog.Logger) (*Server, error) {
+// and those of the process's default registry are served together. halted tells whether
+// consensus has ended by a fault.
+func Listen(address string, withPprof bool, own prometheus.Gatherer, status func() *nodev1.StatusResponse, halted func() bool, log *slog.Logger) (*Server, error) {
 	if !config.Loopback(address) {
 		return nil, fmt.Errorf("telemetry.listen: %s is not loopback", address)
 	}
@@ -64,7 +79,10 @@ func Listen(address string, withPprof bool, own prometheus.Gatherer, status func
 		if !s.Healthy {
 			code = http.StatusServiceUnavailable
 		}
-		answer(w, code, map[string]any{"healthy": s.Healthy, "reason": s.Reason, "height": s.Height, "catching_up": s.CatchingUp})
+		answer(w, code, Health{
+			Healthy: s.Healthy, Reason: s.Reason, Height: s.Height, CatchingUp: s.CatchingUp,
+			Halted: halted(), Peers: s.Peers, BlockAgeMs: s.LatestBlockAgeMs,
+		})
 	})
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
 		raw, err := protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}.Marshal(status())

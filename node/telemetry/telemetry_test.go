@@ -19,7 +19,7 @@ func listen(t *testing.T, status func() *nodev1.StatusResponse) string {
 	t.Helper()
 	own := prometheus.NewRegistry()
 	own.MustRegister(NewCollector(status))
-	s, err := Listen("127.0.0.1:0", false, own, status, slog.New(slog.DiscardHandler))
+	s, err := Listen("127.0.0.1:0", false, own, status, func() bool { return false }, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestAnswers(t *testing.T) {
 }
 
 func TestOthersAreRefused(t *testing.T) {
-	if _, err := Listen("0.0.0.0:0", false, prometheus.NewRegistry(), healthy, slog.New(slog.DiscardHandler)); err == nil {
+	if _, err := Listen("0.0.0.0:0", false, prometheus.NewRegistry(), healthy, func() bool { return false }, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("it listens for other machines")
 	}
 	address := listen(t, healthy)

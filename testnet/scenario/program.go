@@ -18,7 +18,8 @@ func (r *run) program(ctx context.Context, args ...string) (string, error) {
 			cmd.Env = append(cmd.Env, v)
 		}
 	}
-	cmd.Env = append(cmd.Env, "CHANCERY_PASSPHRASE_FILE="+r.o.Passphrase)
+	cmd.Env = append(cmd.Env, "CHANCERY_PASSPHRASE_FILE="+r.o.Passphrase,
+		"CHANCERY_TLS_CA="+r.o.CA, "CHANCERY_TLS_CERT="+r.o.Cert, "CHANCERY_TLS_KEY="+r.o.Key)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()

@@ -23,6 +23,9 @@ type Options struct {
 	Members []Member
 	// Needed is how many members act for the consortium.
 	Needed int
+	// CA, Cert and Key are PEM files by which a client reaches the nodes. Empty: they are
+	// reached in the clear.
+	CA, Cert, Key string
 	// Binary is the program chancery.
 	Binary string
 	// Genesis is the genesis file.
@@ -89,7 +92,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if len(o.Members) == 0 {
 		return &Result{}, errors.New("scenario: no member")
 	}
-	c, err := client.Dial(ctx, o.Addresses, client.ChainID(o.ChainID), client.UserAgent("chancery-testnet"))
+	c, err := o.dial(ctx, o.Addresses)
 	if err != nil {
 		return &Result{}, err
 	}
@@ -104,6 +107,19 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	}
 	r.result.Took = time.Since(began)
 	return r.result, nil
+}
+
+// dial connects to nodes of the network.
+func (o *Options) dial(ctx context.Context, addresses string) (*client.Client, error) {
+	options := []client.Option{client.ChainID(o.ChainID), client.UserAgent("chancery-testnet")}
+	if o.CA != "" {
+		t, err := client.TLSFiles(o.CA, o.Cert, o.Key)
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, client.TLS(t))
+	}
+	return client.Dial(ctx, addresses, options...)
 }
 
 type step struct {

@@ -25,7 +25,7 @@ func (r *run) equal(ctx context.Context) error {
 	hashes := make(map[string]int)
 	running := 0
 	for i, m := range r.o.Members {
-		hash, err := hashAt(ctx, m.RPC, r.o.ChainID, height)
+		hash, err := r.o.hashAt(ctx, m.RPC, height)
 		if errors.Is(err, client.ErrUnreachable) {
 			r.note("validator %d (%s) does not answer and is left out", i, slug(m.Organisation))
 			continue
@@ -51,8 +51,8 @@ func (r *run) equal(ctx context.Context) error {
 const pollHeight = 100 * time.Millisecond
 
 // hashAt is the app hash in the header of a height, once the node has it.
-func hashAt(ctx context.Context, address, chainID string, height int64) (string, error) {
-	c, err := client.Dial(ctx, address, client.ChainID(chainID))
+func (o *Options) hashAt(ctx context.Context, address string, height int64) (string, error) {
+	c, err := o.dial(ctx, address)
 	if err != nil {
 		return "", err
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/modules/identity"
 	"github.com/chancery/chancery/modules/identity/did"
-	"github.com/chancery/chancery/node/client"
 	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
 	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
 	txv1 "github.com/chancery/chancery/proto/chancery/tx/v1"
@@ -81,7 +80,7 @@ func (r *run) rotation(who actor) (*identityv1.RotateKey, error) {
 func (r *run) again(ctx context.Context, raw []byte, id tx.ID, height int64) error {
 	answers := 0
 	for _, m := range r.o.Members {
-		c, err := client.Dial(ctx, m.RPC, client.ChainID(r.o.ChainID))
+		c, err := r.o.dial(ctx, m.RPC)
 		if err != nil {
 			continue // its node is down; step 12 says so
 		}

@@ -1,0 +1,109 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/chancery/chancery/node/config"
+	"github.com/chancery/chancery/node/telemetry"
+)
+
+const (
+	// healthPatience is how long a node has to say how it is.
+	healthPatience = 2 * time.Second
+	maxHealth      = 64 << 10 // bytes of its answer
+)
+
+func (a *app) healthCommand() *cobra.Command {
+	live := false
+	c := &cobra.Command{
+		Use:   "health",
+		Short: "Tell whether the node of the home is healthy, for a supervisor",
+		Long: lines(
+			"Asks the node of the home folder, at its telemetry listener on this machine, how it is.",
+			"The answer is one word and the reason: healthy, catching-up, waiting (no block comes, most",
+			"often since too few other validators are online: it mends itself), halted (consensus has",
+			"ended by a fault and the process is about to end) or silent (the node does not answer).",
+			"",
+			"The exit code is 0 or 1, within 2 seconds: 0 when the node takes part, and with --live",
+			"also while it waits, since a node that waits for others is not mended by a restart.",
+		),
+		Example: examples(
+			"chancery health --home /var/lib/chancery",
+			"chancery health --live || echo restart it",
+		),
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			h, err := a.health(cmd.Context())
+			if err != nil {
+				return err
+			}
+			state, good := stateOf(h, live)
+			reason := h.Reason
+			if reason == "" {
+				reason = fmt.Sprintf("the latest block is %s old", (time.Duration(h.BlockAgeMs) * time.Millisecond).Round(100*time.Millisecond))
+			}
+			if err := a.print(facts{{"state", state}, {"height", h.Height}, {"peers", h.Peers}, {"reason", reason}}); err != nil || good {
+				return err
+			}
+			return silent{sentence(errSick, "the node is %s: %s", state, reason)}
+		},
+	}
+	c.Flags().BoolVar(&live, "live", false, "exit with 0 also while the node waits for other validators")
+	return c
+}
+
+// stateOf is a word for how a node is, and whether that is good enough.
+func stateOf(h *telemetry.Health, live bool) (state string, good bool) {
+	switch {
+	case h.Halted:
+		return "halted", false
+	case !h.Healthy:
+		return "waiting", live
+	case h.CatchingUp:
+		return "catching-up", true
+	}
+	return "healthy", true
+}
+
+// health asks the node of the home folder.
+func (a *app) health(ctx context.Context) (*telemetry.Health, error) {
+	c, err := config.Load(a.homeDir())
+	if err != nil {
+		return nil, errHome.Wrap(err)
+	}
+	if c.Telemetry.Listen == "" {
+		return nil, sentence(errHome, "telemetry.listen is empty in %s, so nobody can be asked; set it", a.homeDir().ConfigFile())
+	}
+	ctx, cancel := context.WithTimeout(ctx, healthPatience)
+	defer cancel()
+	unanswered := func(why any) error {
+		return sentence(errSick, "the node is silent: %v", why)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.Telemetry.Listen+"/health", nil)
+	if err != nil {
+		return nil, unanswered(err)
+	}
+	// No proxy stands between a process and its own machine.
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	answer, err := client.Do(request)
+	if err != nil {
+		return nil, unanswered(err)
+	}
+	defer answer.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(answer.Body, maxHealth))
+	if err != nil {
+		return nil, unanswered(err)
+	}
+	h := new(telemetry.Health)
+	if err := json.Unmarshal(raw, h); err != nil {
+		return nil, unanswered(fmt.Errorf("%s answered with %s, which is no node's health", c.Telemetry.Listen, answer.Status))
+	}
+	return h, nil
+}
