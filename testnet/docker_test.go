@@ -415,7 +415,7 @@ func TestANetworkInContainersIsMadeWhole(t *testing.T) {
 		}
 	}
 	other := Dir(filepath.Join(t.TempDir(), "processes"))
-	if _, err := Open(t.Context(), other, "unused", 1, 0); err != nil {
+	if _, err := Open(t.Context(), other, "unused", 1, 0, Shipped(false)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := NewDocker(&Network{Dir: other}).Make(t.Context(), 0, 0, nil, Containers{}); err == nil || !strings.Contains(err.Error(), "processes") {
