@@ -240,6 +240,9 @@ func (r *Record) configure(c config.Config, v Validator) config.Config {
 		c.RPC.Listen, c.P2P.Listen = net.JoinHostPort("0.0.0.0", apiPort), net.JoinHostPort("0.0.0.0", peerPort)
 		c.RPC.TLSCert, c.RPC.TLSKey, c.RPC.ClientCA = serverCert, serverKey, clientCA
 		c.Node.MemoryLimit = nodeGarbage
+		// A container may have the address that another had a moment ago, whose connection is
+		// not known to be dead yet. Peers are told apart by their keys.
+		c.P2P.AllowDuplicateIP = true
 	}
 	c.P2P.PersistentPeers = nil
 	for _, o := range r.Validators {
