@@ -34,6 +34,7 @@ func (a *app) commands() []*cobra.Command {
 		grouped("use", a.intelCommand()),
 		grouped("use", a.webhookCommand()),
 		grouped("use", a.threatCommand()),
+		grouped("use", a.govCommand()),
 
 		a.versionCommand(),
 		a.docsCommand(),
