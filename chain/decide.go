@@ -9,9 +9,14 @@ import (
 )
 
 // Governing is a Module of which decisions are executed as the consortium. A chain has
-// at most one. SetMandate is called once, at boot.
+// at most one.
 type Governing interface {
+	// SetMandate is called once, at boot.
 	SetMandate(m Mandate)
+	// Decide executes what was decided, after the block's last transaction and before all
+	// else that its end does: modules see a decision where they would see a transaction.
+	// The work must be bounded.
+	Decide(ctx *Ctx)
 }
 
 // Mandate executes messages with the consortium's authority, which the chain itself

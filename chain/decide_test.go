@@ -10,17 +10,20 @@ import (
 
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/chaintest"
+	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/chain/tx"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 )
 
-// governor is a module that hands over what a test gives it, at the end of a block.
+// governor is a module that hands over what a test gives it.
 type governor struct {
 	*scratch
 	mandate chain.Mandate
 }
 
 func (g *governor) SetMandate(m chain.Mandate) { g.mandate = m }
+func (g *governor) Decide(ctx *chain.Ctx)      { g.end(ctx) }
+func (g *governor) EndBlock(*chain.Ctx)        {}
 
 func decision(name string, messages ...proto.Message) chain.Decision {
 	return chain.Decision{ID: sha256.Sum256([]byte(name)), Signers: []string{mercy, "did:chancery:acme"}, Messages: messages}
@@ -236,4 +239,50 @@ func FuzzMessage(f *testing.F) {
 			t.Fatalf("read %x, which is %x", raw, again)
 		}
 	})
+}
+
+// SPEC G1: decisions come after the last transaction, and before the screen and the
+// modules end the block.
+func TestDecisionsComeFirstInTheEndOfABlock(t *testing.T) {
+	var order []string
+	n := chaintest.New(t, chaintest.Config{
+		Partial: true,
+		Modules: func() []chain.Module {
+			ender := newScratch(func(*chain.Ctx) { order = append(order, "end") })
+			g := &governor{scratch: &scratch{schema: state.NewSchema("governor", 0x70), end: func(*chain.Ctx) { order = append(order, "decide") }}}
+			return []chain.Module{ender, named{g}}
+		},
+		Screen: func([]chain.Module) chain.Screen {
+			return closing{&chaintest.Screen{Hash: model}, func() { order = append(order, "close") }}
+		},
+	})
+	order = nil
+	n.Block()
+	if len(order) == 0 || !strings.HasPrefix(strings.Join(order, " "), "decide close end") {
+		t.Errorf("%v", order)
+	}
+}
+
+type named struct{ *governor }
+
+func (named) Name() string { return "governor" }
+
+// closing is a screen that tells when it closes a block.
+type closing struct {
+	chain.Screen
+	told func()
+}
+
+func (c closing) Open(ctx *chain.Ctx, votes []*chainv1.Vote) chain.Screening {
+	return closingScreening{c.Screen.Open(ctx, votes), c.told}
+}
+
+type closingScreening struct {
+	chain.Screening
+	told func()
+}
+
+func (c closingScreening) Close(ctx *chain.Ctx) {
+	c.told()
+	c.Screening.Close(ctx)
 }

@@ -215,6 +215,13 @@ func (x *Execution) room(v *view, c *Candidate, verdict *chainv1.Verdict) error 
 // End closes the block.
 func (x *Execution) End() *Block {
 	events := x.opening
+	for _, m := range x.app.modules {
+		if g, ok := m.(Governing); ok {
+			ctx := x.blockCtx()
+			g.Decide(ctx)
+			events = append(events, ctx.events...)
+		}
+	}
 	if x.screening != nil {
 		ctx := x.blockCtx()
 		x.screening.Close(ctx)

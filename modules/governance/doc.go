@@ -12,8 +12,8 @@
 //   - A proposal passes by its rule, as the parameters said when it was made, and never by
 //     fewer organisations than would have to sign for the consortium. A vote is no weaker
 //     way than signatures, only a slower one.
-//   - It is executed once, not before its time-lock is over, in the end of a block, all of
-//     it or nothing; and never later than grace_ms after.
+//   - It is executed once, not before its time-lock is over, after the last transaction of a
+//     block, all of it or nothing; and never later than grace_ms after.
 //   - What could not be executed now is not proposed: it is rehearsed first, charged to the
 //     proposer. The same checks run again when it is executed.
 //   - How governance decides is changed by the strictest of its rules, and never in an

@@ -19,9 +19,9 @@ const (
 	maxOutcomeEvents = 64 << 10
 )
 
-// EndBlock implements chain.BlockEnder: it ends votings, executes what passed, and lets
+// Decide implements chain.Governing: it ends votings, executes what passed, and lets
 // lapse what could not be executed in time, the earliest first, each a bounded number.
-func (m *Module) EndBlock(ctx *chain.Ctx) {
+func (m *Module) Decide(ctx *chain.Ctx) {
 	params := m.paramsIn(ctx)
 	var due []uint64
 	for k := range m.due.Walk(ctx, state.All()) {

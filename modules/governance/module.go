@@ -19,9 +19,8 @@ type Module struct {
 }
 
 var (
-	_ chain.Module     = (*Module)(nil)
-	_ chain.BlockEnder = (*Module)(nil)
-	_ chain.Governing  = (*Module)(nil)
+	_ chain.Module    = (*Module)(nil)
+	_ chain.Governing = (*Module)(nil)
 )
 
 // New builds the module.

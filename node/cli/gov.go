@@ -229,7 +229,7 @@ func (a *app) govParams() *cobra.Command {
 	return &cobra.Command{
 		Use:     "params",
 		Short:   "Show how the consortium decides",
-		Long:    lines("Shows quorums, thresholds, periods, time-locks, weights and bounds. Shares are in millionths."),
+		Long:    lines("Shows quorums, thresholds, periods, time-locks, weights and bounds.", "Shares are in millionths."),
 		Example: examples("chancery gov params --output json"),
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
