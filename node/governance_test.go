@@ -251,3 +251,25 @@ func TestVotesAreNotHeld(t *testing.T) {
 	}
 	c.must(seats[1], &governancev1.Cancel{ProposalId: ids[first]}, &governancev1.Cancel{ProposalId: ids[second]}, &governancev1.Cancel{ProposalId: ids[third]})
 }
+
+// What is voted for of the sentinel acts from the next block, as by a transaction.
+func TestAVoteTurnsTheSentinelOff(t *testing.T) {
+	c := newCouncil(t)
+	off := enforcing()
+	off.Mode = threatv1.Mode_MODE_OFF
+	c.passes(&threatv1.SetParams{Params: off})
+	bulky := func(names ...string) *chainv1.TxResult {
+		who := person(seats[1], "admin")
+		return c.Block(c.Tx(who, files(names...), chaintest.Actor(who)))[0]
+	}
+	if r := bulky("a", "b", "c"); r.Code != chain.ErrHeld.Code {
+		t.Fatalf("before the time-lock is over it is on: %s", r.Log)
+	}
+	if x := c.executed(); x.Status != governancev1.Status_STATUS_EXECUTED {
+		t.Fatalf("%v", x)
+	}
+	if r := bulky("d", "e", "f"); r.Code != 0 || r.Verdict != nil {
+		t.Errorf("it is still on: %s", r.Log)
+	}
+	c.CheckGenesis()
+}
