@@ -97,11 +97,19 @@ func New(o Options) (*App, error) {
 	}
 	schemas := []*state.Schema{a.core.schema}
 	routes := []Route{a.setParams()}
+	governing := ""
 	for _, m := range o.Modules {
 		schemas = append(schemas, m.Schema())
 		routes = append(routes, m.Routes()...)
 		if k, ok := m.(Keeper); ok {
 			k.SetExecutor(a)
+		}
+		if g, ok := m.(Governing); ok {
+			if governing != "" {
+				return nil, fmt.Errorf("the modules %s and %s both decide for the consortium; leave one out", governing, m.Name())
+			}
+			governing = m.Name()
+			g.SetMandate(mandate{a})
 		}
 	}
 	if a.registry, err = state.NewRegistry(schemas...); err != nil {

@@ -215,6 +215,13 @@ func (x *Execution) room(v *view, c *Candidate, verdict *chainv1.Verdict) error 
 // End closes the block.
 func (x *Execution) End() *Block {
 	events := x.opening
+	for _, m := range x.app.modules {
+		if g, ok := m.(Governing); ok {
+			ctx := x.blockCtx()
+			g.Decide(ctx)
+			events = append(events, ctx.events...)
+		}
+	}
 	if x.screening != nil {
 		ctx := x.blockCtx()
 		x.screening.Close(ctx)
@@ -497,10 +504,11 @@ func guard(fn func() error) (err error) {
 	return fn()
 }
 
-// Outcome is the part of a result that validators agree on.
-func Outcome(r *chainv1.TxResult) []byte {
+// EventsHash is SHA-256 over events, each with the lengths of its type and its value as
+// four bytes, big endian, before them.
+func EventsHash(events []*chainv1.Event) []byte {
 	h := sha256.New()
-	for _, e := range r.Events {
+	for _, e := range events {
 		for _, part := range [][]byte{[]byte(e.Type), e.Value} {
 			var n [4]byte
 			binary.BigEndian.PutUint32(n[:], uint32(len(part)))
@@ -508,7 +516,12 @@ func Outcome(r *chainv1.TxResult) []byte {
 			h.Write(part)
 		}
 	}
-	raw, err := (&chainv1.TxOutcome{TxId: r.TxId, Responses: r.Responses, EventsHash: h.Sum(nil), Verdict: r.Verdict}).MarshalVT()
+	return h.Sum(nil)
+}
+
+// Outcome is the part of a result that validators agree on.
+func Outcome(r *chainv1.TxResult) []byte {
+	raw, err := (&chainv1.TxOutcome{TxId: r.TxId, Responses: r.Responses, EventsHash: EventsHash(r.Events), Verdict: r.Verdict}).MarshalVT()
 	if err != nil {
 		panic(&state.Fault{Where: "marshal an outcome", Err: err})
 	}

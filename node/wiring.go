@@ -7,6 +7,7 @@ import (
 	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/modules/access"
 	"github.com/chancery/chancery/modules/consent"
+	"github.com/chancery/chancery/modules/governance"
 	"github.com/chancery/chancery/modules/identity"
 	"github.com/chancery/chancery/modules/provenance"
 	"github.com/chancery/chancery/modules/threat"
@@ -19,6 +20,7 @@ type Modules struct {
 	Access     *access.Module
 	Provenance *provenance.Module
 	Threat     *threat.Module
+	Governance *governance.Module
 }
 
 // Wire builds every module and ties them together. A module that reacts to
@@ -32,6 +34,7 @@ func Wire() Modules {
 	m.Provenance = provenance.New(provenance.Deps{Identity: m.Identity})
 	m.Threat = threat.New(threat.Deps{Identity: guarded{m.Identity}, Access: m.Access})
 	risks.threat = m.Threat
+	m.Governance = governance.New(governance.Deps{Identity: m.Identity})
 
 	m.Consent.Ended.Subscribe("access", func(ctx *chain.Ctx, e consent.Ending) error {
 		return m.Access.OnConsentEnded(ctx, e.ID)
@@ -41,7 +44,7 @@ func Wire() Modules {
 
 // List is the modules in the order of genesis, end of block and export.
 func (m Modules) List() []chain.Module {
-	return []chain.Module{m.Identity, m.Consent, m.Access, m.Provenance, m.Threat}
+	return []chain.Module{m.Identity, m.Consent, m.Access, m.Provenance, m.Threat, m.Governance}
 }
 
 // App is the state machine over a tree, which it owns from then on.

@@ -164,6 +164,29 @@ func Envelope(m proto.Message) (*txv1.Message, error) {
 	return nil, fmt.Errorf("%s is not an arm of chancery.tx.v1.Message", name)
 }
 
+// EncodeMessage is the canonical bytes of a message in its envelope, as they stand in
+// what holds messages beside transactions. Errors say that no arm takes it.
+func EncodeMessage(m proto.Message) ([]byte, error) {
+	e, err := Envelope(m)
+	if err != nil {
+		return nil, err
+	}
+	return e.MarshalVT()
+}
+
+// DecodeMessage reads what EncodeMessage writes, and refuses all other bytes.
+func DecodeMessage(raw []byte) (proto.Message, error) {
+	e := new(txv1.Message)
+	if err := canonical(raw, e); err != nil {
+		return nil, err
+	}
+	m, err := Arm(e)
+	if err != nil {
+		return nil, ErrIncomplete.With("a message is empty or of a kind that this version does not know")
+	}
+	return m, nil
+}
+
 // Arms lists the message types that transactions can hold, in order of field
 // number.
 func Arms() []protoreflect.FieldDescriptor {

@@ -32,6 +32,7 @@ func (m *Module) bindValidator() chain.Route {
 		Check: m.checkBindValidator,
 		Execute: func(ctx *chain.Ctx, msg *identityv1.BindValidator) (proto.Message, error) {
 			before, _ := m.s.validators.Lookup(ctx, msg.PublicKey)
+			m.noteTurnover(ctx)
 			if msg.Power == 0 {
 				m.s.validators.Remove(ctx, msg.PublicKey)
 				ctx.Emit(&identityv1.ValidatorUnbound{PublicKey: msg.PublicKey, Organisation: msg.Organisation})
@@ -89,7 +90,7 @@ func (m *Module) checkBindValidator(ctx chain.ReadCtx, msg *identityv1.BindValid
 		if len(after) == 0 {
 			return ErrLastValidator.With("%x", msg.PublicKey)
 		}
-		return checkPower(before, after)
+		return m.checkChange(ctx, before, after)
 	}
 	if i < 0 {
 		id, err := m.existing(ctx, msg.Organisation)
@@ -106,8 +107,17 @@ func (m *Module) checkBindValidator(ctx chain.ReadCtx, msg *identityv1.BindValid
 			return ErrTooMany.With("%d validators, at most %d", len(before), MaxValidators)
 		}
 	}
-	after = append(after, &identityv1.Validator{PublicKey: msg.PublicKey, Power: msg.Power, Organisation: msg.Organisation})
-	return checkPower(before, after)
+	after = byKey(append(after, &identityv1.Validator{PublicKey: msg.PublicKey, Power: msg.Power, Organisation: msg.Organisation}))
+	return m.checkChange(ctx, before, after)
+}
+
+// checkChange refuses what would endanger the chain, whoever asks: a large number of
+// signatures, or a vote, does not make it go on.
+func (m *Module) checkChange(r chain.ReadCtx, before, after []*identityv1.Validator) error {
+	if err := checkPower(before, after); err != nil {
+		return err
+	}
+	return checkTurnover(m.settled(r, before), before, after)
 }
 
 // checkPower refuses a change of the validators after which an organisation could

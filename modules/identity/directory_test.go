@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/chancery/chancery/chain/chaintest"
 	"github.com/chancery/chancery/chain/keys"
 	"github.com/chancery/chancery/modules/identity/did"
@@ -253,9 +255,79 @@ func TestNoOrganisationReachesAThird(t *testing.T) {
 	w.fails(ErrTooMuchPower, did.Consortium, bind(mercy, mercy, 15)) // a third of 45
 	w.do(did.Consortium, bind(quay, quay, 11))
 	w.do(did.Consortium, bind(mercy, mercy, 15)) // 15 of 46
-	// Back to three: allowed, and the rule rests.
+	// Back to three: allowed, and the rule rests once that acts.
 	w.do(did.Consortium, &identityv1.BindValidator{PublicKey: consensus(hold), Organisation: hold})
+	w.fails(ErrTooMuchTurnover, did.Consortium, bind(mercy, mercy, 100))
+	w.Block()
+	w.Block()
 	w.do(did.Consortium, bind(mercy, mercy, 100))
+}
+
+// With four organisations or more, no more than a third of the power goes, and less than
+// a third comes, within the blocks that it takes to see that the chain goes on; however
+// the changes are spread over messages, transactions and blocks.
+func TestVotingPowerDoesNotComeOrGoAtOnce(t *testing.T) {
+	begin := func() *world {
+		w := start(t)
+		w.do(did.Consortium, &identityv1.RegisterOrganisation{Did: hold, Keys: []*identityv1.NewKey{newKey(t, key(hold), authentication)}})
+		w.do(did.Consortium, bind(hold, hold, 10))
+		for range actsAfter {
+			w.Block()
+		}
+		return w
+	}
+	remove := func(name, of string) *identityv1.BindValidator {
+		return &identityv1.BindValidator{PublicKey: consensus(name), Organisation: of}
+	}
+	w := begin()
+	w.fails(ErrTooMuchTurnover, did.Consortium, remove(mercy, mercy), remove(acme, acme)) // 20 of 40
+	w.do(did.Consortium, remove(mercy, mercy))
+	w.fails(ErrTooMuchTurnover, did.Consortium, remove(acme, acme)) // in the next block
+	w.do(did.Consortium, bind(mercy, mercy, 10))                    // back to where it was
+	w.Block()
+	w.do(did.Consortium, bind("new of mercy", mercy, 4), remove(mercy, mercy)) // a new key: 10 of 40 go, 4 of 34 come
+	w.CheckGenesis()
+
+	w = begin()
+	w.do(did.Consortium, bind("a", mercy, 2), bind("b", acme, 2), bind("c", quay, 2), bind("d", hold, 2)) // 8 of 48 are new
+	w.do(did.Consortium, bind("e", mercy, 2), bind("f", acme, 2), bind("g", quay, 2), bind("h", hold, 2)) // 16 of 56
+	w.fails(ErrTooMuchTurnover, did.Consortium, bind("i", mercy, 2), bind("j", acme, 2), bind("k", quay, 2))
+	w.Block()
+	w.do(did.Consortium, bind("i", mercy, 2), bind("j", acme, 2), bind("k", quay, 2)) // the chain goes on with the 16
+
+	// Replacing one validator of four takes its power away and brings it back.
+	w = begin()
+	w.do(did.Consortium, remove(mercy, mercy), bind("other", mercy, 10))
+
+	// With three organisations the rule rests.
+	w = start(t)
+	w.do(did.Consortium, remove(mercy, mercy), remove(acme, acme))
+}
+
+// Turnover is what a plain count over all keys says.
+func TestTurnoverIsCountedOverKeys(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		set := func(name string) (list []*identityv1.Validator, by map[string]int64) {
+			by = rapid.MapOfN(rapid.StringMatching("[a-f]"), rapid.Int64Range(1, 20), 0, 6).Draw(rt, name)
+			for k, p := range by {
+				list = append(list, &identityv1.Validator{PublicKey: []byte(k), Power: p})
+			}
+			return byKey(list), by
+		}
+		from, old := set("from")
+		to, now := set("to")
+		var wantGone, wantCame int64
+		for _, k := range []string{"a", "b", "c", "d", "e", "f"} {
+			if d := now[k] - old[k]; d > 0 {
+				wantCame += d
+			} else {
+				wantGone -= d
+			}
+		}
+		if gone, came := moved(from, to); gone != wantGone || came != wantCame {
+			rt.Fatalf("%d gone and %d came, want %d and %d", gone, came, wantGone, wantCame)
+		}
+	})
 }
 
 func TestNodes(t *testing.T) {

@@ -39,6 +39,8 @@
 //	0x0d validators     bytes Ed25519 public key       -> Validator     BindValidator
 //	0x0e nodes          string node id                 -> Node          BindNode, UnbindNode
 //	0x0f nodes-of       string organisation, string node id -> unit     with nodes
+//	0x10 turnover       ()                             -> Turnover      BindValidator, where four organisations have validators
 //
-// The genesis state writes all of them.
+// The genesis state writes all of them but turnover, which a new chain starts without:
+// its first validators are those that it goes on with.
 package identity

@@ -62,5 +62,6 @@ var (
 	ErrNoNode           = Errors.New(60, "there is no such node")
 	ErrNodeTaken        = Errors.New(61, "the node is bound already; unbind it first")
 	ErrUnknownPublicKey = Errors.New(62, "no DID holds this public key")
+	ErrTooMuchTurnover  = Errors.New(64, "too much voting power would come or go before the chain is seen to go on with the change; change less than a third at a time and wait three blocks")
 	ErrNoVersion        = Errors.New(63, "the DID has no such version, or did not exist at that time")
 )

@@ -90,6 +90,16 @@ func (m *Module) IsAdministrator(r chain.ReadCtx, organisation, name string) boo
 	return ok && slices.Contains(id.Controllers, name) && m.Active(r, name)
 }
 
+// Controllers are those that act for an organisation or for the consortium, sorted,
+// active or not, and how many of them it takes; nobody where the DID acts by its own keys.
+func (m *Module) Controllers(r chain.ReadCtx, name string) (dids []string, threshold uint32) {
+	id, ok := m.s.identities.Peek(r, name)
+	if !ok {
+		return nil, 0
+	}
+	return slices.Clone(id.Controllers), id.Threshold
+}
+
 // NodeAllowed tells whether a node, by its CometBFT id, may take part in the
 // network: it is bound to an active organisation.
 func (m *Module) NodeAllowed(r chain.ReadCtx, nodeID string) bool {

@@ -29,6 +29,7 @@ type collections struct {
 	validators    state.Map[[]byte, *identityv1.Validator]
 	nodes         state.Map[string, *identityv1.Node]
 	nodesOf       state.Index[state.Pair[string, string]]
+	turnover      state.Item[*identityv1.Turnover]
 }
 
 var (
@@ -56,6 +57,7 @@ func newCollections() collections {
 		validators:    state.NewMap(s, 0x0d, "validators", state.Bytes, state.Proto[identityv1.Validator]()),
 		nodes:         state.NewMap(s, 0x0e, "nodes", state.String, state.Proto[identityv1.Node]()),
 		nodesOf:       state.NewIndex(s, 0x0f, "nodes-of", two),
+		turnover:      state.NewItem(s, 0x10, "turnover", state.Proto[identityv1.Turnover]()),
 	}
 }
 

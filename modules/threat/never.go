@@ -8,6 +8,7 @@ import (
 	accessv1 "github.com/chancery/chancery/proto/chancery/access/v1"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 	consentv1 "github.com/chancery/chancery/proto/chancery/consent/v1"
+	governancev1 "github.com/chancery/chancery/proto/chancery/governance/v1"
 	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
 	threatv1 "github.com/chancery/chancery/proto/chancery/threat/v1"
 )
@@ -60,6 +61,12 @@ var never = map[protoreflect.FullName]string{
 	nameOf(&threatv1.SetPlaybook{}):    "a vote of the consortium",
 	nameOf(&threatv1.RemovePlaybook{}): "a vote of the consortium",
 	nameOf(&threatv1.ResetBreaker{}):   "a vote of the consortium",
+
+	// The way to such a vote. None of these has an effect before enough organisations agree.
+	nameOf(&governancev1.SetParams{}): "a vote of the consortium",
+	nameOf(&governancev1.Propose{}):   "organisations vote on it, and a bad model must not keep them from it",
+	nameOf(&governancev1.Vote{}):      "a score must not decide who is heard in a vote",
+	nameOf(&governancev1.Cancel{}):    "it takes back what was proposed",
 }
 
 func nameOf(m proto.Message) protoreflect.FullName { return m.ProtoReflect().Descriptor().FullName() }

@@ -68,7 +68,8 @@ func TestWhatCanBeHeld(t *testing.T) {
 		"access.SetGuardRails access.BreakGlass access.EndBreakGlass access.Review " +
 		"consent.Refuse consent.Narrow consent.Withdraw consent.RevokeDelegation consent.Restrict " +
 		"threat.SetParams threat.Release threat.Reject threat.Appeal threat.Lift threat.RegisterModel threat.AddModelChunk " +
-		"threat.SetModelStage threat.RollBack threat.SetPlaybook threat.RemovePlaybook threat.ResetBreaker"
+		"threat.SetModelStage threat.RollBack threat.SetPlaybook threat.RemovePlaybook threat.ResetBreaker " +
+		"governance.SetParams governance.Propose governance.Vote governance.Cancel"
 	const can = "identity.RegisterOrganisation identity.RegisterIdentity identity.AddKey identity.SetRecovery identity.SetAdministrators " +
 		"identity.SetServices identity.Suspend identity.Reinstate identity.Deactivate identity.AssignRole identity.RevokeRole " +
 		"identity.CreateGroup identity.ChangeGroupMembers identity.DeleteGroup identity.BindValidator identity.BindNode identity.UnbindNode " +

@@ -16,6 +16,7 @@ import (
 
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/keys"
+	"github.com/chancery/chancery/modules/governance"
 	"github.com/chancery/chancery/modules/identity"
 	"github.com/chancery/chancery/modules/threat"
 	"github.com/chancery/chancery/modules/threat/detector"
@@ -23,6 +24,7 @@ import (
 	"github.com/chancery/chancery/node"
 	"github.com/chancery/chancery/node/config"
 	"github.com/chancery/chancery/node/keyring"
+	governancev1 "github.com/chancery/chancery/proto/chancery/governance/v1"
 	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
 	threatv1 "github.com/chancery/chancery/proto/chancery/threat/v1"
 )
@@ -288,7 +290,15 @@ func (w *world) start() error {
 	if err != nil {
 		return err
 	}
-	appState, err := json.Marshal(map[string]json.RawMessage{"identity": section, "threat": judged})
+	governed := governance.DefaultParams()
+	for _, k := range governed.Rules {
+		k.Rule.TimeLockMs = 100
+	}
+	decides, err := chain.WriteGenesis(&governancev1.Genesis{Params: governed})
+	if err != nil {
+		return err
+	}
+	appState, err := json.Marshal(map[string]json.RawMessage{"identity": section, "threat": judged, "governance": decides})
 	if err != nil {
 		return err
 	}

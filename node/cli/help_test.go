@@ -91,7 +91,7 @@ func TestEveryModuleHasItsCommands(t *testing.T) {
 	for _, p := range parts() {
 		names = append(names, p.name)
 	}
-	if got := strings.Join(names, " "); !strings.Contains(got, "access") || !strings.Contains(got, "consent identity node provenance") {
+	if got := strings.Join(names, " "); !strings.Contains(got, "access") || !strings.Contains(got, "consent governance identity node provenance") {
 		t.Errorf("%s", got)
 	}
 }

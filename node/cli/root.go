@@ -35,6 +35,7 @@ func (a *app) commands() []*cobra.Command {
 		grouped("use", a.intelCommand()),
 		grouped("use", a.webhookCommand()),
 		grouped("use", a.threatCommand()),
+		grouped("use", a.govCommand()),
 
 		a.versionCommand(),
 		a.docsCommand(),

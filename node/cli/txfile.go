@@ -356,31 +356,40 @@ func (a *app) txBundle() *cobra.Command {
 		Example: examples("chancery tx bundle messages.json --from alice"),
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			raw, err := a.read(args[0])
+			messages, err := a.bundled(args[0])
 			if err != nil {
 				return err
-			}
-			var list []json.RawMessage
-			if err := json.Unmarshal(raw, &list); err != nil || len(list) == 0 {
-				return usagef("%s holds no JSON array of messages", args[0])
-			}
-			var messages []proto.Message
-			for i, one := range list {
-				e := new(txv1.Message)
-				if err := a.unmarshal(one, e); err != nil {
-					return inMessage(fmt.Sprintf("message %d", i), err)
-				}
-				m, err := tx.Arm(e)
-				if err != nil {
-					return usagef("message %d is empty", i)
-				}
-				messages = append(messages, m)
 			}
 			return s.send(cmd, messages...)
 		},
 	}
 	s.flags(c)
 	return c
+}
+
+// bundled reads the messages of a bundle.
+func (a *app) bundled(path string) ([]proto.Message, error) {
+	raw, err := a.read(path)
+	if err != nil {
+		return nil, err
+	}
+	var list []json.RawMessage
+	if err := json.Unmarshal(raw, &list); err != nil || len(list) == 0 {
+		return nil, usagef("%s holds no JSON array of messages", path)
+	}
+	var messages []proto.Message
+	for i, one := range list {
+		e := new(txv1.Message)
+		if err := a.unmarshal(one, e); err != nil {
+			return nil, inMessage(fmt.Sprintf("message %d", i), err)
+		}
+		m, err := tx.Arm(e)
+		if err != nil {
+			return nil, usagef("message %d is empty", i)
+		}
+		messages = append(messages, m)
+	}
+	return messages, nil
 }
 
 func (a *app) simulateCommand() *cobra.Command {

@@ -25,7 +25,7 @@ const (
 	ClassRelate            // relations of provenance
 	ClassInvalidate        // entities that must not be used any more
 	ClassAnchor            // Merkle roots over many records
-	ClassParameters        // parameters, playbooks, anchors of profiles
+	ClassParameters        // parameters, playbooks, anchors of profiles, proposals and votes
 	ClassModel             // models of the sentinel
 	ClassHoldReview        // held transactions and responses that are decided
 	ClassAppeal            // appeals

@@ -2,12 +2,14 @@ package features
 
 import (
 	"encoding/hex"
+	"strconv"
 
 	"google.golang.org/protobuf/proto"
 
 	accessv1 "github.com/chancery/chancery/proto/chancery/access/v1"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 	consentv1 "github.com/chancery/chancery/proto/chancery/consent/v1"
+	governancev1 "github.com/chancery/chancery/proto/chancery/governance/v1"
 	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
 	provenancev1 "github.com/chancery/chancery/proto/chancery/provenance/v1"
 	threatv1 "github.com/chancery/chancery/proto/chancery/threat/v1"
@@ -90,7 +92,7 @@ func Describe(m proto.Message) (Facts, bool) {
 	return f, ok
 }
 
-var modules = [...]func(proto.Message) (Facts, bool){identity, access, consent, provenance, threat}
+var modules = [...]func(proto.Message) (Facts, bool){identity, access, consent, provenance, threat, governance}
 
 func identity(m proto.Message) (Facts, bool) {
 	did := func(f Facts, did string) Facts {
@@ -413,6 +415,29 @@ func threat(m proto.Message) (Facts, bool) {
 		return f, true
 	case *threatv1.ResetBreaker:
 		return governed(531, ClassParameters, "breaker"), true
+	}
+	return Facts{}, false
+}
+
+func governance(m proto.Message) (Facts, bool) {
+	proposal := func(id uint64) string {
+		if id == 0 {
+			return ""
+		}
+		return "proposal:" + strconv.FormatUint(id, 10)
+	}
+	switch m := m.(type) {
+	case *governancev1.SetParams:
+		return Facts{Kind: 600, Class: ClassParameters, Sensitivity: 4, Resource: "params:governance", Privilege: true, Items: len(m.GetParams().GetWeights())}, true
+	case *governancev1.Propose:
+		return Facts{
+			Kind: 601, Class: ClassParameters, Sensitivity: 3, Resource: "proposals", Privilege: true, Items: len(m.GetMessages()),
+			Emergency: m.GetEmergency(),
+		}, true
+	case *governancev1.Vote:
+		return Facts{Kind: 602, Class: ClassParameters, Sensitivity: 2, Resource: proposal(m.GetProposalId())}, true
+	case *governancev1.Cancel:
+		return Facts{Kind: 603, Class: ClassParameters, Sensitivity: 2, Resource: proposal(m.GetProposalId()), Destructive: true}, true
 	}
 	return Facts{}, false
 }

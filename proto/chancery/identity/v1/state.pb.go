@@ -1350,6 +1350,61 @@ func (x *Validator) GetBound() *Mark {
 	return nil
 }
 
+// Turnover is the validators before changes that consensus may not act by yet.
+type Turnover struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The block of the latest of the changes.
+	Height int64 `protobuf:"varint,1,opt,name=height,proto3" json:"height,omitempty"`
+	// The validators before the first of them, sorted by public key.
+	Before        []*Validator `protobuf:"bytes,2,rep,name=before,proto3" json:"before,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Turnover) Reset() {
+	*x = Turnover{}
+	mi := &file_chancery_identity_v1_state_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Turnover) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Turnover) ProtoMessage() {}
+
+func (x *Turnover) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_identity_v1_state_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Turnover.ProtoReflect.Descriptor instead.
+func (*Turnover) Descriptor() ([]byte, []int) {
+	return file_chancery_identity_v1_state_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Turnover) GetHeight() int64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *Turnover) GetBefore() []*Validator {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
 // Node is a peer-to-peer node id bound to an organisation.
 type Node struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1365,7 +1420,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_chancery_identity_v1_state_proto_msgTypes[12]
+	mi := &file_chancery_identity_v1_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1377,7 +1432,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_identity_v1_state_proto_msgTypes[12]
+	mi := &file_chancery_identity_v1_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1390,7 +1445,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_chancery_identity_v1_state_proto_rawDescGZIP(), []int{12}
+	return file_chancery_identity_v1_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Node) GetId() string {
@@ -1501,7 +1556,10 @@ const file_chancery_identity_v1_state_proto_rawDesc = "" +
 	"\x05power\x18\x02 \x01(\x03R\x05power\x12\"\n" +
 	"\forganisation\x18\x03 \x01(\tR\forganisation\x12\x18\n" +
 	"\amoniker\x18\x04 \x01(\tR\amoniker\x120\n" +
-	"\x05bound\x18\x05 \x01(\v2\x1a.chancery.identity.v1.MarkR\x05bound\"l\n" +
+	"\x05bound\x18\x05 \x01(\v2\x1a.chancery.identity.v1.MarkR\x05bound\"[\n" +
+	"\bTurnover\x12\x16\n" +
+	"\x06height\x18\x01 \x01(\x03R\x06height\x127\n" +
+	"\x06before\x18\x02 \x03(\v2\x1f.chancery.identity.v1.ValidatorR\x06before\"l\n" +
 	"\x04Node\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\"\n" +
 	"\forganisation\x18\x02 \x01(\tR\forganisation\x120\n" +
@@ -1555,7 +1613,7 @@ func file_chancery_identity_v1_state_proto_rawDescGZIP() []byte {
 }
 
 var file_chancery_identity_v1_state_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_chancery_identity_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_chancery_identity_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_chancery_identity_v1_state_proto_goTypes = []any{
 	(Kind)(0),            // 0: chancery.identity.v1.Kind
 	(Status)(0),          // 1: chancery.identity.v1.Status
@@ -1574,7 +1632,8 @@ var file_chancery_identity_v1_state_proto_goTypes = []any{
 	(*Group)(nil),        // 14: chancery.identity.v1.Group
 	(*Membership)(nil),   // 15: chancery.identity.v1.Membership
 	(*Validator)(nil),    // 16: chancery.identity.v1.Validator
-	(*Node)(nil),         // 17: chancery.identity.v1.Node
+	(*Turnover)(nil),     // 17: chancery.identity.v1.Turnover
+	(*Node)(nil),         // 18: chancery.identity.v1.Node
 }
 var file_chancery_identity_v1_state_proto_depIdxs = []int32{
 	0,  // 0: chancery.identity.v1.Identity.kind:type_name -> chancery.identity.v1.Kind
@@ -1595,12 +1654,13 @@ var file_chancery_identity_v1_state_proto_depIdxs = []int32{
 	12, // 15: chancery.identity.v1.RoleGrants.grants:type_name -> chancery.identity.v1.RoleGrant
 	8,  // 16: chancery.identity.v1.Group.created:type_name -> chancery.identity.v1.Mark
 	8,  // 17: chancery.identity.v1.Validator.bound:type_name -> chancery.identity.v1.Mark
-	8,  // 18: chancery.identity.v1.Node.bound:type_name -> chancery.identity.v1.Mark
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	16, // 18: chancery.identity.v1.Turnover.before:type_name -> chancery.identity.v1.Validator
+	8,  // 19: chancery.identity.v1.Node.bound:type_name -> chancery.identity.v1.Mark
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_chancery_identity_v1_state_proto_init() }
@@ -1614,7 +1674,7 @@ func file_chancery_identity_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chancery_identity_v1_state_proto_rawDesc), len(file_chancery_identity_v1_state_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

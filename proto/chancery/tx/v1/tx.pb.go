@@ -12,6 +12,7 @@ import (
 	v12 "github.com/chancery/chancery/proto/chancery/access/v1"
 	v1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 	v13 "github.com/chancery/chancery/proto/chancery/consent/v1"
+	v16 "github.com/chancery/chancery/proto/chancery/governance/v1"
 	v11 "github.com/chancery/chancery/proto/chancery/identity/v1"
 	v14 "github.com/chancery/chancery/proto/chancery/provenance/v1"
 	v15 "github.com/chancery/chancery/proto/chancery/threat/v1"
@@ -297,6 +298,10 @@ type Message struct {
 	//	*Message_RemovePlaybook
 	//	*Message_RebaseAnchors
 	//	*Message_ResetBreaker
+	//	*Message_GovernanceSetParams
+	//	*Message_Propose
+	//	*Message_Vote
+	//	*Message_CancelProposal
 	Sum           isMessage_Sum `protobuf_oneof:"sum"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -942,6 +947,42 @@ func (x *Message) GetResetBreaker() *v15.ResetBreaker {
 	return nil
 }
 
+func (x *Message) GetGovernanceSetParams() *v16.SetParams {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_GovernanceSetParams); ok {
+			return x.GovernanceSetParams
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetPropose() *v16.Propose {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_Propose); ok {
+			return x.Propose
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetVote() *v16.Vote {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_Vote); ok {
+			return x.Vote
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetCancelProposal() *v16.Cancel {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_CancelProposal); ok {
+			return x.CancelProposal
+		}
+	}
+	return nil
+}
+
 type isMessage_Sum interface {
 	isMessage_Sum()
 }
@@ -1220,6 +1261,23 @@ type Message_ResetBreaker struct {
 	ResetBreaker *v15.ResetBreaker `protobuf:"bytes,531,opt,name=reset_breaker,json=resetBreaker,proto3,oneof"`
 }
 
+type Message_GovernanceSetParams struct {
+	// governance: 600-699
+	GovernanceSetParams *v16.SetParams `protobuf:"bytes,600,opt,name=governance_set_params,json=governanceSetParams,proto3,oneof"`
+}
+
+type Message_Propose struct {
+	Propose *v16.Propose `protobuf:"bytes,601,opt,name=propose,proto3,oneof"`
+}
+
+type Message_Vote struct {
+	Vote *v16.Vote `protobuf:"bytes,602,opt,name=vote,proto3,oneof"`
+}
+
+type Message_CancelProposal struct {
+	CancelProposal *v16.Cancel `protobuf:"bytes,603,opt,name=cancel_proposal,json=cancelProposal,proto3,oneof"`
+}
+
 func (*Message_SetParams) isMessage_Sum() {}
 
 func (*Message_RegisterOrganisation) isMessage_Sum() {}
@@ -1354,11 +1412,19 @@ func (*Message_RebaseAnchors) isMessage_Sum() {}
 
 func (*Message_ResetBreaker) isMessage_Sum() {}
 
+func (*Message_GovernanceSetParams) isMessage_Sum() {}
+
+func (*Message_Propose) isMessage_Sum() {}
+
+func (*Message_Vote) isMessage_Sum() {}
+
+func (*Message_CancelProposal) isMessage_Sum() {}
+
 var File_chancery_tx_v1_tx_proto protoreflect.FileDescriptor
 
 const file_chancery_tx_v1_tx_proto_rawDesc = "" +
 	"\n" +
-	"\x17chancery/tx/v1/tx.proto\x12\x0echancery.tx.v1\x1a\x1bchancery/access/v1/tx.proto\x1a\x1achancery/chain/v1/tx.proto\x1a\x1cchancery/consent/v1/tx.proto\x1a\x1dchancery/identity/v1/tx.proto\x1a\x1fchancery/provenance/v1/tx.proto\x1a\x1bchancery/threat/v1/tx.proto\"S\n" +
+	"\x17chancery/tx/v1/tx.proto\x12\x0echancery.tx.v1\x1a\x1bchancery/access/v1/tx.proto\x1a\x1achancery/chain/v1/tx.proto\x1a\x1cchancery/consent/v1/tx.proto\x1a\x1fchancery/governance/v1/tx.proto\x1a\x1dchancery/identity/v1/tx.proto\x1a\x1fchancery/provenance/v1/tx.proto\x1a\x1bchancery/threat/v1/tx.proto\"S\n" +
 	"\x02Tx\x12\x12\n" +
 	"\x04body\x18\x01 \x01(\fR\x04body\x129\n" +
 	"\n" +
@@ -1373,7 +1439,7 @@ const file_chancery_tx_v1_tx_proto_rawDesc = "" +
 	"\vvalid_until\x18\x03 \x01(\x03R\n" +
 	"validUntil\x12\x12\n" +
 	"\x04salt\x18\x04 \x01(\fR\x04salt\x123\n" +
-	"\bmessages\x18\x05 \x03(\v2\x17.chancery.tx.v1.MessageR\bmessages\"\xe2&\n" +
+	"\bmessages\x18\x05 \x03(\v2\x17.chancery.tx.v1.MessageR\bmessages\"\xfb(\n" +
 	"\aMessage\x12=\n" +
 	"\n" +
 	"set_params\x18\n" +
@@ -1453,7 +1519,11 @@ const file_chancery_tx_v1_tx_proto_rawDesc = "" +
 	"\fset_playbook\x18\x88\x04 \x01(\v2\x1f.chancery.threat.v1.SetPlaybookH\x00R\vsetPlaybook\x12N\n" +
 	"\x0fremove_playbook\x18\x89\x04 \x01(\v2\".chancery.threat.v1.RemovePlaybookH\x00R\x0eremovePlaybook\x12K\n" +
 	"\x0erebase_anchors\x18\x92\x04 \x01(\v2!.chancery.threat.v1.RebaseAnchorsH\x00R\rrebaseAnchors\x12H\n" +
-	"\rreset_breaker\x18\x93\x04 \x01(\v2 .chancery.threat.v1.ResetBreakerH\x00R\fresetBreakerB\x05\n" +
+	"\rreset_breaker\x18\x93\x04 \x01(\v2 .chancery.threat.v1.ResetBreakerH\x00R\fresetBreaker\x12X\n" +
+	"\x15governance_set_params\x18\xd8\x04 \x01(\v2!.chancery.governance.v1.SetParamsH\x00R\x13governanceSetParams\x12<\n" +
+	"\apropose\x18\xd9\x04 \x01(\v2\x1f.chancery.governance.v1.ProposeH\x00R\apropose\x123\n" +
+	"\x04vote\x18\xda\x04 \x01(\v2\x1c.chancery.governance.v1.VoteH\x00R\x04vote\x12J\n" +
+	"\x0fcancel_proposal\x18\xdb\x04 \x01(\v2\x1e.chancery.governance.v1.CancelH\x00R\x0ecancelProposalB\x05\n" +
 	"\x03sumB8Z6github.com/chancery/chancery/proto/chancery/tx/v1;txv1b\x06proto3"
 
 var (
@@ -1541,6 +1611,10 @@ var file_chancery_tx_v1_tx_proto_goTypes = []any{
 	(*v15.RemovePlaybook)(nil),       // 68: chancery.threat.v1.RemovePlaybook
 	(*v15.RebaseAnchors)(nil),        // 69: chancery.threat.v1.RebaseAnchors
 	(*v15.ResetBreaker)(nil),         // 70: chancery.threat.v1.ResetBreaker
+	(*v16.SetParams)(nil),            // 71: chancery.governance.v1.SetParams
+	(*v16.Propose)(nil),              // 72: chancery.governance.v1.Propose
+	(*v16.Vote)(nil),                 // 73: chancery.governance.v1.Vote
+	(*v16.Cancel)(nil),               // 74: chancery.governance.v1.Cancel
 }
 var file_chancery_tx_v1_tx_proto_depIdxs = []int32{
 	1,  // 0: chancery.tx.v1.Tx.signatures:type_name -> chancery.tx.v1.Signature
@@ -1612,11 +1686,15 @@ var file_chancery_tx_v1_tx_proto_depIdxs = []int32{
 	68, // 66: chancery.tx.v1.Message.remove_playbook:type_name -> chancery.threat.v1.RemovePlaybook
 	69, // 67: chancery.tx.v1.Message.rebase_anchors:type_name -> chancery.threat.v1.RebaseAnchors
 	70, // 68: chancery.tx.v1.Message.reset_breaker:type_name -> chancery.threat.v1.ResetBreaker
-	69, // [69:69] is the sub-list for method output_type
-	69, // [69:69] is the sub-list for method input_type
-	69, // [69:69] is the sub-list for extension type_name
-	69, // [69:69] is the sub-list for extension extendee
-	0,  // [0:69] is the sub-list for field type_name
+	71, // 69: chancery.tx.v1.Message.governance_set_params:type_name -> chancery.governance.v1.SetParams
+	72, // 70: chancery.tx.v1.Message.propose:type_name -> chancery.governance.v1.Propose
+	73, // 71: chancery.tx.v1.Message.vote:type_name -> chancery.governance.v1.Vote
+	74, // 72: chancery.tx.v1.Message.cancel_proposal:type_name -> chancery.governance.v1.Cancel
+	73, // [73:73] is the sub-list for method output_type
+	73, // [73:73] is the sub-list for method input_type
+	73, // [73:73] is the sub-list for extension type_name
+	73, // [73:73] is the sub-list for extension extendee
+	0,  // [0:73] is the sub-list for field type_name
 }
 
 func init() { file_chancery_tx_v1_tx_proto_init() }
@@ -1692,6 +1770,10 @@ func file_chancery_tx_v1_tx_proto_init() {
 		(*Message_RemovePlaybook)(nil),
 		(*Message_RebaseAnchors)(nil),
 		(*Message_ResetBreaker)(nil),
+		(*Message_GovernanceSetParams)(nil),
+		(*Message_Propose)(nil),
+		(*Message_Vote)(nil),
+		(*Message_CancelProposal)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -9,6 +9,7 @@ import (
 	v12 "github.com/chancery/chancery/proto/chancery/access/v1"
 	v1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 	v13 "github.com/chancery/chancery/proto/chancery/consent/v1"
+	v16 "github.com/chancery/chancery/proto/chancery/governance/v1"
 	v11 "github.com/chancery/chancery/proto/chancery/identity/v1"
 	v14 "github.com/chancery/chancery/proto/chancery/provenance/v1"
 	v15 "github.com/chancery/chancery/proto/chancery/threat/v1"
@@ -1129,6 +1130,66 @@ func (m *Message_ResetBreaker) CloneVT() isMessage_Sum {
 			r.ResetBreaker = vtpb.CloneVT()
 		} else {
 			r.ResetBreaker = proto.Clone(rhs).(*v15.ResetBreaker)
+		}
+	}
+	return r
+}
+
+func (m *Message_GovernanceSetParams) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_GovernanceSetParams)(nil)
+	}
+	r := new(Message_GovernanceSetParams)
+	if rhs := m.GovernanceSetParams; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v16.SetParams }); ok {
+			r.GovernanceSetParams = vtpb.CloneVT()
+		} else {
+			r.GovernanceSetParams = proto.Clone(rhs).(*v16.SetParams)
+		}
+	}
+	return r
+}
+
+func (m *Message_Propose) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_Propose)(nil)
+	}
+	r := new(Message_Propose)
+	if rhs := m.Propose; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v16.Propose }); ok {
+			r.Propose = vtpb.CloneVT()
+		} else {
+			r.Propose = proto.Clone(rhs).(*v16.Propose)
+		}
+	}
+	return r
+}
+
+func (m *Message_Vote) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_Vote)(nil)
+	}
+	r := new(Message_Vote)
+	if rhs := m.Vote; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v16.Vote }); ok {
+			r.Vote = vtpb.CloneVT()
+		} else {
+			r.Vote = proto.Clone(rhs).(*v16.Vote)
+		}
+	}
+	return r
+}
+
+func (m *Message_CancelProposal) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_CancelProposal)(nil)
+	}
+	r := new(Message_CancelProposal)
+	if rhs := m.CancelProposal; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v16.Cancel }); ok {
+			r.CancelProposal = vtpb.CloneVT()
+		} else {
+			r.CancelProposal = proto.Clone(rhs).(*v16.Cancel)
 		}
 	}
 	return r
@@ -3222,6 +3283,122 @@ func (this *Message_ResetBreaker) EqualVT(thatIface isMessage_Sum) bool {
 			q = &v15.ResetBreaker{}
 		}
 		if equal, ok := interface{}(p).(interface{ EqualVT(*v15.ResetBreaker) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_GovernanceSetParams) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_GovernanceSetParams)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.GovernanceSetParams, that.GovernanceSetParams; p != q {
+		if p == nil {
+			p = &v16.SetParams{}
+		}
+		if q == nil {
+			q = &v16.SetParams{}
+		}
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v16.SetParams) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_Propose) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_Propose)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.Propose, that.Propose; p != q {
+		if p == nil {
+			p = &v16.Propose{}
+		}
+		if q == nil {
+			q = &v16.Propose{}
+		}
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v16.Propose) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_Vote) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_Vote)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.Vote, that.Vote; p != q {
+		if p == nil {
+			p = &v16.Vote{}
+		}
+		if q == nil {
+			q = &v16.Vote{}
+		}
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v16.Vote) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_CancelProposal) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_CancelProposal)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.CancelProposal, that.CancelProposal; p != q {
+		if p == nil {
+			p = &v16.Cancel{}
+		}
+		if q == nil {
+			q = &v16.Cancel{}
+		}
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v16.Cancel) bool }); ok {
 			if !equal.EqualVT(q) {
 				return false
 			}
@@ -6053,6 +6230,162 @@ func (m *Message_ResetBreaker) MarshalToSizedBufferVT(dAtA []byte) (int, error) 
 	}
 	return len(dAtA) - i, nil
 }
+func (m *Message_GovernanceSetParams) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_GovernanceSetParams) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.GovernanceSetParams != nil {
+		if vtmsg, ok := interface{}(m.GovernanceSetParams).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.GovernanceSetParams)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0x25
+		i--
+		dAtA[i] = 0xc2
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0x25
+		i--
+		dAtA[i] = 0xc2
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_Propose) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_Propose) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.Propose != nil {
+		if vtmsg, ok := interface{}(m.Propose).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.Propose)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0x25
+		i--
+		dAtA[i] = 0xca
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0x25
+		i--
+		dAtA[i] = 0xca
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_Vote) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_Vote) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.Vote != nil {
+		if vtmsg, ok := interface{}(m.Vote).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.Vote)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0x25
+		i--
+		dAtA[i] = 0xd2
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0x25
+		i--
+		dAtA[i] = 0xd2
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_CancelProposal) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_CancelProposal) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.CancelProposal != nil {
+		if vtmsg, ok := interface{}(m.CancelProposal).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.CancelProposal)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0x25
+		i--
+		dAtA[i] = 0xda
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0x25
+		i--
+		dAtA[i] = 0xda
+	}
+	return len(dAtA) - i, nil
+}
 func (m *Tx) SizeVT() (n int) {
 	if m == nil {
 		return 0
@@ -7468,6 +7801,86 @@ func (m *Message_ResetBreaker) SizeVT() (n int) {
 			l = size.SizeVT()
 		} else {
 			l = proto.Size(m.ResetBreaker)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_GovernanceSetParams) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.GovernanceSetParams != nil {
+		if size, ok := interface{}(m.GovernanceSetParams).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.GovernanceSetParams)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_Propose) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Propose != nil {
+		if size, ok := interface{}(m.Propose).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.Propose)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_Vote) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.Vote != nil {
+		if size, ok := interface{}(m.Vote).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.Vote)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_CancelProposal) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.CancelProposal != nil {
+		if size, ok := interface{}(m.CancelProposal).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.CancelProposal)
 		}
 		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
 	} else {
@@ -11759,6 +12172,234 @@ func (m *Message) UnmarshalVT(dAtA []byte) error {
 					}
 				}
 				m.Sum = &Message_ResetBreaker{ResetBreaker: v}
+			}
+			iNdEx = postIndex
+		case 600:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field GovernanceSetParams", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_GovernanceSetParams); ok {
+				if unmarshal, ok := interface{}(oneof.GovernanceSetParams).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.GovernanceSetParams); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v16.SetParams{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_GovernanceSetParams{GovernanceSetParams: v}
+			}
+			iNdEx = postIndex
+		case 601:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Propose", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_Propose); ok {
+				if unmarshal, ok := interface{}(oneof.Propose).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.Propose); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v16.Propose{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_Propose{Propose: v}
+			}
+			iNdEx = postIndex
+		case 602:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Vote", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_Vote); ok {
+				if unmarshal, ok := interface{}(oneof.Vote).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.Vote); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v16.Vote{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_Vote{Vote: v}
+			}
+			iNdEx = postIndex
+		case 603:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field CancelProposal", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_CancelProposal); ok {
+				if unmarshal, ok := interface{}(oneof.CancelProposal).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.CancelProposal); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v16.Cancel{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_CancelProposal{CancelProposal: v}
 			}
 			iNdEx = postIndex
 		default:
