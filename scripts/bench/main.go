@@ -286,7 +286,7 @@ const batch = 50
 func closedLoop(ctx context.Context, t target, l *ledger, senders []func([][]byte) error, o options) (figures, error) {
 	var f figures
 	total := time.Duration(o.seconds) * time.Second
-	txs, ids, err := t.payloads(o.seconds * max(9000, 24_000/o.nodes))
+	txs, ids, err := t.payloads(o.seconds * max(12_000, 30_000/o.nodes))
 	if err != nil {
 		return f, err
 	}
