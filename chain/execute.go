@@ -199,6 +199,15 @@ func (x *Execution) judge(r ReadCtx, c *Candidate) (verdict *chainv1.Verdict, ro
 	return verdict, row, failure
 }
 
+// full is the screen's, false where the transaction has too few units to be asked about.
+func (x *Execution) full(r ReadCtx, c *Candidate) (full bool) {
+	_ = guard(func() error {
+		full = x.screening.Full(r, c)
+		return nil
+	})
+	return full
+}
+
 // room refuses, as Deliver would, a transaction that would be kept by its verdict and
 // that the screen has no room for. It leaves no trace.
 func (x *Execution) room(v *view, c *Candidate, verdict *chainv1.Verdict) error {
@@ -300,12 +309,24 @@ type Admission struct {
 // verified in one batch.
 func (a *App) Admit(ds ...*tx.Decoded) []Admission { return a.AdmitWithHints(ds, nil) }
 
-// AdmitWithHints is Admit, and judges those of which hints (nil: none) is true. Of
-// those it refuses what would be kept and has no room, as a block would.
-func (a *App) AdmitWithHints(ds []*tx.Decoded, hints []bool) []Admission {
+// Ask is what else is asked of an admission.
+type Ask uint8
+
+// What may be asked.
+const (
+	AskNothing Ask = iota
+	// AskRoom asks to refuse what would be kept and has no room, as a block would. Judging
+	// costs as much as in a block, so it is done only where there is no room.
+	AskRoom
+	// AskHint asks for that, and what the screen would say.
+	AskHint
+)
+
+// AdmitWithHints is Admit, and answers what is asked of each; nil asks nothing.
+func (a *App) AdmitWithHints(ds []*tx.Decoded, asks []Ask) []Admission {
 	out := make([]Admission, len(ds))
 	views := make([]*view, len(ds))
-	x := a.next(slices.Contains(hints, true))
+	x := a.next(slices.ContainsFunc(asks, func(k Ask) bool { return k != AskNothing }))
 	var items []keys.Item
 	for i, d := range ds {
 		views[i] = x.view(d)
@@ -322,10 +343,15 @@ func (a *App) AdmitWithHints(ds []*tx.Decoded, hints []bool) []Admission {
 		if out[i].Err = badSignature(d, good[:n]); out[i].Err == nil {
 			out[i].Err = a.foresee(views[i], d, out[i].Authority)
 		}
-		if out[i].Err == nil && hints != nil && hints[i] {
+		if out[i].Err == nil && x.screening != nil && asks[i] != AskNothing {
 			c := &Candidate{Decoded: d, Authority: out[i].Authority}
-			out[i].Hint, _, _ = x.judge(views[i], c)
-			out[i].Err = x.room(views[i], c, out[i].Hint)
+			if asks[i] == AskHint || x.full(views[i], c) {
+				verdict, _, _ := x.judge(views[i], c)
+				out[i].Err = x.room(views[i], c, verdict)
+				if asks[i] == AskHint {
+					out[i].Hint = verdict
+				}
+			}
 		}
 		if out[i].Err == nil {
 			a.decoded.add(sha256.Sum256(d.Raw), d)

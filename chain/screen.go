@@ -30,6 +30,9 @@ type Screening interface {
 	//
 	// nil says that scoring is off; the transaction is executed.
 	Judge(r ReadCtx, c *Candidate) (*chainv1.Verdict, []int64)
+	// Full tells whether there would be no room for a transaction, were it kept. It costs
+	// little, and judges nothing.
+	Full(r ReadCtx, c *Candidate) bool
 	// Keep records a transaction that is held or denied, and emits what happened. An
 	// error refuses the transaction at the door.
 	Keep(ctx *Ctx, c *Candidate, v *chainv1.Verdict) error

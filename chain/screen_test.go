@@ -125,7 +125,7 @@ func TestHints(t *testing.T) {
 	n := screened(t, nil)
 	held := n.Tx("did:chancery:consortium", []proto.Message{params(same), params(same)})
 	ds := []*tx.Decoded{decode(t, n, held), decode(t, n, n.Tx(consortium, []proto.Message{params(same)}))}
-	got := n.App().AdmitWithHints(ds, []bool{true, false})
+	got := n.App().AdmitWithHints(ds, []chain.Ask{chain.AskHint, chain.AskNothing})
 	if got[0].Err != nil || got[0].Hint.GetRuling() != chainv1.Ruling_RULING_ADMIT || got[1].Hint != nil {
 		t.Fatal(got)
 	}

@@ -203,8 +203,7 @@ func (n *Node) Stop() error {
 
 // Submit checks a transaction and puts it into the pool; see Pool.Submit. The hint is
 // what the screen would say of it now, where that is asked for, and nil where it is not known:
-// it takes as long to judge as in a block. Without it, what would be held and has no room
-// is taken, and waits. Bytes
+// it takes as long to judge as in a block. Bytes
 // whose signatures are others than those of the committed transaction of the same
 // id give chain.ErrOtherBytes.
 func (n *Node) Submit(ctx context.Context, raw []byte, hint bool) (tx.ID, *chainv1.Verdict, error) {

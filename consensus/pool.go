@@ -112,6 +112,17 @@ type admission struct {
 	hint     bool        // whether the answer says what the screen would say
 }
 
+// asks is what the pool asks of it. A peer has asked when it was submitted there.
+func (a admission) asks() chain.Ask {
+	switch {
+	case a.fromPeer:
+		return chain.AskNothing
+	case a.hint:
+		return chain.AskHint
+	}
+	return chain.AskRoom
+}
+
 // answer is what is said of an admission. The id is zero when there is none.
 type answer struct {
 	id   tx.ID
@@ -207,7 +218,7 @@ func (p *Pool) admit(batch []admission) {
 	answers := make([]answer, len(batch))
 	var judged []*tx.Decoded
 	var places []int // in batch, of what is judged
-	var hints []bool
+	var asks []chain.Ask
 	for i, a := range batch {
 		d, err := p.app.Decode(a.raw)
 		if err != nil {
@@ -217,10 +228,10 @@ func (p *Pool) admit(batch []admission) {
 		if answers[i].id = d.ID; !p.holds(d) {
 			// Other bytes of a known id have other signatures, which must verify
 			// all the same.
-			judged, places, hints = append(judged, d), append(places, i), append(hints, a.hint)
+			judged, places, asks = append(judged, d), append(places, i), append(asks, a.asks())
 		}
 	}
-	for j, admitted := range p.app.AdmitWithHints(judged, hints) {
+	for j, admitted := range p.app.AdmitWithHints(judged, asks) {
 		i := places[j]
 		answers[i].hint = admitted.Hint
 		if answers[i].err = admitted.Err; admitted.Err == nil {

@@ -58,6 +58,10 @@ func (s *screening) Judge(r chain.ReadCtx, c *chain.Candidate) (*chainv1.Verdict
 	return v, []int64{int64(s.noted)}
 }
 
+func (s *screening) Full(_ chain.ReadCtx, c *chain.Candidate) bool {
+	return strings.HasSuffix(c.Body.Author, ":full")
+}
+
 func (s *screening) Keep(ctx *chain.Ctx, c *chain.Candidate, v *chainv1.Verdict) error {
 	ctx.Set(ScreenKey(c), c.Raw)
 	ctx.Emit(v)

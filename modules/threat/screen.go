@@ -315,6 +315,14 @@ func (s *screening) last(c *chain.Candidate) *judged {
 	return &s.judged
 }
 
+// Full implements chain.Screening.
+func (s *screening) Full(r chain.ReadCtx, c *chain.Candidate) bool {
+	if s.mode != threatv1.Mode_MODE_ENFORCE {
+		return false // nothing is kept
+	}
+	return s.m.roomFor(r, s.params, &threatv1.Hold{Organisation: c.Authority.Organisation, Size: uint32(len(c.Raw))}) != nil
+}
+
 // Keep implements chain.Screening. Playbooks respond to what is kept as to what is
 // executed.
 func (s *screening) Keep(ctx *chain.Ctx, c *chain.Candidate, v *chainv1.Verdict) error {

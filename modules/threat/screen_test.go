@@ -432,15 +432,15 @@ func TestNoRoomIsSaidAtTheDoor(t *testing.T) {
 	p.MaxHeldOrganisation = 1
 	w := newWard(t, genesisOf(testDetector(t), p))
 	a := house + ":a"
-	admit := func(hint bool, author string, messages ...proto.Message) error {
+	admit := func(ask chain.Ask, author string, messages ...proto.Message) error {
 		t.Helper()
 		d, err := w.App().Decode(w.Tx(author, messages))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return w.App().AdmitWithHints([]*tx.Decoded{d, d}, []bool{hint, hint})[1].Err
+		return w.App().AdmitWithHints([]*tx.Decoded{d, d}, []chain.Ask{ask, ask})[1].Err
 	}
-	if err := admit(true, a, held1("x")); err != nil {
+	if err := admit(chain.AskHint, a, held1("x")); err != nil {
 		t.Fatalf("with room: %v", err)
 	}
 	if r := w.does(a, held1("x")); r.Code != chain.ErrHeld.Code {
@@ -450,12 +450,14 @@ func TestNoRoomIsSaidAtTheDoor(t *testing.T) {
 		want error
 		err  error
 	}{
-		"held":                 {ErrHoldsFull, admit(true, a, held1("y"))},
-		"denied":               {ErrHoldsFull, admit(true, a, denied1(house))},
-		"good":                 {nil, admit(true, a, good("y"))},
-		"never held":           {nil, admit(true, a, never1("y"))},
-		"of another":           {nil, admit(true, north+":a", held1("y"))},
-		"of which nobody asks": {nil, admit(false, a, held1("y"))},
+		"held":                 {ErrHoldsFull, admit(chain.AskHint, a, held1("y"))},
+		"held, without a hint": {ErrHoldsFull, admit(chain.AskRoom, a, held1("y"))},
+		"good, without a hint": {nil, admit(chain.AskRoom, a, good("y"))},
+		"denied":               {ErrHoldsFull, admit(chain.AskHint, a, denied1(house))},
+		"good":                 {nil, admit(chain.AskHint, a, good("y"))},
+		"never held":           {nil, admit(chain.AskHint, a, never1("y"))},
+		"of another":           {nil, admit(chain.AskHint, north+":a", held1("y"))},
+		"of which nobody asks": {nil, admit(chain.AskNothing, a, held1("y"))},
 	} {
 		if !errors.Is(c.err, c.want) {
 			t.Errorf("%s: %v, want %v", name, c.err, c.want)

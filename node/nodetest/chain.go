@@ -154,7 +154,11 @@ func (n *Chain) Submit(_ context.Context, raw []byte, hint bool) (tx.ID, *chainv
 	if n.inPool[d.ID] {
 		return d.ID, nil, nil
 	}
-	admitted := n.App.AdmitWithHints([]*tx.Decoded{d}, []bool{hint})[0]
+	ask := chain.AskRoom
+	if hint {
+		ask = chain.AskHint
+	}
+	admitted := n.App.AdmitWithHints([]*tx.Decoded{d}, []chain.Ask{ask})[0]
 	if admitted.Err != nil {
 		return d.ID, nil, admitted.Err
 	}
