@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 
-	"github.com/cometbft/cometbft/types"
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/chancery/chancery/chain/tx"
@@ -19,16 +18,16 @@ const committedBlocks = 64
 // original, and must not be answered as it is.
 type committed struct {
 	records *records.Log
-	block   func(height int64) *types.Block // nil: the block is no longer here
+	inBlock func(height int64) ([][]byte, bool) // a block's transactions, its docket first; false: it is no longer here
 	hashes  *lru.Cache[int64, [][sha256.Size]byte]
 }
 
-func newCommitted(r *records.Log, block func(int64) *types.Block) (*committed, error) {
+func newCommitted(r *records.Log, inBlock func(int64) ([][]byte, bool)) (*committed, error) {
 	hashes, err := lru.New[int64, [][sha256.Size]byte](committedBlocks)
 	if err != nil {
 		return nil, fmt.Errorf("make the cache of committed blocks: %w", err)
 	}
-	return &committed{records: r, block: block, hashes: hashes}, nil
+	return &committed{records: r, inBlock: inBlock, hashes: hashes}, nil
 }
 
 // other tells whether a transaction is on record as committed with other bytes
@@ -40,11 +39,11 @@ func (c *committed) other(id tx.ID, bytes []byte) (bool, error) {
 	}
 	hashes, ok := c.hashes.Get(r.Height)
 	if !ok {
-		b := c.block(r.Height)
-		if b == nil {
+		txs, ok := c.inBlock(r.Height)
+		if !ok {
 			return false, nil
 		}
-		txs := b.Txs[min(1, len(b.Txs)):] // without the docket
+		txs = txs[min(1, len(txs)):] // without the docket
 		hashes = make([][sha256.Size]byte, len(txs))
 		for i, raw := range txs {
 			hashes[i] = sha256.Sum256(raw)

@@ -128,7 +128,7 @@ func Open(o Options) (*Node, error) {
 		return nil, errors.New("open the consensus engine: its consensus state is of an unknown type")
 	}
 	n.state = state
-	if n.committed, err = newCommitted(o.Records, n.node.BlockStore().LoadBlock); err != nil {
+	if n.committed, err = newCommitted(o.Records, n.inBlock); err != nil {
 		return nil, err
 	}
 	n.watch = newWatchdog(n, o.Watchdog)
@@ -297,19 +297,20 @@ const recentBytes = 8 << 20
 // where the engine no longer has the block.
 func (n *Node) Txs(height int64) ([][]byte, bool) {
 	all, ok := n.inBlock(height)
-	if !ok {
+	if !ok || len(all) == 0 {
 		return nil, false
 	}
 	return all[1:], true
 }
 
-// inBlock are the bytes of a block's transactions, its docket first, not to be changed.
+// inBlock are the bytes of a block's transactions, its docket first, not to be changed;
+// false where the engine no longer has the block.
 func (n *Node) inBlock(height int64) ([][]byte, bool) {
-	if txs, ok := n.app.recent.Get(height); ok && len(txs) > 0 {
+	if txs, ok := n.app.recent.Get(height); ok {
 		return txs, true
 	}
 	b := n.node.BlockStore().LoadBlock(height)
-	if b == nil || len(b.Txs) == 0 {
+	if b == nil {
 		return nil, false
 	}
 	return b.Txs.ToSliceOfBytes(), true
@@ -319,7 +320,7 @@ func (n *Node) inBlock(height int64) ([][]byte, bool) {
 // the block has none in form.
 func (n *Node) Docket(height int64) (*chainv1.Docket, bool) {
 	all, ok := n.inBlock(height)
-	if !ok {
+	if !ok || len(all) == 0 {
 		return nil, false
 	}
 	d, err := chain.DecodeDocket(all[0])

@@ -387,13 +387,18 @@ func (c *commands) status() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if jsonWanted(cmd) {
-				return writeJSON(cmd.OutOrStdout(), map[string]any{"validators": views})
-			}
-			_, err = io.WriteString(cmd.OutOrStdout(), Table(views))
-			return err
+			return show(cmd, views)
 		},
 	}
+}
+
+// show writes how the validators are.
+func show(cmd *cobra.Command, views []View) error {
+	if jsonWanted(cmd) {
+		return writeJSON(cmd.OutOrStdout(), map[string]any{"validators": views})
+	}
+	_, err := io.WriteString(cmd.OutOrStdout(), Table(views))
+	return err
 }
 
 // surroundings are the variables by which the command line finds a validator, its
@@ -501,16 +506,9 @@ func (c *commands) logs() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			chosen := r.Validators
-			if len(args) == 1 {
-				v, err := r.numbered(args[0])
-				if err != nil {
-					return err
-				}
-				chosen = []Validator{*v}
-			}
-			if follow && len(chosen) != 1 {
-				return usagef("--follow: name one validator")
+			chosen, err := r.logged(args, follow)
+			if err != nil {
+				return err
 			}
 			for _, v := range chosen {
 				out, titled := cmd.OutOrStdout(), len(chosen) > 1
@@ -527,6 +525,22 @@ func (c *commands) logs() *cobra.Command {
 	cmd.Flags().BoolVar(&follow, "follow", false, "go on as the log grows, until interrupted")
 	cmd.Flags().IntVar(&lines, "lines", 20, "how many of the last lines")
 	return cmd
+}
+
+// logged are the validators of which logs are shown: the one that is named, or all.
+func (r *Record) logged(args []string, follow bool) ([]Validator, error) {
+	chosen := r.Validators
+	if len(args) == 1 {
+		v, err := r.numbered(args[0])
+		if err != nil {
+			return nil, err
+		}
+		chosen = []Validator{*v}
+	}
+	if follow && len(chosen) != 1 {
+		return nil, usagef("--follow: name one validator")
+	}
+	return chosen, nil
 }
 
 // logLines writes each line of a validator's log as a JSON object.

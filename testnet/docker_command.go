@@ -5,7 +5,6 @@ package testnet
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os/exec"
 	"strconv"
 	"time"
@@ -204,11 +203,7 @@ func (c *commands) dockerStatus() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if jsonWanted(cmd) {
-				return writeJSON(cmd.OutOrStdout(), map[string]any{"validators": views})
-			}
-			_, err = io.WriteString(cmd.OutOrStdout(), Table(views))
-			return err
+			return show(cmd, views)
 		},
 	}
 }
@@ -233,16 +228,9 @@ func (c *commands) dockerLogs() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			chosen := r.Validators
-			if len(args) == 1 {
-				v, err := r.numbered(args[0])
-				if err != nil {
-					return err
-				}
-				chosen = []Validator{*v}
-			}
-			if follow && len(chosen) != 1 {
-				return usagef("--follow: name one validator")
+			chosen, err := r.logged(args, follow)
+			if err != nil {
+				return err
 			}
 			for _, v := range chosen {
 				call := []string{"logs", "--tail", strconv.Itoa(max(lines, 0))}

@@ -83,11 +83,7 @@ func (a *app) modelRegister() *cobra.Command {
 		}
 		ctx, cancel := a.within(cmd)
 		defer cancel()
-		var options []client.Option
-		if s.chainID != "" {
-			options = append(options, client.ChainID(s.chainID))
-		}
-		c, err := a.dial(ctx, options...)
+		c, err := s.dial(ctx)
 		if err != nil {
 			return err
 		}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/chancery/chancery/chain/tx"
 	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
 )
 
@@ -29,9 +28,9 @@ func (a *app) threatExplain() *cobra.Command {
 		),
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			id, err := tx.ParseID(args[0])
+			id, err := parseTxID(args[0])
 			if err != nil {
-				return usagef("%q is no id of a transaction, which is 64 hexadecimal digits", args[0])
+				return err
 			}
 			ctx, cancel := a.within(cmd)
 			defer cancel()

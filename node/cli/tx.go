@@ -74,6 +74,14 @@ type sending struct {
 	chainID    string
 }
 
+// dial connects to the nodes of the chain that --chain-id names, where it does.
+func (s *sending) dial(ctx context.Context) (*client.Client, error) {
+	if s.chainID == "" {
+		return s.app.dial(ctx)
+	}
+	return s.app.dial(ctx, client.ChainID(s.chainID))
+}
+
 // flags gives a command the flags of sending.
 func (s *sending) flags(c *cobra.Command) {
 	f := c.Flags()
@@ -206,11 +214,7 @@ func (s *sending) send(cmd *cobra.Command, messages ...proto.Message) error {
 	}
 	ctx, cancel := a.within(cmd)
 	defer cancel()
-	var options []client.Option
-	if s.chainID != "" {
-		options = append(options, client.ChainID(s.chainID))
-	}
-	c, err := a.dial(ctx, options...)
+	c, err := s.dial(ctx)
 	if err != nil {
 		return err
 	}

@@ -241,6 +241,15 @@ func (a *app) txSubmit() *cobra.Command {
 	return c
 }
 
+// parseTxID reads the id of a transaction on the command line.
+func parseTxID(text string) (tx.ID, error) {
+	id, err := tx.ParseID(text)
+	if err != nil {
+		return id, usagef("%q is no id of a transaction, which is 64 hexadecimal digits", text)
+	}
+	return id, nil
+}
+
 func (a *app) txWait() *cobra.Command {
 	return &cobra.Command{
 		Use:     "wait TX-ID",
@@ -248,9 +257,9 @@ func (a *app) txWait() *cobra.Command {
 		Example: examples("chancery tx wait 9b1f… --timeout 2m"),
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			id, err := tx.ParseID(args[0])
+			id, err := parseTxID(args[0])
 			if err != nil {
-				return usagef("%q is no id of a transaction, which is 64 hexadecimal digits", args[0])
+				return err
 			}
 			ctx, cancel := a.within(cmd)
 			defer cancel()

@@ -80,13 +80,24 @@ func (c *Client) Replay(ctx context.Context, from Cursor, types []string, fn fun
 type handlerError struct{ error }
 
 func (c *Client) follow(ctx context.Context, from Cursor, types []string, forever bool, fn func(Batch) error) error {
+	return c.resume(ctx, forever, func(got func()) error {
+		return c.drain(ctx, &from, types, forever, func(b Batch) error {
+			got()
+			return fn(b)
+		})
+	})
+}
+
+// resume follows a stream, one connection after the other: once makes one, calls got for
+// each answer, and ends with it. It returns when the stream is at its end, unless it is
+// followed forever; when the caller's function fails; and when trying again is no use.
+func (c *Client) resume(ctx context.Context, forever bool, once func(got func()) error) error {
 	pace := c.pace()
 	begun := false
 	for {
-		err := c.drain(ctx, &from, types, forever, func(b Batch) error {
+		err := once(func() {
 			pace.reset()
 			begun = true
-			return fn(b)
 		})
 		var own handlerError
 		switch {

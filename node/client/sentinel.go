@@ -36,30 +36,12 @@ func (c *Client) Explain(ctx context.Context, id []byte) (*nodev1.ExplainRespons
 // Subscribe, a broken stream is resumed after the last response that fn has returned from.
 // Responses without a block only tell where the stream is.
 func (c *Client) Watch(ctx context.Context, from int64, least uint32, follow bool, fn func(*nodev1.WatchResponse) error) error {
-	pace := c.pace()
-	begun := false
-	for {
-		err := c.watch(ctx, &from, least, follow, func(r *nodev1.WatchResponse) error {
-			pace.reset()
-			begun = true
+	return c.resume(ctx, follow, func(got func()) error {
+		return c.watch(ctx, &from, least, follow, func(r *nodev1.WatchResponse) error {
+			got()
 			return fn(r)
 		})
-		var own handlerError
-		switch {
-		case errors.As(err, &own):
-			return own.error
-		case err == nil && !follow:
-			return nil
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case begun && errors.Is(err, errCursorAhead): // this node will catch up
-		case err != nil && !retryable(err):
-			return err
-		}
-		if err := pace.pause(ctx, retryDelay(err)); err != nil {
-			return err
-		}
-	}
+	})
 }
 
 // watch follows one stream to its end and moves the height.
