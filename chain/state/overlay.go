@@ -7,10 +7,12 @@ import (
 	"github.com/tidwall/btree"
 )
 
-// Overlay gathers writes over a Reader, in key order, with nested rollback. It is
-// not safe for concurrent use.
+// Overlay gathers writes over a Reader, in key order, with nested rollback. What it
+// read of a key it remembers, so the Reader may not change while the overlay lives. It
+// is not safe for concurrent use.
 type Overlay struct {
 	base    Reader
+	known   map[string][]byte // what is under a key that was read or written; nil: nothing
 	entries *btree.BTreeG[entry]
 	hint    btree.PathHint
 	journal []undo
@@ -29,7 +31,8 @@ type undo struct {
 // NewOverlay starts an empty overlay over base.
 func NewOverlay(base Reader) *Overlay {
 	return &Overlay{
-		base: base,
+		base:  base,
+		known: make(map[string][]byte),
 		entries: btree.NewBTreeGOptions(func(a, b entry) bool {
 			return bytes.Compare(a.key, b.key) < 0
 		}, btree.Options{NoLocks: true}),
@@ -38,10 +41,12 @@ func NewOverlay(base Reader) *Overlay {
 
 // Lookup implements Reader.
 func (o *Overlay) Lookup(key []byte) []byte {
-	if e, ok := o.entries.GetHint(entry{key: key}, &o.hint); ok {
-		return e.value
+	value, ok := o.known[string(key)]
+	if !ok {
+		value = o.base.Lookup(key)
+		o.known[string(key)] = value
 	}
-	return o.base.Lookup(key)
+	return value
 }
 
 // Set implements Writer.
@@ -56,6 +61,7 @@ func (o *Overlay) Set(key, value []byte) {
 func (o *Overlay) Remove(key []byte) { o.write(entry{key: key}) }
 
 func (o *Overlay) write(e entry) {
+	o.known[string(e.key)] = e.value
 	old, existed := o.entries.SetHint(e, &o.hint)
 	if !existed {
 		old = entry{key: e.key}
@@ -72,8 +78,10 @@ func (o *Overlay) Rollback(mark int) {
 		u := o.journal[i]
 		if u.existed {
 			o.entries.Set(u.entry)
+			o.known[string(u.entry.key)] = u.entry.value
 		} else {
 			o.entries.Delete(u.entry)
+			delete(o.known, string(u.entry.key))
 		}
 	}
 	o.journal = o.journal[:mark]

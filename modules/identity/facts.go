@@ -65,13 +65,14 @@ func (m *Module) Roles(r chain.ReadCtx, name string) []string {
 
 // grants are the roles of a DID that have not expired, sorted.
 func (m *Module) grants(r chain.ReadCtx, name string) []*identityv1.RoleGrant {
-	all, ok := m.s.roles.Lookup(r, name)
-	if !ok {
-		return nil
+	all, _ := m.s.roles.Peek(r, name)
+	var out []*identityv1.RoleGrant
+	for _, g := range all.GetGrants() {
+		if g.ExpiresAt == 0 || g.ExpiresAt > r.Time() {
+			out = append(out, g)
+		}
 	}
-	return slices.DeleteFunc(all.Grants, func(g *identityv1.RoleGrant) bool {
-		return g.ExpiresAt != 0 && g.ExpiresAt <= r.Time()
-	})
+	return out
 }
 
 // Groups are the ids of the groups that a DID is in, sorted.

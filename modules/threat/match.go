@@ -19,7 +19,10 @@ type situation struct {
 	verdict   *chainv1.Verdict
 	facts     []features.Facts // of its messages
 	context   *features.Context
-	model     []byte // that decided; nil: none could
+	model     []byte               // that decided; nil: none could
+	alarming  bool                 // playbooks look at it
+	enforced  bool                 // what playbooks say is carried out
+	playbooks []*threatv1.Playbook // of when the block began
 }
 
 func (s *situation) author() string { return s.candidate.Body.Author }
@@ -27,34 +30,32 @@ func (s *situation) author() string { return s.candidate.Body.Author }
 // alarming tells whether playbooks look at a transaction: it scored
 // params.alarm_score, or the common risk of its author or the author's organisation is
 // high.
-func (m *Module) alarming(r chain.ReadCtx, s *situation) bool {
-	return s.verdict.GetScore() >= m.paramsIn(r).AlarmScore ||
-		m.CommonRisk(r, s.author()) >= threatv1.Risk_RISK_HIGH ||
-		m.CommonRisk(r, s.candidate.Authority.Organisation) >= threatv1.Risk_RISK_HIGH
+func alarming(p *threatv1.Params, v *chainv1.Verdict, c *features.Context) bool {
+	return v.GetScore() >= p.AlarmScore || max(c.Risk, c.OrganisationRisk) >= uint8(threatv1.Risk_RISK_HIGH)
 }
 
 // matching are the playbooks whose condition one of the messages meets, sorted by name.
 // r is charged before each evaluation.
 func (m *Module) matching(r chain.ReadCtx, s *situation) []*threatv1.Playbook {
-	if s.verdict == nil || !m.alarming(r, s) {
-		return nil
-	}
-	books := m.playbooksIn(r)
-	if len(books) == 0 {
+	if s.verdict == nil || !s.alarming || len(s.playbooks) == 0 {
 		return nil
 	}
 	asked := m.ask(r, s)
-	return slices.DeleteFunc(books, func(p *threatv1.Playbook) bool {
+	var out []*threatv1.Playbook
+	for _, p := range s.playbooks {
 		when, err := parseCondition(p.When)
 		if err != nil {
 			panic(&state.Fault{Where: "parse the condition of playbook " + p.Name, Err: err})
 		}
-		return !slices.ContainsFunc(asked.messages, func(q question) bool {
+		if slices.ContainsFunc(asked.messages, func(q question) bool {
 			r.Charge(chain.PolicyStep, when.steps(asked.longest, asked.widest, uint64(len(q.parents))))
 			met, _ := when.ask(&q)
 			return met
-		})
-	})
+		}) {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // asked is the questions about a transaction, one for each message, with the bytes of

@@ -318,6 +318,15 @@ func suspected(author string, score uint32, messages []proto.Message, signers ..
 	return s
 }
 
+// seen is the situation as the screening of a block that begins with r has it.
+func (s *situation) seen(m *Module, r chain.ReadCtx) *situation {
+	risks := &features.Context{
+		Risk: uint8(m.CommonRisk(r, s.author())), OrganisationRisk: uint8(m.CommonRisk(r, s.candidate.Authority.Organisation)),
+	}
+	s.alarming, s.enforced, s.playbooks = alarming(m.paramsIn(r), s.verdict, risks), m.mode(r) == threatv1.Mode_MODE_ENFORCE, m.playbooksIn(r)
+	return s
+}
+
 func decide(resource string) proto.Message {
 	return &accessv1.Decide{Request: &accessv1.Request{
 		Principal: amy, Organisation: birch, Purpose: "https://w3id.org/dpv#MedicalCare",

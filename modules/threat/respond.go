@@ -93,10 +93,9 @@ func actors(c *chain.Candidate) []string {
 // It never fails the transaction.
 func (m *Module) after(ctx *chain.Ctx, s *situation) {
 	m.fulfil(ctx, s.candidate)
-	enforced := m.mode(ctx) == threatv1.Mode_MODE_ENFORCE
 	for _, p := range m.matching(ctx, s) {
 		for _, a := range p.Actions {
-			if !slices.Contains(lasting, a) || !enforced && a != threatv1.Action_ACTION_NOTIFY {
+			if !slices.Contains(lasting, a) || !s.enforced && a != threatv1.Action_ACTION_NOTIFY {
 				continue
 			}
 			for _, subject := range m.subjects(ctx, a, s.candidate) {

@@ -25,7 +25,7 @@ const (
 )
 
 func responding(s *situation) func(*Module, *chain.Ctx) {
-	return func(m *Module, ctx *chain.Ctx) { m.after(ctx, s) }
+	return func(m *Module, ctx *chain.Ctx) { m.after(ctx, s.seen(m, ctx)) }
 }
 
 // responses are those about a subject, by the query.
@@ -50,7 +50,7 @@ func (w *town) only(subject string) *threatv1.Response {
 
 func (w *town) wantHeld(s *situation, playbook string, approvals uint32) {
 	w.t.Helper()
-	hold, by, n := w.m.before(w.View(), s)
+	hold, by, n := w.m.before(w.View(), s.seen(w.m, w.View()))
 	if hold != (playbook != "") || by != playbook || n != approvals {
 		w.t.Fatalf("held: %v, by %q, with %d approvals; want %q and %d", hold, by, n, playbook, approvals)
 	}
@@ -375,7 +375,7 @@ func TestResponsesExpireWithinBounds(t *testing.T) {
 	}
 	w.step(func(m *Module, ctx *chain.Ctx) {
 		for _, did := range names {
-			m.after(ctx, suspected(did, 7000, few(decide("r"))))
+			m.after(ctx, suspected(did, 7000, few(decide("r"))).seen(m, ctx))
 		}
 	})
 	w.Now += minResponseMs
@@ -452,7 +452,7 @@ func TestPlaybooksRespondToWhatIsKept(t *testing.T) {
 	s := suspected(amy, 9500, few(decide("r")))
 	s.verdict.Ruling = chainv1.Ruling_RULING_DENY
 	w.step(func(m *Module, ctx *chain.Ctx) {
-		x := &screening{m: m, judged: judged{id: s.candidate.ID, begun: true, done: true, organisation: alder, facts: s.facts}}
+		x := &screening{m: m, params: m.paramsIn(ctx), mode: m.mode(ctx), playbooks: m.playbooksIn(ctx), judged: judged{id: s.candidate.ID, begun: true, done: true, organisation: alder, facts: s.facts}}
 		if err := x.Keep(ctx, s.candidate, s.verdict); err != nil {
 			t.Error(err)
 		}

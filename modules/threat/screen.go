@@ -32,6 +32,9 @@ type screening struct {
 	mode   threatv1.Mode // MODE_LOG while the breaker is open
 	models *chosen
 
+	// Those of when the block opens: what is put or removed in a block is for the next.
+	playbooks []*threatv1.Playbook
+
 	// What is known from before the block. The streams are those of the active model;
 	// where the version has others, cells begin anew and fresh is set. The past is read
 	// when the block opens: later the state shows what the block did.
@@ -83,9 +86,13 @@ type judged struct {
 	lately       profile.Anchor // what peers do of late
 }
 
-// situation is what playbooks see of the transaction.
-func (j *judged) situation(c *chain.Candidate, v *chainv1.Verdict) *situation {
-	return &situation{candidate: c, verdict: v, facts: j.facts, context: &j.context, model: j.model}
+// situation is what playbooks see of the transaction that was judged last.
+func (s *screening) situation(c *chain.Candidate, v *chainv1.Verdict) *situation {
+	j := &s.judged
+	return &situation{
+		candidate: c, verdict: v, facts: j.facts, context: &j.context, model: j.model,
+		alarming: alarming(s.params, v, &j.context), enforced: s.mode == threatv1.Mode_MODE_ENFORCE, playbooks: s.playbooks,
+	}
 }
 
 // Open implements chain.Screen.
@@ -98,7 +105,7 @@ func (m *Module) Open(ctx *chain.Ctx, votes []*chainv1.Vote) chain.Screening {
 		}
 		return s
 	}
-	s.models = m.choose(ctx)
+	s.models, s.playbooks = m.choose(ctx), m.playbooksIn(ctx)
 	s.past = m.past(ctx)
 	s.streams, s.began = s.past.streams, s.past.progress.Began
 	if s.models.active != nil {
@@ -165,7 +172,7 @@ func (s *screening) Judge(r chain.ReadCtx, c *chain.Candidate) (*chainv1.Verdict
 	case j.model == nil && s.failsClosed(c.Messages):
 		v.Ruling = chainv1.Ruling_RULING_HOLD
 	default:
-		hold, playbook, approvals := s.m.before(r, j.situation(c, v))
+		hold, playbook, approvals := s.m.before(r, s.situation(c, v))
 		if hold {
 			v.Ruling, j.playbook, j.approvals = chainv1.Ruling_RULING_HOLD, playbook, approvals
 		}
@@ -330,7 +337,7 @@ func (s *screening) Keep(ctx *chain.Ctx, c *chain.Candidate, v *chainv1.Verdict)
 	if err := s.m.keep(ctx, c, v, j.model, j.other, j.playbook, j.approvals); err != nil {
 		return err
 	}
-	s.m.after(ctx, j.situation(c, v))
+	s.m.after(ctx, s.situation(c, v))
 	return nil
 }
 
@@ -351,7 +358,7 @@ func (s *screening) Respond(ctx *chain.Ctx, c *chain.Candidate, v *chainv1.Verdi
 		}
 		ctx.Emit(alarm)
 	}
-	s.m.after(ctx, j.situation(c, v))
+	s.m.after(ctx, s.situation(c, v))
 }
 
 // Note implements chain.Screening.

@@ -27,19 +27,30 @@ const traceMemo = 4096
 // traceCache remembers what traces were read from which bytes.
 type traceCache struct {
 	//determinism:allow guards a cache of a pure function
-	mu         sync.Mutex // guards young and old
+	mu         sync.Mutex // guards young, old and places
 	young, old map[string]*trace
+	// places are the same by where the bytes begin, so that those that a tree in memory
+	// hands out again need not be read to be known. Holding the place keeps its bytes.
+	places map[*byte]*trace
 }
 
 func (c *traceCache) lookup(raw []byte) (*trace, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if t, ok := c.young[string(raw)]; ok {
+	if t, ok := c.places[&raw[0]]; ok {
 		return t, true
 	}
-	t, ok := c.old[string(raw)]
+	t, ok := c.young[string(raw)]
+	if !ok {
+		if t, ok = c.old[string(raw)]; ok {
+			c.put(raw, t)
+		}
+	}
 	if ok {
-		c.put(raw, t)
+		if len(c.places) >= traceMemo || c.places == nil {
+			c.places = make(map[*byte]*trace)
+		}
+		c.places[&raw[0]] = t
 	}
 	return t, ok
 }
