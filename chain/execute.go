@@ -49,6 +49,7 @@ type Execution struct {
 	inBlock map[tx.ID]struct{}
 	until   int64
 	used    map[string]uint64 // units by organisation
+	all     uint64            // units of all organisations
 
 	screening Screening // nil: transactions are not judged
 	opening   []*chainv1.Event
@@ -156,12 +157,13 @@ func (x *Execution) Deliver(d *tx.Decoded) (*chainv1.TxResult, error) {
 	m.used += ctx.beside
 	// What kept transactions and the screen's own doing need comes on top of the limit of
 	// one transaction: what fits into a block alone must not be refused for ever.
-	if used := x.used[authority.Organisation]; used > 0 && used+m.used > x.params.MaxOrganisationUnits {
+	if err := x.quota(authority.Organisation, m.used); err != nil {
 		x.overlay.Rollback(start)
 		x.updates = x.updates[:updates]
-		return nil, ErrOverQuota.With("%s has used %d of %d units", authority.Organisation, x.used[authority.Organisation], x.params.MaxOrganisationUnits)
+		return nil, err
 	}
 	x.used[authority.Organisation] += m.used
+	x.all += m.used
 	x.inBlock[d.ID] = struct{}{}
 	x.ids = append(x.ids, d.ID[:]...)
 	x.until = max(x.until, d.Body.ValidUntil)
@@ -181,6 +183,18 @@ func (x *Execution) Deliver(d *tx.Decoded) (*chainv1.TxResult, error) {
 		x.screening.Note(c, verdict, r)
 	}
 	return r, nil
+}
+
+// quota refuses what would be too much work for the organisation, SPEC M3, or for the
+// block, M4.
+func (x *Execution) quota(organisation string, units uint64) error {
+	if used := x.used[organisation]; used > 0 && used+units > x.params.MaxOrganisationUnits {
+		return ErrOverQuota.With("%s has used %d of %d units", organisation, used, x.params.MaxOrganisationUnits)
+	}
+	if x.all > 0 && x.all+units > x.params.MaxBlockUnits {
+		return ErrBlockFull.With("%d of %d units are used", x.all, x.params.MaxBlockUnits)
+	}
+	return nil
 }
 
 // judge is the screen's verdict, nil where nothing is judged. A transaction that has

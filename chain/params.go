@@ -8,12 +8,14 @@ import (
 )
 
 // DefaultParams are the parameters of a new chain. The quota lets one
-// organisation fill a block of about 4 MiB with small transactions.
+// organisation fill a block of about 4 MiB with small transactions, and three of
+// them a whole block, however many there are.
 func DefaultParams() *chainv1.Params {
 	return &chainv1.Params{
 		MaxTxBytes:           256 << 10,
 		MaxTxUnits:           20_000_000,
 		MaxOrganisationUnits: 400_000_000,
+		MaxBlockUnits:        1_200_000_000,
 		MaxValidityMs:        10 * 60 * 1000,
 		MaxMessages:          100,
 		MaxSignatures:        32,
@@ -41,8 +43,10 @@ func CheckParams(p *chainv1.Params) error {
 		return ErrBadParams.With("max_tx_bytes is %d, want 4096 to %d", p.MaxTxBytes, tx.MaxBytes)
 	case p.MaxTxUnits == 0 || p.MaxOrganisationUnits < p.MaxTxUnits:
 		return ErrBadParams.With("max_tx_units must be positive and at most max_organisation_units")
-	case p.MaxOrganisationUnits > maxUnits:
-		return ErrBadParams.With("max_organisation_units is %d, at most %d", p.MaxOrganisationUnits, uint64(maxUnits))
+	case p.MaxBlockUnits < p.MaxOrganisationUnits:
+		return ErrBadParams.With("max_organisation_units must be at most max_block_units")
+	case p.MaxBlockUnits > maxUnits:
+		return ErrBadParams.With("max_block_units is %d, at most %d", p.MaxBlockUnits, uint64(maxUnits))
 	case p.MaxValidityMs < 1000 || p.MaxValidityMs > 10*60*1000:
 		return ErrBadParams.With("max_validity_ms is %d, want 1000 to 600000", p.MaxValidityMs)
 	case p.MaxMessages == 0 || p.MaxMessages > 1000:

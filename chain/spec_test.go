@@ -364,6 +364,37 @@ func TestQuota(t *testing.T) {
 	}
 }
 
+// SPEC M4
+func TestBlockFull(t *testing.T) {
+	n := net(t)
+	n.Do(consortium, params(func(p *chainv1.Params) {
+		p.MaxTxUnits, p.MaxOrganisationUnits, p.MaxBlockUnits = 900_000, 900_000, 1_000_000
+	}))
+	x := n.App().Next()
+	var used uint64
+	var refused error
+	for i := 0; refused == nil; i++ {
+		d, err := n.App().Decode(n.Tx([]string{mercy, "did:chancery:acme"}[i%2], []proto.Message{params(same)}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := x.Deliver(d)
+		if refused = err; err == nil {
+			used += r.Units
+		}
+	}
+	if !errors.Is(refused, chain.ErrBlockFull) || !errs.As(refused).Retryable() {
+		t.Fatalf("after %d units: %v", used, refused)
+	}
+	var recorded uint64
+	for _, r := range x.End().Record.Txs {
+		recorded += r.Units
+	}
+	if recorded != used || used > 1_000_000 || used < 600_000 {
+		t.Fatalf("the block's transactions used %d units, %d of them before the refusal", recorded, used)
+	}
+}
+
 // SPEC X1, X2
 func TestFailedTransactionHasNoEffect(t *testing.T) {
 	n := net(t)
@@ -559,7 +590,7 @@ func TestBootNeedsEveryRoute(t *testing.T) {
 // SPEC S3, S4: chaintest shuffles the lists of the second instance's genesis.
 func TestGenesis(t *testing.T) {
 	n := chaintest.New(t, chaintest.Config{Partial: true, Modules: func() []chain.Module { return nil },
-		Genesis: `{"chain":{"params":{"max_tx_bytes":"8192","max_tx_units":"5000000","max_organisation_units":"9000000","max_validity_ms":"60000","max_messages":4,"max_signatures":4,"costs":{"byte":"1","read":"2","write":"3","write_byte":"4","signature":"5","policy_step":"6","model_step":"7"}}}}`})
+		Genesis: `{"chain":{"params":{"max_tx_bytes":"8192","max_tx_units":"5000000","max_organisation_units":"9000000","max_block_units":"20000000","max_validity_ms":"60000","max_messages":4,"max_signatures":4,"costs":{"byte":"1","read":"2","write":"3","write_byte":"4","signature":"5","policy_step":"6","model_step":"7"}}}}`})
 	n.CheckGenesis()
 	for name, raw := range map[string]string{
 		"no object":       `[]`,
@@ -624,7 +655,8 @@ func TestCheckParams(t *testing.T) {
 		"no messages":              func(p *chainv1.Params) { p.MaxMessages = 0 },
 		"no signatures":            func(p *chainv1.Params) { p.MaxSignatures = 0 },
 		"no costs":                 func(p *chainv1.Params) { p.Costs = nil },
-		"units that do not add up": func(p *chainv1.Params) { p.MaxOrganisationUnits = 1 << 63 },
+		"block below one quota":    func(p *chainv1.Params) { p.MaxBlockUnits = p.MaxOrganisationUnits - 1 },
+		"units that do not add up": func(p *chainv1.Params) { p.MaxOrganisationUnits, p.MaxBlockUnits = 1<<62, 1<<63 },
 		"too few units":            func(p *chainv1.Params) { p.MaxTxUnits = 100_000 },
 		"bytes too dear":           func(p *chainv1.Params) { p.Costs.Byte = 1 << 60 },
 		"reads too dear":           func(p *chainv1.Params) { p.Costs.Read = 1_000_000 },
@@ -669,7 +701,7 @@ func TestErrorCodes(t *testing.T) {
 			fmt.Fprintf(&got, "%s/%d ", e.Module, e.Code)
 		}
 	}
-	want := "tx/2 tx/3 tx/4 tx/5 tx/6 chain/1 chain/2 chain/3 chain/5 chain/6 chain/7 chain/8 chain/9 chain/10 chain/11 chain/12 chain/13 chain/14 chain/15 chain/16 chain/17 chain/18 chain/19 chain/32000 chain/32001 chain/32002 "
+	want := "tx/2 tx/3 tx/4 tx/5 tx/6 chain/1 chain/2 chain/3 chain/5 chain/6 chain/7 chain/8 chain/9 chain/10 chain/11 chain/12 chain/13 chain/14 chain/15 chain/16 chain/17 chain/18 chain/19 chain/32000 chain/32001 chain/32002 chain/32003 "
 	if got.String() != want {
 		t.Fatalf("codes are\n%s\nwant\n%s", got.String(), want)
 	}

@@ -40,7 +40,7 @@ type Options struct {
 	Voice Voice
 	// Lied is told of proposals that the rules refuse; nil: nobody is. It must not wait.
 	Lied func(Lie)
-	// Pool bounds the pool; the zero value means DefaultPoolOptions.
+	// Pool bounds the pool; without MaxBytes it is DefaultPoolOptions.
 	Pool PoolOptions
 	// Watchdog bounds how long the height may stand still.
 	Watchdog WatchdogOptions
@@ -77,7 +77,7 @@ type Node struct {
 
 // Open prepares a node: it replays what the engine has and the state lacks.
 func Open(o Options) (*Node, error) {
-	if o.Pool == (PoolOptions{}) {
+	if o.Pool.MaxBytes == 0 {
 		o.Pool = DefaultPoolOptions()
 	}
 	if head, version := o.Records.Head(), o.App.Tree().Version(); head < version {

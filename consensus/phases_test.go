@@ -3,18 +3,22 @@ package consensus
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	abci "github.com/cometbft/cometbft/abci/types"
 	dbm "github.com/cosmos/cosmos-db"
+	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/chaintest"
 	"github.com/chancery/chancery/chain/tx"
+	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 )
 
 // SPEC B2: ProcessProposal accepts whatever PrepareProposal builds, on a node that
@@ -431,5 +435,64 @@ func TestWhatPeersOfferIsBoundedInBytes(t *testing.T) {
 			t.Fatal("there is never room again")
 		}
 		time.Sleep(time.Millisecond)
+	}
+}
+
+// What is urgent goes before the rest of its organisation, not before that of others, and
+// finds room where the rest finds none.
+func TestUrgentFirst(t *testing.T) {
+	h := newHost(t)
+	h.pool.o.Urgent = func(messages []proto.Message) bool { return len(messages) > 1 }
+	h.pool.o.MaxLaneBytes = 8000
+	place := func(organisation string, messages int) error {
+		salt++
+		author := organisation + ":desk"
+		raw, _, err := tx.Draft{
+			ChainID: chaintest.ChainID, Author: author, ValidUntil: h.now.UnixMilli() + 60_000, Salt: binary.BigEndian.AppendUint64(make([]byte, 8), salt),
+			Messages: slices.Repeat([]proto.Message{&chainv1.SetParams{Params: chain.DefaultParams()}}, messages),
+		}.Sign(chaintest.Actor(author))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := h.app.Decode(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h.pool.place(d, organisation, false)
+	}
+	for place("did:chancery:loud", 1) == nil {
+	}
+	if err := place("did:chancery:quiet", 1); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := place("did:chancery:loud", 2); err != nil {
+			t.Fatalf("there is no room for what is urgent: %v", err)
+		}
+	}
+	for range 20 {
+		if err := place("did:chancery:loud", 2); errors.Is(err, chain.ErrBusy) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, bytes := h.pool.Size(); bytes > 8000+8000/8+2000 {
+		t.Errorf("%d bytes wait: what is urgent has no bound", bytes)
+	}
+	var order []string
+	h.pool.Candidates(func(d *tx.Decoded) Next {
+		order = append(order, fmt.Sprint(d.Body.Author[len("did:chancery:"):], len(d.Messages)))
+		return Continue
+	})
+	if want := []string{"loud:desk2", "quiet:desk1", "loud:desk2"}; !slices.Equal(order[:3], want) || order[len(order)-1] != "loud:desk1" {
+		t.Errorf("a block takes %v, want %v first and what is not urgent last", order, want)
+	}
+	h.pool.Remove(func() (ids []tx.ID) {
+		h.pool.Candidates(func(d *tx.Decoded) Next { ids = append(ids, d.ID); return Continue })
+		return ids
+	}()...)
+	if n, bytes := h.pool.Size(); n != 0 || bytes != 0 {
+		t.Errorf("%d transactions of %d bytes are left", n, bytes)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/tx"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
@@ -20,6 +22,10 @@ type PoolOptions struct {
 	MaxBytes int
 	// MaxLaneBytes is the most that one organisation's may take.
 	MaxLaneBytes int
+	// Urgent tells which transactions go before the others of their organisation, and
+	// find room in a pool that is full for those: an eighth of each bound is theirs
+	// besides. nil: none are.
+	Urgent func(messages []proto.Message) bool
 	// Queue is how many transactions may wait for their check.
 	Queue int
 	// QueueBytes is the most that those of them that came from peers may take.
@@ -53,7 +59,7 @@ func DefaultPoolOptions() PoolOptions {
 }
 
 // Pool holds transactions that wait for a block, in one lane per organisation, so
-// that nobody's flood delays another's. It is the application-side mempool: the
+// that nobody's flood delays another's, nor an organisation's own what is urgent. It is the application-side mempool: the
 // engine only carries transactions between the pools of the nodes.
 type Pool struct {
 	app  *chain.App
@@ -78,13 +84,18 @@ type Pool struct {
 
 type lane struct {
 	organisation string
-	txs          list.List // of *waiting, oldest first
+	urgent       list.List // of *waiting, oldest first
+	ordinary     list.List
 	bytes        int
 }
+
+// queues are the lane's transactions in the order in which blocks take them.
+func (l *lane) queues() [2]*list.List { return [2]*list.List{&l.urgent, &l.ordinary} }
 
 type waiting struct {
 	d       *tx.Decoded
 	lane    *lane
+	in      *list.List // of the lane
 	offerAt time.Time
 	queue   offerQueue
 	offer   *list.Element // in offers[queue]
@@ -266,14 +277,18 @@ func (p *Pool) place(d *tx.Decoded, organisation string, fromPeer bool) error {
 		p.lanes[organisation] = l
 		p.order = append(p.order, l)
 	}
-	if p.bytes+len(d.Raw) > p.o.MaxBytes || l.bytes+len(d.Raw) > p.o.MaxLaneBytes {
+	w := &waiting{d: d, lane: l, in: &l.ordinary, offerAt: p.now(), queue: offerNow}
+	most, mostOfLane := p.o.MaxBytes, p.o.MaxLaneBytes
+	if p.o.Urgent != nil && p.o.Urgent(d.Messages) {
+		w.in, most, mostOfLane = &l.urgent, most+most/8, mostOfLane+mostOfLane/8
+	}
+	if p.bytes+len(d.Raw) > most || l.bytes+len(d.Raw) > mostOfLane {
 		return chain.ErrBusy.With("%d bytes of %s are waiting", l.bytes, l.organisation)
 	}
-	w := &waiting{d: d, lane: l, offerAt: p.now(), queue: offerNow}
 	if fromPeer {
 		w.offerAt, w.queue = w.offerAt.Add(p.o.RelayAfter), offerLater
 	}
-	p.byID[d.ID] = l.txs.PushBack(w)
+	p.byID[d.ID] = w.in.PushBack(w)
 	l.bytes += len(d.Raw)
 	p.bytes += len(d.Raw)
 	w.offer = p.offers[w.queue].PushBack(w)
@@ -307,9 +322,11 @@ func (p *Pool) ready() bool {
 	defer p.mu.Unlock()
 	now := p.now()
 	for _, l := range p.order {
-		for e := l.txs.Front(); e != nil; e = e.Next() {
-			if !e.Value.(*waiting).notBefore.After(now) {
-				return true
+		for _, q := range l.queues() {
+			for e := q.Front(); e != nil; e = e.Next() {
+				if !e.Value.(*waiting).notBefore.After(now) {
+					return true
+				}
 			}
 		}
 	}
@@ -352,19 +369,21 @@ func (p *Pool) Reap(maxBytes uint64) [][]byte {
 }
 
 // Candidates yields waiting transactions for a block, one organisation after the
-// other in turn and each organisation's in order of arrival, but for those that were
-// postponed. take says whether to
-// go on, and whether this organisation is done for this block.
+// other in turn and each organisation's urgent ones first, then in order of arrival, but
+// for those that were postponed. take says whether to go on, and whether this
+// organisation is done for this block.
 func (p *Pool) Candidates(take func(d *tx.Decoded) (next Next)) {
 	p.mu.Lock()
 	now := p.now()
 	lanes := make([][]*tx.Decoded, 0, len(p.order))
 	for i := range p.order {
 		l := p.order[(p.next+i)%len(p.order)]
-		ds := make([]*tx.Decoded, 0, min(l.txs.Len(), maxPerLane))
-		for e := l.txs.Front(); e != nil && len(ds) < maxPerLane; e = e.Next() {
-			if w := e.Value.(*waiting); !w.notBefore.After(now) {
-				ds = append(ds, w.d)
+		ds := make([]*tx.Decoded, 0, min(l.urgent.Len()+l.ordinary.Len(), maxPerLane))
+		for _, q := range l.queues() {
+			for e := q.Front(); e != nil && len(ds) < maxPerLane; e = e.Next() {
+				if w := e.Value.(*waiting); !w.notBefore.After(now) {
+					ds = append(ds, w.d)
+				}
 			}
 		}
 		if len(ds) > 0 {
@@ -442,7 +461,7 @@ func (p *Pool) remove(id tx.ID) {
 		return
 	}
 	w := e.Value.(*waiting)
-	w.lane.txs.Remove(e)
+	w.in.Remove(e)
 	w.lane.bytes -= len(w.d.Raw)
 	p.bytes -= len(w.d.Raw)
 	p.offers[w.queue].Remove(w.offer)
@@ -454,11 +473,13 @@ func (p *Pool) Expire(blockTime int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, l := range p.order {
-		for e := l.txs.Front(); e != nil; {
-			w := e.Value.(*waiting)
-			e = e.Next()
-			if w.d.Body.ValidUntil < blockTime {
-				p.remove(w.d.ID)
+		for _, q := range l.queues() {
+			for e := q.Front(); e != nil; {
+				w := e.Value.(*waiting)
+				e = e.Next()
+				if w.d.Body.ValidUntil < blockTime {
+					p.remove(w.d.ID)
+				}
 			}
 		}
 	}

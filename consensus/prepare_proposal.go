@@ -14,7 +14,7 @@ import (
 
 // PrepareProposal builds a block, its docket first, from the pool and executes it on the way, so that
 // whatever it proposes has passed the very rules by which ProcessProposal judges.
-// It stops at the block's size or at half the time that proposing may take. When
+// It stops at the block's size or work, or at half the time that proposing may take. When
 // nothing waits it gives a first transaction a while to come, so that an idle chain
 // makes few blocks and a busy one loses no time.
 func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepareProposal) (*abci.ResponsePrepareProposal, error) {
@@ -39,6 +39,9 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 		case errors.Is(err, chain.ErrOverQuota):
 			size = before
 			return SkipLane
+		case errors.Is(err, chain.ErrBlockFull):
+			size = before
+			return Stop
 		default:
 			size = before
 			if !retryable(err) {

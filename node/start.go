@@ -22,6 +22,7 @@ import (
 	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/consensus"
 	"github.com/chancery/chancery/consensus/records"
+	"github.com/chancery/chancery/modules/threat"
 	"github.com/chancery/chancery/node/config"
 	"github.com/chancery/chancery/node/forecast"
 	"github.com/chancery/chancery/node/rpc"
@@ -193,7 +194,7 @@ func (n *Node) openEngine(version string, registry *prometheus.Registry) error {
 		return errors.Join(err, log.Close(), app.Close())
 	}
 	pool := consensus.DefaultPoolOptions()
-	pool.MaxBytes, pool.MaxLaneBytes = c.Pool.MaxBytes, c.Pool.MaxLaneBytes
+	pool.MaxBytes, pool.MaxLaneBytes, pool.Urgent = c.Pool.MaxBytes, c.Pool.MaxLaneBytes, threat.NeverHeld
 	n.engine, err = consensus.Open(consensus.Options{
 		Config: engine, Genesis: n.genesis, App: app, Records: log, Membership: n.modules.Identity, Pool: pool,
 		Voice: &voice{book: n.judgement.book, log: n.log}, Lied: n.judgement.accuser.tell,
@@ -315,7 +316,7 @@ func (n *Node) Start() error {
 	})
 	n.group.Go(func() { n.watchHealth(ctx) })
 	n.runJudgement(ctx)
-	n.group.Go(func() { writeImages(ctx, n.engine.App().Tree(), n.log) })
+	n.group.Go(func() { writeImages(ctx, n.config.State, n.engine.App().Tree(), n.log) })
 	if n.forecasts != nil {
 		n.group.Go(func() {
 			forecast.Follow(ctx, n.forecasts, n.engine.Records(), n.deeds.forecast, n.log.With("part", "forecast"))

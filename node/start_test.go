@@ -335,7 +335,8 @@ func TestTheKindOfTreeStays(t *testing.T) {
 }
 
 // The images of a tree in memory are written beside the blocks, and the next start
-// goes on from the newest.
+// goes on from the newest. A state that takes more memory than it may is complained of,
+// once in a while.
 func TestImagesAreWritten(t *testing.T) {
 	dir := t.TempDir()
 	files, err := openFolder(dir)
@@ -351,7 +352,7 @@ func TestImagesAreWritten(t *testing.T) {
 	var told bytes.Buffer
 	go func() {
 		defer close(done)
-		writeImages(ctx, tree, slog.New(slog.NewTextHandler(&told, nil)))
+		writeImages(ctx, config.State{MemoryBytes: 50}, tree, slog.New(slog.NewTextHandler(&told, nil)))
 	}()
 	var root []byte
 	until(t, "the log before the first of two images is gone", func() bool {
@@ -368,6 +369,9 @@ func TestImagesAreWritten(t *testing.T) {
 	<-done
 	if n := strings.Count(told.String(), "wrote an image of the state"); n < 2 {
 		t.Fatalf("%d images were written beside the blocks:\n%s", n, told.String())
+	}
+	if n := strings.Count(told.String(), "takes more memory than state.memory_bytes says"); n != 1 {
+		t.Errorf("the size of the state was complained of %d times in a moment, want once:\n%s", n, told.String())
 	}
 	version := tree.Version()
 	if err := tree.Close(); err != nil {

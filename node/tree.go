@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
 
 	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/node/config"
@@ -60,22 +63,45 @@ func openTree(c config.State, data string, log *slog.Logger) (state.Tree, error)
 	if found.Cut > 0 {
 		log.Warn("cut off what a crash had left of an unfinished block", "folder", files.dir, "bytes", found.Cut)
 	}
-	log.Info("state loaded", "version", tree.Version(), "image", found.Image, "replayed", found.Replayed, "oldest", tree.Oldest())
+	keys, bytes, _ := tree.Size()
+	log.Info("state loaded", "version", tree.Version(), "keys", keys, "bytes", bytes, "image", found.Image, "replayed", found.Replayed, "oldest", tree.Oldest())
 	return tree, nil
 }
 
 const (
-	imageInterval = time.Second // between looks whether an image is due
-	imagePause    = time.Minute // after one that failed
+	imageInterval = time.Second      // between looks whether an image is due
+	imagePause    = time.Minute      // after one that failed
+	sizeInterval  = 10 * time.Minute // between complaints that the state is large
 )
 
+// memoryFor is how many bytes a state in memory may take before the node complains.
+func memoryFor(c config.State) (int64, error) {
+	if c.MemoryBytes > 0 {
+		return int64(c.MemoryBytes), nil
+	}
+	limit, err := memlimit.FromSystem()
+	if group, groupErr := memlimit.FromCgroup(); groupErr == nil && (err != nil || group < limit) {
+		limit, err = group, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("find out how much memory there is; set state.memory_bytes: %w", err)
+	}
+	return int64(min(limit/2, math.MaxInt64)), nil
+}
+
 // writeImages writes the images of a tree in memory as they fall due, beside the
-// blocks, until ctx ends.
-func writeImages(ctx context.Context, tree state.Tree, log *slog.Logger) {
+// blocks, and complains while the tree takes more memory than it may, until ctx ends.
+func writeImages(ctx context.Context, c config.State, tree state.Tree, log *slog.Logger) {
 	memory, ok := tree.(*state.Memory)
 	if !ok {
 		return
 	}
+	most, err := memoryFor(c)
+	if err != nil {
+		log.Warn("the state's memory is not watched", "error", err)
+		most = math.MaxInt64
+	}
+	var complained time.Time
 	wait := imageInterval
 	for {
 		select {
@@ -84,6 +110,11 @@ func writeImages(ctx context.Context, tree state.Tree, log *slog.Logger) {
 		case <-time.After(wait):
 		}
 		wait = imageInterval
+		if keys, bytes, past := memory.Size(); bytes > most && time.Since(complained) > sizeInterval {
+			log.Error("the state takes more memory than state.memory_bytes says: give the machine more and raise that, or keep the state on disk (state.tree = \"disk\", in a home that fetches the blocks anew), before the node is killed for want of memory",
+				"keys", keys, "bytes", bytes, "past_bytes", past, "memory_bytes", most)
+			complained = time.Now()
+		}
 		if !memory.ImageDue() {
 			continue
 		}

@@ -219,8 +219,8 @@ func (d Dir) fill(ctx context.Context, n, basePort int, as design) (*Record, err
 		c.Node.Moniker = slugOf(v.Index)
 		// Both kinds of state, so that every network also compares them: validators
 		// that differed in one root would not agree on another block.
-		if v.Index%2 == 1 {
-			c.State.Tree = "memory"
+		if v.Index%2 == 0 {
+			c.State.Tree = "disk"
 		}
 		if err := config.Write(d.Home(v), r.configure(c, v)); err != nil {
 			return nil, fmt.Errorf("%s: %w", v.Home, err)

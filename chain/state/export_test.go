@@ -74,3 +74,6 @@ func Segment(t *testing.T, version int64, root []byte, changes []Change) []byte 
 	}
 	return b
 }
+
+// NodeSize is what a node of the tree in memory takes.
+const NodeSize = nodeSize

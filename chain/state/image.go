@@ -88,7 +88,7 @@ func readImage(in io.Reader, size int64) (*memorySnapshot, error) {
 	if got := rootHash(tree); !bytes.Equal(got, root) {
 		return nil, fmt.Errorf("the image of version %d has root %x, and says %x", version, got, root)
 	}
-	return &memorySnapshot{version: int64(version), root: root, tree: tree}, nil
+	return &memorySnapshot{version: int64(version), root: root, tree: tree, content: r.content}, nil
 }
 
 func newImageBuffer(in io.Reader) *bufio.Reader { return bufio.NewReaderSize(in, 1<<18) }
@@ -97,6 +97,8 @@ type imageReader struct {
 	r    *bufio.Reader
 	left int64
 	err  error
+
+	content int64 // bytes of the keys and values that were read
 }
 
 // nodes reads the nodes of a tree with so many leaves.
@@ -123,6 +125,7 @@ func (r *imageReader) nodes(version int64, leaves uint64) (*node, error) {
 			if r.err != nil {
 				return nil, r.err
 			}
+			r.content += n.content()
 			if seen++; seen > leaves {
 				return nil, errImage
 			}

@@ -158,6 +158,18 @@ func (m *Memory) latest() *memorySnapshot {
 // Version implements Tree.
 func (m *Memory) Version() int64 { return m.latest().version }
 
+// Size is how many keys the latest version has, about how many bytes of memory it takes,
+// and how many more those before it take.
+func (m *Memory) Size() (keys, bytes, past int64) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	s := m.history[len(m.history)-1]
+	if s.tree != nil {
+		keys = int64(s.tree.size)
+	}
+	return keys, s.content + max(0, 2*keys-1)*nodeSize, m.held
+}
+
 // Root implements Tree.
 func (m *Memory) Root() []byte { return m.latest().root }
 
@@ -206,7 +218,7 @@ func (m *Memory) Apply(changes []Change) ([]byte, error) {
 	}
 	m.cost += int64(w.created) * nodeSize
 	m.changes = changes
-	m.applied = &memorySnapshot{version: w.version, root: rootHash(root), tree: root}
+	m.applied = &memorySnapshot{version: w.version, root: rootHash(root), tree: root, content: saved.content + w.content}
 	return m.applied.root, nil
 }
 
@@ -290,6 +302,7 @@ type memorySnapshot struct {
 	version int64
 	root    []byte
 	tree    *node // nil: empty
+	content int64 // bytes of keys and values
 }
 
 func (s *memorySnapshot) Version() int64 { return s.version }

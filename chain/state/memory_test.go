@@ -91,6 +91,20 @@ func equal(t *rapid.T, want, got state.Snapshot, keys [][]byte) {
 	}
 }
 
+// sized compares what a tree says of its size with what it holds.
+func sized(t *rapid.T, m *state.Memory) {
+	t.Helper()
+	var keys, bytes int64
+	for k, v := range m.Latest().Walk(nil, nil, false) {
+		keys++
+		bytes += int64(len(k) + len(v))
+	}
+	bytes += max(0, 2*keys-1) * state.NodeSize
+	if gotKeys, gotBytes, past := m.Size(); gotKeys != keys || gotBytes != bytes || past < 0 {
+		t.Fatalf("it says %d keys in %d bytes and %d for the past, it has %d in %d", gotKeys, gotBytes, past, keys, bytes)
+	}
+}
+
 // The two backends have the same roots, values and proofs after every block of
 // sets, overwrites, removals and nothing, also when opened again, at every version
 // that the tree in memory says it has.
@@ -150,6 +164,7 @@ func TestTheBackendsAgree(t *testing.T) {
 				b = openMemory(t, disk, o)
 			}
 			equal(r, a.Latest(), b.Latest(), keys)
+			sized(r, b)
 		}
 		for v := int64(1); v <= a.Version(); v++ {
 			got, err := b.At(v)

@@ -29,6 +29,9 @@ const nodeSize = 112
 
 func (n *node) leaf() bool { return n.left == nil }
 
+// content is the bytes of a leaf's key and value.
+func (n *node) content() int64 { return int64(len(n.key) + len(n.value)) }
+
 // measure computes height and size from the two sides.
 func (n *node) measure() {
 	n.height = max(n.left.height, n.right.height) + 1
@@ -39,12 +42,14 @@ func (n *node) measure() {
 // and changes one of its own version in place.
 type writer struct {
 	version int64
-	created int // nodes
+	created int   // nodes
+	content int64 // bytes of keys and values, more than before
 	buf     []byte
 }
 
 func (w *writer) leaf(key, value []byte) *node {
 	w.created++
+	w.content += int64(len(key) + len(value))
 	return &node{key: key, value: value, version: w.version, size: 1}
 }
 
@@ -87,6 +92,7 @@ func (w *writer) set(n *node, key, value []byte) (_ *node, added bool) {
 		case order > 0:
 			return w.inner(key, n, w.leaf(key, value)), true
 		default:
+			w.content -= n.content()
 			return w.leaf(n.key, value), false
 		}
 	}
@@ -107,6 +113,7 @@ func (w *writer) set(n *node, key, value []byte) (_ *node, added bool) {
 // place, nil for nothing, and the new least key of that, when it has become another.
 func (w *writer) remove(n *node, key []byte) (_ *node, least []byte) {
 	if n.leaf() {
+		w.content -= n.content()
 		return nil, nil
 	}
 	if bytes.Compare(key, n.key) < 0 {

@@ -71,10 +71,10 @@ var never = map[protoreflect.FullName]string{
 
 func nameOf(m proto.Message) protoreflect.FullName { return m.ProtoReflect().Descriptor().FullName() }
 
-// neverHeld tells whether every one of the messages is of a kind that is never held
+// NeverHeld tells whether every one of the messages is of a kind that is never held
 // or denied. One other is enough for the whole transaction to be judged, or a
 // withdrawal would carry anything past the score.
-func neverHeld(messages []proto.Message) bool {
+func NeverHeld(messages []proto.Message) bool {
 	for _, m := range messages {
 		if _, ok := never[nameOf(m)]; !ok {
 			return false
@@ -88,7 +88,7 @@ func neverHeld(messages []proto.Message) bool {
 // reviewers would be asked. A request for access under an open break-glass is never held
 // either: law 20 lets emergency access wait for nobody, and all of it is reviewed.
 func (m *Module) exempt(r chain.ReadCtx, c *chain.Candidate) bool {
-	if c.Body.Author == m.deps.Identity.Consortium() || neverHeld(c.Messages) {
+	if c.Body.Author == m.deps.Identity.Consortium() || NeverHeld(c.Messages) {
 		return true
 	}
 	for _, message := range c.Messages {

@@ -51,7 +51,7 @@ func TestWhatTheLawAsksIsNeverHeld(t *testing.T) {
 			t.Errorf("law %s is %q, and this test says %q", c.law, got, c.sentence)
 		}
 		for _, m := range c.messages {
-			if !neverHeld([]proto.Message{m}) {
+			if !NeverHeld([]proto.Message{m}) {
 				t.Errorf("law %s: %T can be held", c.law, m)
 			}
 			if why := never[nameOf(m)]; !strings.HasPrefix(why, "law ") {
@@ -83,7 +83,7 @@ func TestWhatCanBeHeld(t *testing.T) {
 	var nevers, cans []string
 	for _, fd := range tx.Arms() {
 		m := (&txv1.Message{}).ProtoReflect().NewField(fd).Message().Interface()
-		if name := short(nameOf(m)); neverHeld([]proto.Message{m}) {
+		if name := short(nameOf(m)); NeverHeld([]proto.Message{m}) {
 			nevers = append(nevers, name)
 		} else {
 			cans = append(cans, name)
@@ -100,15 +100,15 @@ func TestWhatCanBeHeld(t *testing.T) {
 // A withdrawal carries nothing past the score that is not exempt itself.
 func TestOneOtherMessageIsEnoughToBeJudged(t *testing.T) {
 	exempt := []proto.Message{&consentv1.Withdraw{}, &identityv1.RotateKey{}, &threatv1.Appeal{}}
-	if !neverHeld(exempt) {
+	if !NeverHeld(exempt) {
 		t.Fatal("several exempt messages can be held")
 	}
 	for i := range len(exempt) + 1 {
-		if neverHeld(slices.Insert(slices.Clone(exempt), i, proto.Message(&identityv1.AddKey{}))) {
+		if NeverHeld(slices.Insert(slices.Clone(exempt), i, proto.Message(&identityv1.AddKey{}))) {
 			t.Fatalf("an AddKey at place %d is exempt", i)
 		}
 	}
-	if neverHeld(nil) {
+	if NeverHeld(nil) {
 		t.Fatal("nothing is exempt")
 	}
 }

@@ -99,12 +99,13 @@ type Pool struct {
 
 // State is section [state].
 type State struct {
-	Tree         string `toml:"tree" doc:"Where the state tree lives: disk, or memory with a log and images on disk. Roots and proofs are the same. It cannot be changed later."`
+	Tree         string `toml:"tree" doc:"Where the state tree lives: memory, with a log and images on disk, or disk, which is slower and takes little memory. Roots and proofs are the same. It cannot be changed later."`
 	Backend      string `toml:"backend" doc:"Database of records, and of the state where tree is disk: pebble or goleveldb. It cannot be changed later."`
 	NodeCache    int    `toml:"node_cache" doc:"Where tree is disk: nodes of the state tree kept in memory, about 300 bytes each. The more of the working set fits, the faster are blocks."`
 	ValueCache   int    `toml:"value_cache" doc:"Where tree is disk: latest values kept in memory."`
 	KeepVersions int    `toml:"keep_versions" doc:"Where tree is memory: past versions that can be read and proved. A tree on disk keeps all."`
 	KeepBytes    int    `toml:"keep_bytes" doc:"Where tree is memory: about how much memory past versions may take, whatever keep_versions says, but for the latest 16."`
+	MemoryBytes  int    `toml:"memory_bytes" doc:"Where tree is memory: the node complains while the state takes more. It refuses nothing, since validators must hold the same state. 0: half of the memory of the machine, or of the control group that the node runs in."`
 	NoSync       bool   `toml:"nosync" doc:"Leave out the fsync of each block. A power failure may then cost the node its state: for tests and measurements only."`
 	KeepResults  bool   `toml:"keep_engine_results" doc:"Whether the engine keeps its own copy of block results. The node's records hold them in any case."`
 }
@@ -288,7 +289,7 @@ func Default() Config {
 		},
 		Pool: Pool{MaxBytes: 256 << 20, MaxLaneBytes: 64 << 20},
 		State: State{
-			Tree:         "disk",
+			Tree:         "memory",
 			KeepVersions: 1000,
 			KeepBytes:    256 << 20,
 			Backend:      "pebble",
@@ -441,6 +442,7 @@ func (c Config) Check() error {
 	want(c.State.Tree == "disk" || c.State.Tree == "memory", "state.tree", "%q must be disk or memory", c.State.Tree)
 	want(c.State.KeepVersions > 0 && c.State.KeepVersions <= 1_000_000, "state.keep_versions", "%d, want 1 to 1000000", c.State.KeepVersions)
 	want(c.State.KeepBytes > 0, "state.keep_bytes", "must be positive")
+	want(c.State.MemoryBytes >= 0, "state.memory_bytes", "%d, want 0 or more", c.State.MemoryBytes)
 	want(c.State.NodeCache > 0, "state.node_cache", "must be positive")
 	want(c.State.ValueCache > 0, "state.value_cache", "must be positive")
 

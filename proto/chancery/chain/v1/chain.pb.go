@@ -38,7 +38,9 @@ type Params struct {
 	// Most signatures on one transaction.
 	MaxSignatures uint32 `protobuf:"varint,6,opt,name=max_signatures,json=maxSignatures,proto3" json:"max_signatures,omitempty"`
 	// What things cost.
-	Costs         *Costs `protobuf:"bytes,7,opt,name=costs,proto3" json:"costs,omitempty"`
+	Costs *Costs `protobuf:"bytes,7,opt,name=costs,proto3" json:"costs,omitempty"`
+	// Most units the transactions of one block may use together.
+	MaxBlockUnits uint64 `protobuf:"varint,8,opt,name=max_block_units,json=maxBlockUnits,proto3" json:"max_block_units,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -120,6 +122,13 @@ func (x *Params) GetCosts() *Costs {
 		return x.Costs
 	}
 	return nil
+}
+
+func (x *Params) GetMaxBlockUnits() uint64 {
+	if x != nil {
+		return x.MaxBlockUnits
+	}
+	return 0
 }
 
 // Costs is the price list, in units.
@@ -778,7 +787,7 @@ var File_chancery_chain_v1_chain_proto protoreflect.FileDescriptor
 
 const file_chancery_chain_v1_chain_proto_rawDesc = "" +
 	"\n" +
-	"\x1dchancery/chain/v1/chain.proto\x12\x11chancery.chain.v1\x1a\x1echancery/chain/v1/docket.proto\"\xa4\x02\n" +
+	"\x1dchancery/chain/v1/chain.proto\x12\x11chancery.chain.v1\x1a\x1echancery/chain/v1/docket.proto\"\xcc\x02\n" +
 	"\x06Params\x12 \n" +
 	"\fmax_tx_bytes\x18\x01 \x01(\x04R\n" +
 	"maxTxBytes\x12 \n" +
@@ -788,7 +797,8 @@ const file_chancery_chain_v1_chain_proto_rawDesc = "" +
 	"\x0fmax_validity_ms\x18\x04 \x01(\x03R\rmaxValidityMs\x12!\n" +
 	"\fmax_messages\x18\x05 \x01(\rR\vmaxMessages\x12%\n" +
 	"\x0emax_signatures\x18\x06 \x01(\rR\rmaxSignatures\x12.\n" +
-	"\x05costs\x18\a \x01(\v2\x18.chancery.chain.v1.CostsR\x05costs\"\xc2\x01\n" +
+	"\x05costs\x18\a \x01(\v2\x18.chancery.chain.v1.CostsR\x05costs\x12&\n" +
+	"\x0fmax_block_units\x18\b \x01(\x04R\rmaxBlockUnits\"\xc2\x01\n" +
 	"\x05Costs\x12\x12\n" +
 	"\x04byte\x18\x01 \x01(\x04R\x04byte\x12\x12\n" +
 	"\x04read\x18\x02 \x01(\x04R\x04read\x12\x14\n" +

@@ -31,6 +31,7 @@ func (m *Params) CloneVT() *Params {
 	r.MaxMessages = m.MaxMessages
 	r.MaxSignatures = m.MaxSignatures
 	r.Costs = m.Costs.CloneVT()
+	r.MaxBlockUnits = m.MaxBlockUnits
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
 		copy(r.unknownFields, m.unknownFields)
@@ -309,6 +310,9 @@ func (this *Params) EqualVT(that *Params) bool {
 		return false
 	}
 	if !this.Costs.EqualVT(that.Costs) {
+		return false
+	}
+	if this.MaxBlockUnits != that.MaxBlockUnits {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -662,6 +666,11 @@ func (m *Params) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.MaxBlockUnits != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.MaxBlockUnits))
+		i--
+		dAtA[i] = 0x40
 	}
 	if m.Costs != nil {
 		size, err := m.Costs.MarshalToSizedBufferVT(dAtA[:i])
@@ -1294,6 +1303,9 @@ func (m *Params) SizeVT() (n int) {
 		l = m.Costs.SizeVT()
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
+	if m.MaxBlockUnits != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.MaxBlockUnits))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -1707,6 +1719,25 @@ func (m *Params) UnmarshalVT(dAtA []byte) error {
 				return err
 			}
 			iNdEx = postIndex
+		case 8:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field MaxBlockUnits", wireType)
+			}
+			m.MaxBlockUnits = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.MaxBlockUnits |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
