@@ -504,11 +504,7 @@ func (a *App) authenticate(r ReadCtx, d *tx.Decoded) (Authority, error) {
 func (a *App) run(ctx *Ctx, d *tx.Decoded) ([][]byte, error) {
 	responses := make([][]byte, len(d.Messages))
 	for i, m := range d.Messages {
-		route := a.router.route(m)
-		if err := route.check(ctx, m); err != nil {
-			return nil, inMessage(i, len(d.Messages), err)
-		}
-		response, err := route.execute(ctx, m)
+		response, err := a.router.route(m).execute(ctx, m)
 		if err != nil {
 			return nil, inMessage(i, len(d.Messages), err)
 		}

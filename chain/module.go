@@ -57,12 +57,24 @@ type Handler[M proto.Message] struct {
 	Execute func(ctx *Ctx, m M) (proto.Message, error)
 }
 
-// Route is a Handler for the Router.
+// Planner is a Handler whose Check finds out what Execute goes by, so that a block
+// finds it out once. P is the plan: it may not be changed after Execute has returned.
+type Planner[M proto.Message, P any] struct {
+	// Validate is that of a Handler. Optional.
+	Validate func(m M) error
+	// Plan reads state, and refuses as a Handler's Check does.
+	Plan func(ctx ReadCtx, m M) (P, error)
+	// Execute is that of a Handler, by the plan of this very moment.
+	Execute func(ctx *Ctx, m M, plan P) (proto.Message, error)
+}
+
+// Route is a Handler or a Planner for the Router.
 type Route struct {
 	message  protoreflect.FullName
 	validate func(proto.Message) error
 	check    func(ReadCtx, proto.Message) error
-	execute  func(*Ctx, proto.Message) (proto.Message, error)
+	// execute refuses whatever check refuses, first.
+	execute func(*Ctx, proto.Message) (proto.Message, error)
 }
 
 // Message is the full name of the message that the route handles.
@@ -75,19 +87,48 @@ func Handle[M proto.Message](h Handler[M]) Route {
 	if h.Execute == nil {
 		panic(fmt.Sprintf("chain: the handler of %s has no Execute", name))
 	}
-	r := Route{
-		message:  name,
-		validate: func(proto.Message) error { return nil },
-		check:    func(ReadCtx, proto.Message) error { return nil },
-		execute:  func(c *Ctx, m proto.Message) (proto.Message, error) { return h.Execute(c, m.(M)) },
-	}
-	if h.Validate != nil {
-		r.validate = func(m proto.Message) error { return h.Validate(m.(M)) }
-	}
+	r := Route{message: name, validate: validated(h.Validate), check: func(ReadCtx, proto.Message) error { return nil }}
 	if h.Check != nil {
 		r.check = func(c ReadCtx, m proto.Message) error { return h.Check(c, m.(M)) }
 	}
+	r.execute = func(c *Ctx, m proto.Message) (proto.Message, error) {
+		if err := r.check(c, m); err != nil {
+			return nil, err
+		}
+		return h.Execute(c, m.(M))
+	}
 	return r
+}
+
+// HandlePlan makes a route of a planner. It panics when Plan or Execute is missing.
+func HandlePlan[M proto.Message, P any](h Planner[M, P]) Route {
+	var zero M
+	name := zero.ProtoReflect().Descriptor().FullName()
+	if h.Plan == nil || h.Execute == nil {
+		panic(fmt.Sprintf("chain: the planner of %s has no Plan or no Execute", name))
+	}
+	return Route{
+		message:  name,
+		validate: validated(h.Validate),
+		check: func(c ReadCtx, m proto.Message) error {
+			_, err := h.Plan(c, m.(M))
+			return err
+		},
+		execute: func(c *Ctx, m proto.Message) (proto.Message, error) {
+			plan, err := h.Plan(c, m.(M))
+			if err != nil {
+				return nil, err
+			}
+			return h.Execute(c, m.(M), plan)
+		},
+	}
+}
+
+func validated[M proto.Message](validate func(M) error) func(proto.Message) error {
+	if validate == nil {
+		return func(proto.Message) error { return nil }
+	}
+	return func(m proto.Message) error { return validate(m.(M)) }
 }
 
 // Claim is what a transaction says of its authority.

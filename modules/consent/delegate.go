@@ -11,17 +11,10 @@ import (
 )
 
 func (m *Module) delegate() chain.Route {
-	return chain.Handle(chain.Handler[*consentv1.Delegate]{
+	return chain.HandlePlan(chain.Planner[*consentv1.Delegate, string]{
 		Validate: validateDelegate,
-		Check: func(r chain.ReadCtx, msg *consentv1.Delegate) error {
-			_, err := m.planDelegate(r, msg)
-			return err
-		},
-		Execute: func(ctx *chain.Ctx, msg *consentv1.Delegate) (proto.Message, error) {
-			bind, err := m.planDelegate(ctx, msg)
-			if err != nil {
-				return nil, err
-			}
+		Plan:     m.planDelegate,
+		Execute: func(ctx *chain.Ctx, msg *consentv1.Delegate, bind string) (proto.Message, error) {
 			if d := m.dossier(ctx, msg.Subject, msg.Controller); d == nil {
 				m.putDossier(ctx, msg.Subject, msg.Controller, &consentv1.Dossier{SubjectDid: bind})
 			}

@@ -8,17 +8,10 @@ import (
 )
 
 func (m *Module) expire() chain.Route {
-	return chain.Handle(chain.Handler[*consentv1.Expire]{
+	return chain.HandlePlan(chain.Planner[*consentv1.Expire, *consentv1.Record]{
 		Validate: func(msg *consentv1.Expire) error { return checkHash("id", msg.Id) },
-		Check: func(r chain.ReadCtx, msg *consentv1.Expire) error {
-			_, err := m.planExpire(r, msg)
-			return err
-		},
-		Execute: func(ctx *chain.Ctx, msg *consentv1.Expire) (proto.Message, error) {
-			rec, err := m.planExpire(ctx, msg)
-			if err != nil {
-				return nil, err
-			}
+		Plan:     m.planExpire,
+		Execute: func(ctx *chain.Ctx, msg *consentv1.Expire, rec *consentv1.Record) (proto.Message, error) {
 			d := m.dossier(ctx, rec.Terms.Subject, rec.Terms.Controller)
 			if err := m.recordExpiry(ctx, d, rec); err != nil {
 				return nil, err

@@ -8,22 +8,15 @@ import (
 )
 
 func (m *Module) give() chain.Route {
-	return chain.Handle(chain.Handler[*consentv1.Give]{
+	return chain.HandlePlan(chain.Planner[*consentv1.Give, *answer]{
 		Validate: func(msg *consentv1.Give) error {
 			if err := checkAnswer(msg.RequestId, msg.Terms, false); err != nil {
 				return err
 			}
 			return willOfGive(msg).check(true, true)
 		},
-		Check: func(r chain.ReadCtx, msg *consentv1.Give) error {
-			_, err := m.planGive(r, msg)
-			return err
-		},
-		Execute: func(ctx *chain.Ctx, msg *consentv1.Give) (proto.Message, error) {
-			p, err := m.planGive(ctx, msg)
-			if err != nil {
-				return nil, err
-			}
+		Plan: m.planGive,
+		Execute: func(ctx *chain.Ctx, msg *consentv1.Give, p *answer) (proto.Message, error) {
 			if err := m.makeRoom(ctx, p.dossier, &p.dossier.Consents, maxConsents); err != nil {
 				return nil, err
 			}

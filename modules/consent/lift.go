@@ -11,7 +11,7 @@ import (
 )
 
 func (m *Module) liftRestriction() chain.Route {
-	return chain.Handle(chain.Handler[*consentv1.LiftRestriction]{
+	return chain.HandlePlan(chain.Planner[*consentv1.LiftRestriction, *consentv1.Dossier]{
 		Validate: func(msg *consentv1.LiftRestriction) error {
 			for _, err := range []error{
 				checkHash("subject", msg.Subject),
@@ -25,15 +25,8 @@ func (m *Module) liftRestriction() chain.Route {
 			}
 			return nil
 		},
-		Check: func(r chain.ReadCtx, msg *consentv1.LiftRestriction) error {
-			_, err := m.planLift(r, msg)
-			return err
-		},
-		Execute: func(ctx *chain.Ctx, msg *consentv1.LiftRestriction) (proto.Message, error) {
-			d, err := m.planLift(ctx, msg)
-			if err != nil {
-				return nil, err
-			}
+		Plan: m.planLift,
+		Execute: func(ctx *chain.Ctx, msg *consentv1.LiftRestriction, d *consentv1.Dossier) (proto.Message, error) {
 			m.putDossier(ctx, msg.Subject, msg.Controller, d)
 			ctx.Emit(&consentv1.RestrictionLifted{
 				Id: msg.Id, Subject: msg.Subject, Controller: msg.Controller, By: ctx.Author(), EvidenceHash: msg.EvidenceHash,

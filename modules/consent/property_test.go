@@ -264,7 +264,7 @@ func TestWhoeverMayGiveMayWithdraw(t *testing.T) { // law 6
 					continue
 				}
 				gave++
-				if _, _, err := n.m.planWithdraw(r, &consentv1.Withdraw{Id: id}); err != nil {
+				if _, err := n.m.planWithdraw(r, &consentv1.Withdraw{Id: id}); err != nil {
 					rt.Fatalf("%s may give (%s) and not withdraw: %v", author, give.Method, err)
 				}
 				if _, _, err := n.m.planNarrow(r, &consentv1.Narrow{Id: id, ValidUntil: r.Time() + 1}); err != nil {

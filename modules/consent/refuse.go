@@ -8,22 +8,17 @@ import (
 )
 
 func (m *Module) refuse() chain.Route {
-	return chain.Handle(chain.Handler[*consentv1.Refuse]{
+	return chain.HandlePlan(chain.Planner[*consentv1.Refuse, *answer]{
 		Validate: func(msg *consentv1.Refuse) error {
 			if err := checkAnswer(msg.RequestId, msg.Terms, true); err != nil {
 				return err
 			}
 			return willOfRefuse(msg).check(true, true)
 		},
-		Check: func(r chain.ReadCtx, msg *consentv1.Refuse) error {
-			_, err := m.planAnswer(r, msg.RequestId, msg.Terms, willOfRefuse(msg))
-			return err
+		Plan: func(r chain.ReadCtx, msg *consentv1.Refuse) (*answer, error) {
+			return m.planAnswer(r, msg.RequestId, msg.Terms, willOfRefuse(msg))
 		},
-		Execute: func(ctx *chain.Ctx, msg *consentv1.Refuse) (proto.Message, error) {
-			p, err := m.planAnswer(ctx, msg.RequestId, msg.Terms, willOfRefuse(msg))
-			if err != nil {
-				return nil, err
-			}
+		Execute: func(ctx *chain.Ctx, msg *consentv1.Refuse, p *answer) (proto.Message, error) {
 			rec := m.enter(ctx, p)
 			rec.Status = consentv1.Status_STATUS_REFUSED
 			p.dossier.LastEnded = &consentv1.LastEnded{Id: rec.Id, Status: rec.Status}

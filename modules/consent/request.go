@@ -9,7 +9,7 @@ import (
 )
 
 func (m *Module) request() chain.Route {
-	return chain.Handle(chain.Handler[*consentv1.Request]{
+	return chain.HandlePlan(chain.Planner[*consentv1.Request, *consentv1.Dossier]{
 		Validate: func(msg *consentv1.Request) error {
 			if err := checkTerms(msg.Terms); err != nil {
 				return err
@@ -19,15 +19,8 @@ func (m *Module) request() chain.Route {
 			}
 			return checkPerson("subject_did", msg.SubjectDid)
 		},
-		Check: func(r chain.ReadCtx, msg *consentv1.Request) error {
-			_, err := m.planRequest(r, msg)
-			return err
-		},
-		Execute: func(ctx *chain.Ctx, msg *consentv1.Request) (proto.Message, error) {
-			d, err := m.planRequest(ctx, msg)
-			if err != nil {
-				return nil, err
-			}
+		Plan: m.planRequest,
+		Execute: func(ctx *chain.Ctx, msg *consentv1.Request, d *consentv1.Dossier) (proto.Message, error) {
 			if err := m.makeRoom(ctx, d, &d.Requests, maxRequests); err != nil {
 				return nil, err
 			}

@@ -13,23 +13,17 @@ import (
 const maxLeaves = 1 << 32
 
 func (m *Module) anchorBatch() chain.Route {
-	return chain.Handle(chain.Handler[*pb.AnchorBatch]{
+	return chain.HandlePlan(chain.Planner[*pb.AnchorBatch, anchoring]{
 		Validate: func(msg *pb.AnchorBatch) error {
 			if err := checkID(msg.Id); err != nil {
 				return err
 			}
 			return checkBatch(msg.Batch)
 		},
-		Check: func(r chain.ReadCtx, msg *pb.AnchorBatch) error {
-			_, _, err := m.planAnchor(r, msg)
-			return err
-		},
-		Execute: func(ctx *chain.Ctx, msg *pb.AnchorBatch) (proto.Message, error) {
-			a, known, err := m.planAnchor(ctx, msg)
-			if err != nil {
-				return nil, err
-			}
-			if !known {
+		Plan: m.planAnchor,
+		Execute: func(ctx *chain.Ctx, _ *pb.AnchorBatch, p anchoring) (proto.Message, error) {
+			a := p.anchor
+			if !p.known {
 				id := ctx.TxID()
 				a.Author, a.RegisteredAt, a.Height, a.TxId = ctx.Author(), ctx.Time(), ctx.Height(), id[:]
 				m.putAnchor(ctx, a)
@@ -37,7 +31,7 @@ func (m *Module) anchorBatch() chain.Route {
 					Organisation: a.Organisation, Id: a.Id, Root: a.Batch.Root, Leaves: a.Batch.Leaves, Author: a.Author,
 				})
 			}
-			return &pb.AnchorBatchResponse{Organisation: a.Organisation, Id: a.Id, Created: !known}, nil
+			return &pb.AnchorBatchResponse{Organisation: a.Organisation, Id: a.Id, Created: !p.known}, nil
 		},
 	})
 }
@@ -64,25 +58,33 @@ func checkBatch(b *pb.Batch) error {
 	return checkAttributes(b.Attributes, maxAttributes)
 }
 
-// planAnchor is the anchor as it is stored, and whether it is there already. A
-// batch about the latest version of a node that was revised since is another batch.
-func (m *Module) planAnchor(r chain.ReadCtx, msg *pb.AnchorBatch) (a *pb.Anchor, known bool, err error) {
-	a = &pb.Anchor{Organisation: r.Organisation(), Id: msg.Id, Batch: msg.Batch.CloneVT()}
+// anchoring is a plan to anchor: the anchor as it is stored, and whether it is there
+// already.
+type anchoring struct {
+	anchor *pb.Anchor
+	known  bool
+}
+
+// planAnchor finds a batch about the latest version of a node that was revised since to be
+// another batch.
+func (m *Module) planAnchor(r chain.ReadCtx, msg *pb.AnchorBatch) (anchoring, error) {
+	a := &pb.Anchor{Organisation: r.Organisation(), Id: msg.Id, Batch: msg.Batch.CloneVT()}
 	b := a.Batch
 	b.Types, b.Attributes = sortedTypes(b.Types), sortedAttributes(b.Attributes)
 	if b.About != nil {
+		var err error
 		if b.About, _, err = m.lookup(r, "about", b.About); err != nil {
-			return nil, false, err
+			return anchoring{}, err
 		}
 	}
 	there, ok := m.anchors.Lookup(r, state.Join(a.Organisation, a.Id))
 	switch {
 	case !ok:
-		return a, false, nil
+		return anchoring{anchor: a}, nil
 	case !there.Batch.EqualVT(b):
-		return nil, false, ErrAnchorExists.With("%s", msg.Id)
+		return anchoring{}, ErrAnchorExists.With("%s", msg.Id)
 	}
-	return there, true, nil
+	return anchoring{there, true}, nil
 }
 
 func (m *Module) putAnchor(w state.Writer, a *pb.Anchor) {

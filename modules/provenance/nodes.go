@@ -178,38 +178,33 @@ func (m *Module) attribute(ctx *chain.Ctx, p plan) error {
 	return err
 }
 
-// register registers one node.
-func (m *Module) register(ctx *chain.Ctx, n *pb.NewNode) (plan, error) {
-	p, err := m.planNode(ctx, n)
-	if err == nil {
-		err = m.carryOut(ctx, p)
+// register registers the one node of a message.
+func (m *Module) register(ctx *chain.Ctx, p plan) error {
+	if err := m.carryOut(ctx, p); err != nil {
+		return err
 	}
-	if err == nil {
-		err = m.attribute(ctx, p)
+	return m.attribute(ctx, p)
+}
+
+// admit is the plan of messages that register one node.
+func (m *Module) admit(r chain.ReadCtx, n *pb.NewNode) (plan, error) {
+	p, err := m.planNode(r, n)
+	if err != nil || p.known != nil {
+		return p, err
+	}
+	if to := p.node.GetEntity().GetAttributedTo(); to != nil && to.External == "" {
+		err = m.expect(r, "attributed_to", to, agentKind)
 	}
 	return p, err
 }
 
-// admit is the Check of messages that register one node.
-func (m *Module) admit(r chain.ReadCtx, n *pb.NewNode) error {
-	p, err := m.planNode(r, n)
-	if err != nil || p.known != nil {
-		return err
-	}
-	if to := p.node.GetEntity().GetAttributedTo(); to != nil && to.External == "" {
-		return m.expect(r, "attributed_to", to, agentKind)
-	}
-	return nil
-}
-
 // registering is a handler of messages that register one node.
 func registering[M proto.Message](m *Module, node func(M) *pb.NewNode, response func(plan) proto.Message) chain.Route {
-	return chain.Handle(chain.Handler[M]{
+	return chain.HandlePlan(chain.Planner[M, plan]{
 		Validate: func(msg M) error { n := node(msg); return checkNode(n.Id, n) },
-		Check:    func(r chain.ReadCtx, msg M) error { return m.admit(r, node(msg)) },
-		Execute: func(ctx *chain.Ctx, msg M) (proto.Message, error) {
-			p, err := m.register(ctx, node(msg))
-			if err != nil {
+		Plan:     func(r chain.ReadCtx, msg M) (plan, error) { return m.admit(r, node(msg)) },
+		Execute: func(ctx *chain.Ctx, _ M, p plan) (proto.Message, error) {
+			if err := m.register(ctx, p); err != nil {
 				return nil, err
 			}
 			return response(p), nil

@@ -8,17 +8,16 @@ import (
 )
 
 func (m *Module) reviseEntity() chain.Route {
-	return chain.Handle(chain.Handler[*pb.ReviseEntity]{
+	return chain.HandlePlan(chain.Planner[*pb.ReviseEntity, plan]{
 		Validate: func(msg *pb.ReviseEntity) error { return checkNode(msg.Id, revision(msg)) },
-		Check: func(r chain.ReadCtx, msg *pb.ReviseEntity) error {
+		Plan: func(r chain.ReadCtx, msg *pb.ReviseEntity) (plan, error) {
 			if err := m.checkReplaced(r, msg); err != nil {
-				return err
+				return plan{}, err
 			}
 			return m.admit(r, revision(msg))
 		},
-		Execute: func(ctx *chain.Ctx, msg *pb.ReviseEntity) (proto.Message, error) {
-			p, err := m.register(ctx, revision(msg))
-			if err != nil {
+		Execute: func(ctx *chain.Ctx, _ *pb.ReviseEntity, p plan) (proto.Message, error) {
+			if err := m.register(ctx, p); err != nil {
 				return nil, err
 			}
 			return &pb.ReviseEntityResponse{Ref: p.ref(), Created: p.known == nil}, nil

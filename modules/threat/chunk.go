@@ -13,22 +13,15 @@ import (
 )
 
 func (m *Module) addModelChunk() chain.Route {
-	return chain.Handle(chain.Handler[*threatv1.AddModelChunk]{
+	return chain.HandlePlan(chain.Planner[*threatv1.AddModelChunk, *threatv1.ModelRecord]{
 		Validate: func(msg *threatv1.AddModelChunk) error {
 			if len(msg.Bytes) == 0 || len(msg.Bytes) > chunkSize {
 				return ErrBadChunk.With("%d bytes", len(msg.Bytes))
 			}
 			return checkHash("hash", msg.Hash)
 		},
-		Check: func(r chain.ReadCtx, msg *threatv1.AddModelChunk) error {
-			_, err := m.planChunk(r, msg)
-			return err
-		},
-		Execute: func(ctx *chain.Ctx, msg *threatv1.AddModelChunk) (proto.Message, error) {
-			rec, err := m.planChunk(ctx, msg)
-			if err != nil {
-				return nil, err
-			}
+		Plan: m.planChunk,
+		Execute: func(ctx *chain.Ctx, msg *threatv1.AddModelChunk, rec *threatv1.ModelRecord) (proto.Message, error) {
 			m.chunks.Put(ctx, state.Join(rec.Hash, msg.Index), &threatv1.Chunk{Bytes: msg.Bytes})
 			if rec.Loaded++; rec.Loaded == rec.Chunks {
 				if err := m.complete(ctx, rec); err != nil {

@@ -12,7 +12,7 @@ const maxResponseAppeals = 2
 
 // lift is the route of Lift.
 func (m *Module) lift() chain.Route {
-	return chain.Handle(chain.Handler[*threatv1.Lift]{
+	return chain.HandlePlan(chain.Planner[*threatv1.Lift, *lifting]{
 		Validate: func(msg *threatv1.Lift) error {
 			if len(msg.NoteHash) > 0 {
 				if err := checkHash("note_hash", msg.NoteHash); err != nil {
@@ -21,15 +21,8 @@ func (m *Module) lift() chain.Route {
 			}
 			return checkHash("response_id", msg.ResponseId)
 		},
-		Check: func(r chain.ReadCtx, msg *threatv1.Lift) error {
-			_, err := m.planLift(r, msg)
-			return err
-		},
-		Execute: func(ctx *chain.Ctx, msg *threatv1.Lift) (proto.Message, error) {
-			p, err := m.planLift(ctx, msg)
-			if err != nil {
-				return nil, err
-			}
+		Plan: m.planLift,
+		Execute: func(ctx *chain.Ctx, msg *threatv1.Lift, p *lifting) (proto.Message, error) {
 			rec := p.response
 			rec.Reviews = append(rec.Reviews, p.opinion)
 			ctx.Emit(&threatv1.Reviewed{ResponseId: rec.Id, Opinion: p.opinion})

@@ -8,17 +8,12 @@ import (
 )
 
 func (m *Module) reject() chain.Route {
-	return chain.Handle(chain.Handler[*threatv1.Reject]{
+	return chain.HandlePlan(chain.Planner[*threatv1.Reject, *ballot]{
 		Validate: func(msg *threatv1.Reject) error { return checkReview(msg.TxId, msg.NoteHash) },
-		Check: func(r chain.ReadCtx, msg *threatv1.Reject) error {
-			_, err := m.planReview(r, msg.TxId, msg.NoteHash, false)
-			return err
+		Plan: func(r chain.ReadCtx, msg *threatv1.Reject) (*ballot, error) {
+			return m.planReview(r, msg.TxId, msg.NoteHash, false)
 		},
-		Execute: func(ctx *chain.Ctx, msg *threatv1.Reject) (proto.Message, error) {
-			b, err := m.planReview(ctx, msg.TxId, msg.NoteHash, false)
-			if err != nil {
-				return nil, err
-			}
+		Execute: func(ctx *chain.Ctx, msg *threatv1.Reject, b *ballot) (proto.Message, error) {
 			b.speak(ctx)
 			h := b.hold
 			if b.decided() {

@@ -9,17 +9,12 @@ import (
 )
 
 func (m *Module) release() chain.Route {
-	return chain.Handle(chain.Handler[*threatv1.Release]{
+	return chain.HandlePlan(chain.Planner[*threatv1.Release, *ballot]{
 		Validate: func(msg *threatv1.Release) error { return checkReview(msg.TxId, msg.NoteHash) },
-		Check: func(r chain.ReadCtx, msg *threatv1.Release) error {
-			_, err := m.planReview(r, msg.TxId, msg.NoteHash, true)
-			return err
+		Plan: func(r chain.ReadCtx, msg *threatv1.Release) (*ballot, error) {
+			return m.planReview(r, msg.TxId, msg.NoteHash, true)
 		},
-		Execute: func(ctx *chain.Ctx, msg *threatv1.Release) (proto.Message, error) {
-			b, err := m.planReview(ctx, msg.TxId, msg.NoteHash, true)
-			if err != nil {
-				return nil, err
-			}
+		Execute: func(ctx *chain.Ctx, msg *threatv1.Release, b *ballot) (proto.Message, error) {
 			b.speak(ctx)
 			out := &threatv1.ReleaseResponse{Have: b.have, Want: b.want}
 			if !b.decided() {

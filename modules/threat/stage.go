@@ -59,7 +59,7 @@ func mayMove(from, to threatv1.Stage) bool {
 }
 
 func (m *Module) setModelStage() chain.Route {
-	return chain.Handle(chain.Handler[*threatv1.SetModelStage]{
+	return chain.HandlePlan(chain.Planner[*threatv1.SetModelStage, *threatv1.ModelRecord]{
 		Validate: func(msg *threatv1.SetModelStage) error {
 			switch msg.Stage {
 			case threatv1.Stage_STAGE_REGISTERED, threatv1.Stage_STAGE_SHADOW, threatv1.Stage_STAGE_CANARY,
@@ -75,15 +75,8 @@ func (m *Module) setModelStage() chain.Route {
 			}
 			return checkHash("hash", msg.Hash)
 		},
-		Check: func(r chain.ReadCtx, msg *threatv1.SetModelStage) error {
-			_, err := m.planStage(r, msg)
-			return err
-		},
-		Execute: func(ctx *chain.Ctx, msg *threatv1.SetModelStage) (proto.Message, error) {
-			rec, err := m.planStage(ctx, msg)
-			if err != nil {
-				return nil, err
-			}
+		Plan: m.planStage,
+		Execute: func(ctx *chain.Ctx, msg *threatv1.SetModelStage, rec *threatv1.ModelRecord) (proto.Message, error) {
 			s := m.scheduleIn(ctx)
 			if msg.Stage == threatv1.Stage_STAGE_ACTIVE {
 				s.Next, s.NextHeight = rec.Hash, max(msg.AtHeight, ctx.Height()+1)
