@@ -24,13 +24,11 @@ var errImage = errors.New("the image does not decode")
 
 func writeImage(out io.Writer, s *memorySnapshot) error {
 	w := bufio.NewWriterSize(out, 1<<18)
-	b := binary.AppendUvarint([]byte(imageMagic), uint64(s.version))
-	b = append(b, s.root...)
 	leaves := uint32(0)
 	if s.tree != nil {
 		leaves = s.tree.size
 	}
-	if _, err := w.Write(binary.AppendUvarint(b, uint64(leaves))); err != nil {
+	if err := writeImageHeader(w, s.version, s.root, uint64(leaves)); err != nil {
 		return err
 	}
 	if s.tree != nil {
@@ -39,6 +37,13 @@ func writeImage(out io.Writer, s *memorySnapshot) error {
 		}
 	}
 	return w.Flush()
+}
+
+func writeImageHeader(w *bufio.Writer, version int64, root []byte, leaves uint64) error {
+	b := binary.AppendUvarint([]byte(imageMagic), uint64(version))
+	b = append(b, root...)
+	_, err := w.Write(binary.AppendUvarint(b, leaves))
+	return err
 }
 
 func (n *node) write(w *bufio.Writer) error {
@@ -50,13 +55,18 @@ func (n *node) write(w *bufio.Writer) error {
 			return err
 		}
 	}
-	b := append(w.AvailableBuffer(), byte(n.height))
-	b = binary.AppendUvarint(b, uint64(n.version))
-	if n.leaf() {
-		b = binary.AppendUvarint(b, uint64(len(n.key)))
-		b = append(b, n.key...)
-		b = binary.AppendUvarint(b, uint64(len(n.value)))
-		b = append(b, n.value...)
+	return writeImageNode(w, n.height, n.version, n.key, n.value)
+}
+
+// writeImageNode writes one node; key and value are those of a leaf.
+func writeImageNode(w *bufio.Writer, height int8, version int64, key, value []byte) error {
+	b := append(w.AvailableBuffer(), byte(height))
+	b = binary.AppendUvarint(b, uint64(version))
+	if height == 0 {
+		b = binary.AppendUvarint(b, uint64(len(key)))
+		b = append(b, key...)
+		b = binary.AppendUvarint(b, uint64(len(value)))
+		b = append(b, value...)
 	}
 	_, err := w.Write(b)
 	return err
@@ -64,6 +74,14 @@ func (n *node) write(w *bufio.Writer) error {
 
 // readImage reads an image of so many bytes and checks all of it.
 func readImage(in io.Reader, size int64) (*memorySnapshot, error) {
+	return streamImage(in, size, 0, nil, func(*node) error { return nil })
+}
+
+// streamImage reads an image of so many bytes and checks all of it; where a version is
+// given, the image must be of that version and root. It gives visit every node behind
+// those below it, hashed; visit may take its sides and its value from it, which are not
+// needed any more, so that the memory does not grow with the tree.
+func streamImage(in io.Reader, size, of int64, hash []byte, visit func(*node) error) (*memorySnapshot, error) {
 	r := &imageReader{r: newImageBuffer(in), left: size}
 	magic := r.bytes(uint64(len(imageMagic)))
 	version := r.number()
@@ -74,16 +92,15 @@ func readImage(in io.Reader, size int64) (*memorySnapshot, error) {
 		return nil, r.err
 	case string(magic) != imageMagic, version == 0, version > math.MaxInt64, leaves > math.MaxUint32:
 		return nil, errImage
+	case of != 0 && (uint64(of) != version || !bytes.Equal(hash, root)):
+		return nil, fmt.Errorf("%w: it is of version %d and root %x, where version %d and root %x is wanted", errImage, version, root, of, hash)
 	}
-	tree, err := r.nodes(int64(version), leaves)
+	tree, err := r.nodes(int64(version), leaves, visit)
 	if err != nil {
 		return nil, err
 	}
 	if r.left != 0 {
 		return nil, fmt.Errorf("%w: %d bytes too many", errImage, r.left)
-	}
-	if tree != nil {
-		new(writer).hash(tree)
 	}
 	if got := rootHash(tree); !bytes.Equal(got, root) {
 		return nil, fmt.Errorf("the image of version %d has root %x, and says %x", version, got, root)
@@ -99,8 +116,9 @@ type imageReader struct {
 	err  error
 }
 
-// nodes reads the nodes of a tree with so many leaves.
-func (r *imageReader) nodes(version int64, leaves uint64) (*node, error) {
+// nodes reads the nodes of a tree with so many leaves; see streamImage.
+func (r *imageReader) nodes(version int64, leaves uint64, visit func(*node) error) (*node, error) {
+	var w writer
 	type side struct {
 		*node
 		least, most []byte
@@ -126,6 +144,10 @@ func (r *imageReader) nodes(version int64, leaves uint64) (*node, error) {
 			if seen++; seen > leaves {
 				return nil, errImage
 			}
+			w.hash(n)
+			if err := visit(n); err != nil {
+				return nil, err
+			}
 			stack = append(stack, side{n, n.key, n.key})
 			continue
 		}
@@ -140,6 +162,10 @@ func (r *imageReader) nodes(version int64, leaves uint64) (*node, error) {
 		if n.height != int8(height[0]) || tilt < -1 || tilt > 1 || bytes.Compare(left.most, right.least) >= 0 ||
 			n.version < max(n.left.version, n.right.version) {
 			return nil, errImage
+		}
+		w.hash(n)
+		if err := visit(n); err != nil {
+			return nil, err
 		}
 		stack = append(stack, side{n, left.least, right.most})
 	}
