@@ -108,7 +108,7 @@ func (t *iavlTree) Import(image io.Reader, size, version int64, root []byte) err
 		return fmt.Errorf("empty the state's database: %w", err)
 	}
 	if version <= 0 || version > maxImported {
-		return fmt.Errorf("%w: version %d", errImage, version)
+		return fmt.Errorf("%w: version %d", ErrImage, version)
 	}
 	importer, err := t.apart().Import(version)
 	if err != nil {

@@ -20,7 +20,9 @@ const imageMagic = "CHSTIMG1"
 // maxHeight is more than a balanced tree of as many leaves as there may be needs.
 const maxHeight = 60
 
-var errImage = errors.New("the image does not decode")
+// ErrImage says that bytes are not the image that they should be.
+// ErrImage says that bytes are not the image that they should be.
+var ErrImage = errors.New("the image does not decode")
 
 func writeImage(out io.Writer, s *memorySnapshot) error {
 	w := bufio.NewWriterSize(out, 1<<18)
@@ -91,19 +93,19 @@ func streamImage(in io.Reader, size, of int64, hash []byte, visit func(*node) er
 	case r.err != nil:
 		return nil, r.err
 	case string(magic) != imageMagic, version == 0, version > math.MaxInt64, leaves > math.MaxUint32:
-		return nil, errImage
+		return nil, ErrImage
 	case of != 0 && (uint64(of) != version || !bytes.Equal(hash, root)):
-		return nil, fmt.Errorf("%w: it is of version %d and root %x, where version %d and root %x is wanted", errImage, version, root, of, hash)
+		return nil, fmt.Errorf("%w: it is of version %d and root %x, where version %d and root %x is wanted", ErrImage, version, root, of, hash)
 	}
 	tree, err := r.nodes(int64(version), leaves, visit)
 	if err != nil {
 		return nil, err
 	}
 	if r.left != 0 {
-		return nil, fmt.Errorf("%w: %d bytes too many", errImage, r.left)
+		return nil, fmt.Errorf("%w: %d bytes too many", ErrImage, r.left)
 	}
 	if got := rootHash(tree); !bytes.Equal(got, root) {
-		return nil, fmt.Errorf("the image of version %d has root %x, and says %x", version, got, root)
+		return nil, fmt.Errorf("%w: the image of version %d has root %x, and says %x", ErrImage, version, got, root)
 	}
 	return &memorySnapshot{version: int64(version), root: root, tree: tree}, nil
 }
@@ -131,7 +133,7 @@ func (r *imageReader) nodes(version int64, leaves uint64, visit func(*node) erro
 			return nil, r.err
 		}
 		if born == 0 || born > uint64(version) || height[0] > maxHeight {
-			return nil, errImage
+			return nil, ErrImage
 		}
 		n := &node{version: int64(born), height: int8(height[0])}
 		if n.height == 0 {
@@ -142,7 +144,7 @@ func (r *imageReader) nodes(version int64, leaves uint64, visit func(*node) erro
 				return nil, r.err
 			}
 			if seen++; seen > leaves {
-				return nil, errImage
+				return nil, ErrImage
 			}
 			w.hash(n)
 			if err := visit(n); err != nil {
@@ -152,7 +154,7 @@ func (r *imageReader) nodes(version int64, leaves uint64, visit func(*node) erro
 			continue
 		}
 		if len(stack) < 2 {
-			return nil, errImage
+			return nil, ErrImage
 		}
 		left, right := stack[len(stack)-2], stack[len(stack)-1]
 		stack = stack[:len(stack)-2]
@@ -161,7 +163,7 @@ func (r *imageReader) nodes(version int64, leaves uint64, visit func(*node) erro
 		tilt := n.left.height - n.right.height
 		if n.height != int8(height[0]) || tilt < -1 || tilt > 1 || bytes.Compare(left.most, right.least) >= 0 ||
 			n.version < max(n.left.version, n.right.version) {
-			return nil, errImage
+			return nil, ErrImage
 		}
 		w.hash(n)
 		if err := visit(n); err != nil {
@@ -181,7 +183,7 @@ func (r *imageReader) number() uint64 {
 	}
 	v, err := binary.ReadUvarint(countedReader{r})
 	if err != nil {
-		r.err = fmt.Errorf("%w: %w", errImage, err)
+		r.err = fmt.Errorf("%w: %w", ErrImage, err)
 	}
 	return v
 }
@@ -192,12 +194,12 @@ func (r *imageReader) bytes(n uint64) []byte {
 		return nil
 	}
 	if n > uint64(max(r.left, 0)) {
-		r.err = fmt.Errorf("%w: it ends early", errImage)
+		r.err = fmt.Errorf("%w: it ends early", ErrImage)
 		return nil
 	}
 	b := make([]byte, n)
 	if _, err := io.ReadFull(r.r, b); err != nil {
-		r.err = fmt.Errorf("%w: %w", errImage, err)
+		r.err = fmt.Errorf("%w: %w", ErrImage, err)
 		return nil
 	}
 	r.left -= int64(n)
