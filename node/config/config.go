@@ -319,7 +319,7 @@ func Default() Config {
 			ValueCache:   200_000,
 		},
 		Snapshots: Snapshots{Interval: 1000, Keep: 2},
-		Sync:      Sync{TrustPeriod: Duration(168 * time.Hour)},
+		Sync:      Sync{Servers: []string{}, TrustPeriod: Duration(168 * time.Hour)},
 		Telemetry: Telemetry{Listen: "127.0.0.1:26660"},
 		Watchdog:  Watchdog{StallSeconds: 15},
 		Forecast: Forecast{
