@@ -70,12 +70,13 @@ type application struct {
 	decidedTxs [][]byte                // its transactions, the docket first
 	recent     recent.Blocks[[][]byte] // transactions of committed blocks, the docket first
 
-	snapshots *snapshots.Store // nil: none are kept
-	interval  int64            // a snapshot is due at heights that it divides
-	taking    *task[struct{}]  // the latest snapshot; nil: none. Of the consensus connection
-	halt      func(error)      // ends the node
-	begins    bool             // with a snapshot, unless there is a state
-	listed    []string         // node ids of the peers of the configuration
+	snapshots *snapshots.Store    // nil: none are kept
+	interval  int64               // a snapshot is due at heights that it divides
+	taking    *task[struct{}]     // the latest snapshot; nil: none. Of the consensus connection
+	halt      func(error)         // ends the node
+	bendChunk func([]byte) []byte // a seam for tests: what a dishonest node does to a chunk that it gives away
+	begins    bool                // with a snapshot, unless there is a state
+	listed    []string            // node ids of the peers of the configuration
 
 	restoringMu sync.Mutex   // guards restoring; held while a chunk is applied
 	restoring   *restoring   // nil: none

@@ -21,5 +21,8 @@ func (a *application) LoadSnapshotChunk(_ context.Context, req *abci.RequestLoad
 		}
 		return &abci.ResponseLoadSnapshotChunk{}, nil
 	}
+	if a.bendChunk != nil {
+		chunk = a.bendChunk(chunk)
+	}
 	return &abci.ResponseLoadSnapshotChunk{Chunk: chunk}, nil
 }

@@ -7,11 +7,15 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand"
+	"os"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	abci "github.com/cometbft/cometbft/abci/types"
+	"github.com/cometbft/cometbft/types"
 	dbm "github.com/cosmos/cosmos-db"
 
 	"github.com/chancery/chancery/chain"
@@ -299,4 +303,134 @@ func TestALyingSnapshotIsRefused(t *testing.T) {
 			t.Fatal("another root")
 		}
 	})
+}
+
+// peerSource is a node of the same process that headers are asked of.
+type peerSource struct{ n *Node }
+
+func (p peerSource) Name() string { return string(p.n.node.NodeInfo().ID()) }
+func (p peerSource) LightBlock(_ context.Context, height int64) (*types.LightBlock, error) {
+	if height == 0 {
+		height = p.n.Records().Head()
+	}
+	return p.n.LightBlock(height)
+}
+
+// Over the network, a node takes its state from peers of whom one corrupts every chunk:
+// it has the right state, follows the others, and gave up on the liar.
+func TestNetworkGivesANodeItsStateDespiteALiar(t *testing.T) {
+	if os.Getenv("CHANCERY_LONG") != "1" {
+		t.Skip("runs four nodes for about half a minute; CHANCERY_LONG=1 runs it")
+	}
+	var mu sync.Mutex // guards said and given
+	var said strings.Builder
+	given := 0
+	nodes := network(t, 4, func(_ int, o *Options) {
+		kept, err := snapshots.Open(statetest.NewDisk(), 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Snapshots, o.SnapshotInterval = kept, 50
+		o.Membership.(circle).grow = 3_000_000
+	})
+	liar, late := nodes[0], nodes[3]
+	liar.app.bendChunk = func(chunk []byte) []byte {
+		mu.Lock()
+		defer mu.Unlock()
+		given++
+		bent := bytes.Clone(chunk)
+		bent[len(bent)/2] ^= 1
+		return bent
+	}
+	for _, n := range nodes[:3] {
+		if err := n.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx := within(t, 5*time.Minute)
+	if err := nodes[1].Records().Wait(ctx, 53); err != nil {
+		t.Fatal(err)
+	}
+	trusted, err := nodes[1].LightBlock(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The fourth was opened to begin with the genesis: it is opened anew.
+	o := late.o
+	if err := late.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	tree, err := state.OpenMemory(statetest.NewDisk(), state.MemoryOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.App, err = chain.New(chain.Options{
+		ChainID: chaintest.ChainID, Tree: tree, Authenticator: chaintest.Actors{}, Screen: judging,
+		Modules: []chain.Module{o.Membership.(circle)}, Rand: rand.New(rand.NewSource(1)), Partial: true,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if o.Records, err = records.Open(dbm.NewMemDB(), true); err != nil {
+		t.Fatal(err)
+	}
+	o.Snapshots, o.SnapshotInterval = nil, 0
+	o.Sync = &SyncOptions{
+		Sources: []LightSource{peerSource{nodes[1]}, peerSource{nodes[0]}, peerSource{nodes[2]}}, TrustHeight: 2, TrustHash: trusted.Hash(), TrustPeriod: time.Hour,
+	}
+	o.Log = slog.New(slog.NewTextHandler(writer(func(b []byte) {
+		mu.Lock()
+		defer mu.Unlock()
+		said.Write(b)
+	}), nil))
+	joined, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = joined.Stop() })
+	if err := joined.Start(); err != nil {
+		t.Fatal(err)
+	}
+	fail := func(what string, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		t.Fatalf("%s: %v\n%s", what, err, said.String())
+	}
+	if s := joined.Status(); s.Height == 0 && (s.Healthy || !s.CatchingUp || !strings.Contains(s.Reason, "snapshot")) {
+		t.Errorf("a node without a state says %+v", s)
+	}
+	if err := joined.Records().Wait(ctx, 54); err != nil {
+		fail("the node does not begin", err)
+	}
+	if oldest := joined.App().Tree().Oldest(); oldest < 50 {
+		t.Errorf("it has the state of height %d: it fetched all blocks", oldest)
+	}
+	height := nodes[1].Records().Head() + 3
+	for _, n := range []*Node{joined, nodes[2]} {
+		if err := n.Records().Wait(ctx, height); err != nil {
+			fail("it does not follow", err)
+		}
+	}
+	_, want, err := nodes[2].App().View(height)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, got, err := joined.App().View(height)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got.Root(), want.Root()) {
+		t.Fatalf("at height %d its root is %x, and another's %x", height, got.Root(), want.Root())
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if given == 0 || !strings.Contains(said.String(), "corrupted chunk") || !strings.Contains(said.String(), string(liar.node.NodeInfo().ID())) {
+		t.Errorf("the liar gave %d chunks, and the node says\n%s", given, said.String())
+	}
+}
+
+type writer func([]byte)
+
+func (w writer) Write(b []byte) (int, error) {
+	w(b)
+	return len(b), nil
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -319,6 +320,47 @@ func TestANodeJoinsBySnapshot(t *testing.T) {
 	j.same()
 }
 
+// snapshotsTaken logs what the snapshots of two validators took, one with each kind of
+// tree, and how long blocks took meanwhile and otherwise.
+func (s *started) snapshotsTaken() {
+	s.t.Helper()
+	for _, v := range s.record.Validators[:2] {
+		raw, err := os.ReadFile(testnet.Dir(s.dir).LogFile(v))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		for line := range strings.Lines(string(raw)) {
+			if _, text, ok := strings.Cut(line, "took a snapshot"); ok {
+				s.t.Logf("%s:%s", v.Home, strings.TrimSpace(text))
+			}
+		}
+	}
+	c := nodev1.NewNodeClient(s.dial(0).Conn())
+	var times []int64
+	for height := int64(1); ; height++ {
+		b, err := c.Block(s.t.Context(), &nodev1.BlockRequest{Height: height})
+		if err != nil {
+			break
+		}
+		times = append(times, b.Record.Time)
+	}
+	// The time of block h is that of the votes for block h-1.
+	var beside, otherwise []int64
+	for h := 52; h < len(times)-4; h++ {
+		if gap := times[h] - times[h-1]; h%50 < 4 {
+			beside = append(beside, gap)
+		} else {
+			otherwise = append(otherwise, gap)
+		}
+	}
+	slices.Sort(beside)
+	slices.Sort(otherwise)
+	if len(beside) > 0 && len(otherwise) > 0 {
+		s.t.Logf("between blocks: median %d ms and most %d ms of the %d beside a snapshot, %d ms and %d ms of the %d others",
+			beside[len(beside)/2], beside[len(beside)-1], len(beside), otherwise[len(otherwise)/2], otherwise[len(otherwise)-1], len(otherwise))
+	}
+}
+
 // The time to join a chain of 100 000 transactions, from the start of the node until it
 // follows the chain. CHANCERY_LONG=1 runs it.
 func TestJoiningALongChainIsQuick(t *testing.T) {
@@ -328,6 +370,7 @@ func TestJoiningALongChainIsQuick(t *testing.T) {
 	s := start(t)
 	s.snapshotsEvery(50)
 	s.load(100_000)
+	s.snapshotsTaken()
 	j := s.joiner()
 	begun := time.Now()
 	j.launch()

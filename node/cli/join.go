@@ -150,7 +150,7 @@ func (j *joining) run(ctx context.Context) error {
 		{"validator proposal", proposal},
 		{"next", []string{
 			"Compare the trusted hash with a person of another member: all that the node believes rests on it and on the genesis file.",
-			fmt.Sprintf("If %s is not on the chain yet, have the consortium register it (identity register-organisation); its keys: chancery keys register --help.", j.organisation),
+			fmt.Sprintf("If %s is not on the chain yet, have the consortium register it (identity register-organisation); its keys: chancery keys new-key --help.", j.organisation),
 			fmt.Sprintf("Bind the node, as %s: chancery tx identity bind-node --from YOUR-KEY --node %s --json '{\"node_id\": %q}'", j.organisation, j.members[0], keys.NodeID),
 			fmt.Sprintf("Start the node: chancery start --home %s; and watch: chancery join status --home %[1]s", j.home),
 			fmt.Sprintf("When it follows, have the members vote on %s: chancery gov propose --file %[1]s --title 'Bind a validator of %s' --rationale WHY.pdf --from A-MEMBER'S-KEY", proposal, j.organisation),

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -473,8 +474,9 @@ func (c Config) Check() error {
 	want(c.Snapshots.Keep >= 1 && c.Snapshots.Keep <= 10, "snapshots.keep", "%d, want 1 to 10", c.Snapshots.Keep)
 	if s := c.Sync; s.Enabled() {
 		want(len(s.Servers) >= 2, "sync.servers", "one server could lie unseen; name at least two members' nodes")
-		for _, a := range s.Servers {
+		for i, a := range s.Servers {
 			address("sync.servers", a)
+			want(!slices.Contains(s.Servers[:i], a), "sync.servers", "%s is named twice, and would be compared with itself", a)
 		}
 		want(s.TrustHeight > 0, "sync.trust_height", "must be positive")
 		hash, err := hex.DecodeString(s.TrustHash)
