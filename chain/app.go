@@ -93,7 +93,7 @@ func New(o Options) (*App, error) {
 	a := &App{
 		chainID: o.ChainID, tree: o.Tree, auth: o.Authenticator, screen: o.Screen, modules: o.Modules,
 		core: newCoreState(), rand: o.Rand, decoded: decoded,
-		verified: keys.NewMemory(o.Verified, seed),
+		verified: keys.NewMemory(o.Verified, seed), seen: &seenSet{ids: make(map[tx.ID]struct{})},
 	}
 	schemas := []*state.Schema{a.core.schema}
 	routes := []Route{a.setParams()}
@@ -204,6 +204,23 @@ func (a *App) paramsIn(r state.Reader) *chainv1.Params {
 		return p
 	}
 	return DefaultParams()
+}
+
+// Restore makes the state, in which nothing was committed, that of an image; see
+// state.Tree.Import. Nothing else of the engine's may run at the same time.
+func (a *App) Restore(image io.Reader, size, version int64, root []byte) error {
+	if err := a.tree.Import(image, size, version, root); err != nil {
+		return err
+	}
+	latest := a.tree.Latest()
+	if head := a.headIn(latest); head.Height != version {
+		return fmt.Errorf("the state of version %d is that of block %d", version, head.Height)
+	}
+	a.loadSeen(latest)
+	a.mu.Lock()
+	a.genesis = nil
+	a.mu.Unlock()
+	return nil
 }
 
 // Close releases the tree.

@@ -43,9 +43,8 @@ func (s *seenSet) forget(raw []byte) {
 	}
 }
 
-// loadSeen reads the set from committed state.
+// loadSeen adds to the set what is in committed state.
 func (a *App) loadSeen(r state.Reader) {
-	a.seen = &seenSet{ids: make(map[tx.ID]struct{})}
 	for height, s := range a.core.seen.Walk(r, state.All()) {
 		if len(s.Ids)%len(tx.ID{}) != 0 {
 			panic(&state.Fault{Where: "chain/seen", Err: fmt.Errorf("block %d holds a broken list of ids", height)})

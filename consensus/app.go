@@ -1,8 +1,11 @@
 package consensus
 
 import (
+	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	abci "github.com/cometbft/cometbft/abci/types"
@@ -11,6 +14,7 @@ import (
 	"github.com/chancery/chancery/chain/errs"
 	"github.com/chancery/chancery/consensus/recent"
 	"github.com/chancery/chancery/consensus/records"
+	"github.com/chancery/chancery/consensus/snapshots"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
 )
@@ -65,10 +69,43 @@ type application struct {
 	decided    *chain.Block            // applied by FinalizeBlock, not yet committed
 	decidedTxs [][]byte                // its transactions, the docket first
 	recent     recent.Blocks[[][]byte] // transactions of committed blocks, the docket first
-	expired    int64                   // block time of the latest sweep of the pool
+
+	snapshots *snapshots.Store    // nil: none are kept
+	interval  int64               // a snapshot is due at heights that it divides
+	taking    *task[struct{}]     // the latest snapshot; nil: none. Of the consensus connection
+	halt      func(error)         // ends the node
+	bendChunk func([]byte) []byte // a seam for tests: what a dishonest node does to a chunk that it gives away
+	begins    bool                // with a snapshot, unless there is a state
+	listed    []string            // node ids of the peers of the configuration
+
+	restoringMu sync.Mutex   // guards restoring; held while a chunk is applied
+	restoring   *restoring   // nil: none
+	restored    atomic.Int64 // chunks of it so far
+	wanted      atomic.Int64 // chunks of it; 0: no snapshot was begun
+	expired     int64        // block time of the latest sweep of the pool
 }
 
 var _ abci.Application = (*application)(nil)
+
+// beginning tells whether the node waits for the state that it begins with.
+func (a *application) beginning() bool { return a.begins && a.app.Tree().Version() == 0 }
+
+// progress says how far the node has come while it is beginning.
+func (a *application) progress() string {
+	if wanted := a.wanted.Load(); wanted > 0 {
+		return fmt.Sprintf("restoring a snapshot of the state: %d of %d chunks", a.restored.Load(), wanted)
+	}
+	return "looking for a snapshot of the state at the listed peers"
+}
+
+// allowed tells whether a node may connect, by the state r. A node that has none yet can
+// only go by its configuration.
+func (a *application) allowed(r chain.ReadCtx, nodeID string) bool {
+	if a.beginning() {
+		return slices.Contains(a.listed, nodeID)
+	}
+	return a.membership.NodeAllowed(r, nodeID)
+}
 
 func headerOf(height int64, t time.Time) chain.Header {
 	return chain.Header{Height: height, Time: t.UnixMilli()}

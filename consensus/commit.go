@@ -50,5 +50,6 @@ func (a *application) Commit(context.Context, *abci.RequestCommit) (*abci.Respon
 		a.pool.Expire(record.Time)
 	}
 	a.records.Publish(record.Height)
+	a.snapshot(record.Height)
 	return &abci.ResponseCommit{}, nil
 }

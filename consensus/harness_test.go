@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"math/rand"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,12 +34,15 @@ type probe struct {
 	validator keys.Public
 	executed  map[int64]int
 	hook      func(height int64)
+	blobs     state.Map[uint64, string]
+	grow      int // bytes that each of the first ten blocks adds to the state
 }
 
 func newProbe() *probe {
+	schema := state.NewSchema("probe", 0x70)
 	return &probe{
-		schema: state.NewSchema("probe", 0x70), validator: chaintest.Actor("did:chancery:validator").Public(),
-		executed: make(map[int64]int),
+		schema: schema, validator: chaintest.Actor("did:chancery:validator").Public(),
+		executed: make(map[int64]int), blobs: state.NewMap(schema, 0x01, "blobs", state.Uint64, state.StringValue),
 	}
 }
 
@@ -54,6 +58,9 @@ func (p *probe) RegisterQueries(grpc.ServiceRegistrar, chain.Snapshots) {
 }
 func (p *probe) EndBlock(ctx *chain.Ctx) {
 	p.executed[ctx.Height()]++
+	if p.grow > 0 && ctx.Height() <= 10 {
+		p.blobs.Put(ctx, uint64(ctx.Height()), strings.Repeat(string(rune('a'+ctx.Height()%26)), p.grow))
+	}
 	if p.hook != nil {
 		p.hook(ctx.Height())
 	}

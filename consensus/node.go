@@ -21,6 +21,7 @@ import (
 	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/consensus/recent"
 	"github.com/chancery/chancery/consensus/records"
+	"github.com/chancery/chancery/consensus/snapshots"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 )
 
@@ -44,6 +45,12 @@ type Options struct {
 	Pool PoolOptions
 	// Watchdog bounds how long the height may stand still.
 	Watchdog WatchdogOptions
+	// Snapshots are kept for nodes that join, and closed by Stop; nil: none. One is
+	// taken at heights that SnapshotInterval divides; 0: no further.
+	Snapshots        *snapshots.Store
+	SnapshotInterval int64
+	// Sync makes a node without a state begin with a snapshot; nil: with the genesis.
+	Sync *SyncOptions
 	// Metrics is the engine's; nil: none.
 	Metrics cmtnode.MetricsProvider
 	Log     *slog.Logger
@@ -75,6 +82,10 @@ type Node struct {
 	done     chan struct{}
 }
 
+// discoveryTime is how long peers are asked which snapshots they have, before the newest
+// is begun with. The engine takes no less.
+const discoveryTime = 5 * time.Second
+
 // Open prepares a node: it replays what the engine has and the state lacks.
 func Open(o Options) (*Node, error) {
 	if o.Pool.MaxBytes == 0 {
@@ -97,6 +108,20 @@ func Open(o Options) (*Node, error) {
 		// Together they leave a fifth of the time for the proposal to travel.
 		build: o.Config.Consensus.TimeoutPropose * 3 / 10,
 		idle:  o.Config.Consensus.TimeoutPropose / 2,
+
+		snapshots: o.Snapshots, interval: o.SnapshotInterval, halt: n.halt,
+	}
+	var options []cmtnode.Option
+	if o.Sync != nil && o.App.Tree().Version() == 0 {
+		provider, err := newStateProvider(*o.Sync, o.Genesis, o.Log.With("part", "sync"))
+		if err != nil {
+			return nil, err
+		}
+		n.app.begins = true
+		options = append(options, cmtnode.StateProvider(provider))
+		o.Config.StateSync.Enable = true
+		o.Config.StateSync.DiscoveryTime = discoveryTime
+		o.Config.StateSync.MaxSnapshotChunks = snapshots.MaxChunks
 	}
 	o.Records.Publish(o.App.Tree().Version())
 	nodeKey, err := p2p.LoadNodeKey(o.Config.NodeKeyFile())
@@ -113,7 +138,7 @@ func Open(o Options) (*Node, error) {
 		// One mutex per connection: queries never wait for consensus.
 		proxy.NewConnSyncLocalClientCreator(n.app),
 		func() (*types.GenesisDoc, error) { return o.Genesis, nil },
-		config.DefaultDBProvider, metrics, logger{o.Log.With("part", "engine")},
+		config.DefaultDBProvider, metrics, logger{o.Log.With("part", "engine")}, options...,
 	)
 	if err != nil {
 		return nil, fmt.Errorf("open the consensus engine: %w", err)
@@ -134,6 +159,9 @@ func Open(o Options) (*Node, error) {
 	n.watch = newWatchdog(n, o.Watchdog)
 	if n.peering, err = newPeering(n, o.Config.P2P.PersistentPeers); err != nil {
 		return nil, err
+	}
+	for _, l := range n.peering.peers {
+		n.app.listed = append(n.app.listed, string(l.id))
 	}
 	return n, nil
 }
@@ -198,6 +226,9 @@ func (n *Node) Stop() error {
 	}
 	n.group.Wait()
 	n.app.settle()
+	if n.o.Snapshots != nil {
+		err = errors.Join(err, n.o.Snapshots.Close())
+	}
 	return errors.Join(err, n.o.Records.Close(), n.o.App.Close())
 }
 
@@ -259,6 +290,9 @@ func (n *Node) Status() Status {
 	}
 	s.PoolTxs, s.PoolBytes = n.pool.Size()
 	s.LatestBlockAgeMs, s.Healthy, s.Reason = n.watch.health()
+	if n.app.beginning() {
+		s.CatchingUp, s.Healthy, s.Reason = true, false, n.app.progress()
+	}
 	if err := n.Err(); err != nil {
 		s.Healthy, s.Reason = false, err.Error()
 	}

@@ -104,7 +104,7 @@ func (p *peering) look(ctx context.Context) {
 	}
 	state := p.n.o.App.Latest()
 	for _, l := range p.peers {
-		if l.id == sw.NodeInfo().ID() || !p.n.o.Membership.NodeAllowed(state, string(l.id)) {
+		if l.id == sw.NodeInfo().ID() || !p.n.app.allowed(state, string(l.id)) {
 			continue
 		}
 		if !l.due(sw.Peers().Has(l.id), sw.NodeInfo().ID()) {

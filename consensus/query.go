@@ -18,12 +18,12 @@ const (
 const codeNotMember = 1
 
 // Query answers the engine's question whether a peer may connect: its node id must
-// be bound to an active organisation in the latest state. Addresses are not
-// judged, ids are authenticated by the connection. Clients' queries have their own
-// service.
+// be bound to an active organisation in the latest state, or listed in the configuration
+// while the node has no state. Addresses are not judged, ids are authenticated by the
+// connection. Clients' queries have their own service.
 func (a *application) Query(_ context.Context, req *abci.RequestQuery) (*abci.ResponseQuery, error) {
 	if id, ok := strings.CutPrefix(req.Path, filterID); ok {
-		if a.membership.NodeAllowed(a.app.Latest(), id) {
+		if a.allowed(a.app.Latest(), id) {
 			return &abci.ResponseQuery{}, nil
 		}
 		a.log.Warn("refusing a peer that no active organisation has bound", "node", id)

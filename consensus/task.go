@@ -90,4 +90,11 @@ func (a *application) settle() {
 	if a.appended != nil {
 		<-a.appended.done
 	}
+	if a.taking != nil {
+		a.snapshots.Abandon()
+		<-a.taking.done
+	}
+	a.restoringMu.Lock()
+	defer a.restoringMu.Unlock()
+	a.restoring.abandon()
 }

@@ -66,7 +66,7 @@ func (w *watchdog) look() {
 	}
 	age := now().Sub(w.since)
 	w.mu.Unlock()
-	if w.o.Exit > 0 && age > w.o.Exit {
+	if w.o.Exit > 0 && age > w.o.Exit && !w.n.app.beginning() {
 		w.n.halt(fmt.Errorf("no block for %s: the height stands at %d; %s", age.Round(time.Second), height, w.quorum()))
 	}
 }
@@ -96,7 +96,7 @@ func (w *watchdog) quorum() string {
 func (w *watchdog) dropFormerMembers() {
 	state := w.n.o.App.Latest()
 	for _, p := range w.n.node.Switch().Peers().Copy() {
-		if w.n.o.Membership.NodeAllowed(state, string(p.ID())) {
+		if w.n.app.allowed(state, string(p.ID())) {
 			continue
 		}
 		w.n.log.Warn("dropping a peer that no active organisation binds any more", "node", p.ID())

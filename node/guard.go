@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
 
 	"github.com/cometbft/cometbft/types"
 
+	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/node/config"
 )
 
@@ -69,7 +71,11 @@ func (g keyGuard) startup(head int64) error {
 		return err
 	}
 	for height := head; height > last && height > head-guardDepth && height > 0; height-- {
-		if err := g.check(height); err != nil {
+		err := g.check(height)
+		if errors.Is(err, chain.ErrBadHeight) && height < head {
+			return nil // the node began with a snapshot of a later block
+		}
+		if err != nil {
 			return err
 		}
 	}

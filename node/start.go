@@ -61,6 +61,7 @@ type Node struct {
 	deeds     *deeds
 	judgement *judgement
 	webhooks  *webhook.Dispatcher // nil: none
+	sources   []*lightSource      // of headers, while the node begins with a snapshot
 
 	cancel context.CancelFunc
 	group  sync.WaitGroup
@@ -169,6 +170,9 @@ func (n *Node) open(o Options) error {
 
 func (n *Node) openEngine(version string, registry *prometheus.Registry) error {
 	c := n.config
+	if err := n.discardUnfinished(); err != nil {
+		return err
+	}
 	n.modules = Wire()
 	tree, err := openTree(c.State, n.home.Data(), n.log)
 	if err != nil {
@@ -193,6 +197,14 @@ func (n *Node) openEngine(version string, registry *prometheus.Registry) error {
 	if err != nil {
 		return errors.Join(err, log.Close(), app.Close())
 	}
+	begin, err := n.beginWithSnapshot(tree)
+	if err != nil {
+		return errors.Join(err, log.Close(), app.Close())
+	}
+	kept, err := openSnapshots(n.home, c.Snapshots)
+	if err != nil {
+		return errors.Join(err, log.Close(), app.Close())
+	}
 	pool := consensus.DefaultPoolOptions()
 	pool.MaxBytes, pool.MaxLaneBytes, pool.Urgent = c.Pool.MaxBytes, c.Pool.MaxLaneBytes, threat.NeverHeld
 	n.engine, err = consensus.Open(consensus.Options{
@@ -202,11 +214,12 @@ func (n *Node) openEngine(version string, registry *prometheus.Registry) error {
 			Unhealthy: time.Duration(c.Watchdog.StallSeconds) * time.Second,
 			Exit:      time.Duration(c.Watchdog.ExitSeconds) * time.Second,
 		},
+		Snapshots: kept, SnapshotInterval: c.Snapshots.Interval, Sync: begin,
 		Metrics: cmtnode.DefaultMetricsProvider(engine.Instrumentation),
 		Log:     n.log, Version: version,
 	})
 	if err != nil {
-		return errors.Join(err, log.Close(), app.Close())
+		return errors.Join(err, kept.Close(), log.Close(), app.Close())
 	}
 	return nil
 }
@@ -299,6 +312,7 @@ func (n *Node) Start() error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
+	head := n.engine.Records().Head()
 	if err := n.engine.Start(); err != nil {
 		return err
 	}
@@ -309,26 +323,13 @@ func (n *Node) Start() error {
 		case <-ctx.Done():
 		}
 	})
+	n.group.Go(func() { n.watchHealth(ctx) })
 	n.group.Go(func() {
-		if err := n.guard.follow(ctx, n.engine.Records().Head()+1, n.engine.Records().Wait); err != nil {
-			n.fail(err)
+		if from, ok := n.begun(ctx, head); ok {
+			n.follow(ctx, from)
 		}
 	})
-	n.group.Go(func() { n.watchHealth(ctx) })
-	n.runJudgement(ctx)
 	n.group.Go(func() { writeImages(ctx, n.config.State, n.engine.App().Tree(), n.log) })
-	if n.forecasts != nil {
-		n.group.Go(func() {
-			forecast.Follow(ctx, n.forecasts, n.engine.Records(), n.deeds.forecast, n.log.With("part", "forecast"))
-		})
-	}
-	if n.webhooks != nil {
-		n.group.Go(func() {
-			if err := n.webhooks.Run(ctx); err != nil {
-				n.log.Error("the node goes on without webhooks", "error", err)
-			}
-		})
-	}
 	if n.listener != nil {
 		if !n.config.RPC.TLS() {
 			n.log.Warn("INSECURE: clients on this machine are neither encrypted nor authenticated; set rpc.tls_cert, rpc.tls_key and rpc.client_ca for anything but development", "listen", n.listener.Addr().String())
@@ -350,6 +351,28 @@ func (n *Node) Start() error {
 	n.log.Info("the node runs", "chain", status.ChainID, "height", status.Height, "node", status.NodeID,
 		"validator", status.ValidatorAddress, "rpc", n.Address(), "telemetry", n.TelemetryAddress(), "version", status.Version)
 	return nil
+}
+
+// follow starts what reads the chain block by block, from a height on.
+func (n *Node) follow(ctx context.Context, from int64) {
+	n.group.Go(func() {
+		if err := n.guard.follow(ctx, from, n.engine.Records().Wait); err != nil {
+			n.fail(err)
+		}
+	})
+	n.runJudgement(ctx)
+	if n.forecasts != nil {
+		n.group.Go(func() {
+			forecast.Follow(ctx, n.forecasts, n.engine.Records(), n.deeds.forecast, n.log.With("part", "forecast"))
+		})
+	}
+	if n.webhooks != nil {
+		n.group.Go(func() {
+			if err := n.webhooks.Run(ctx); err != nil {
+				n.log.Error("the node goes on without webhooks", "error", err)
+			}
+		})
+	}
 }
 
 // fail reports the first failure to Run.
@@ -389,6 +412,9 @@ func (n *Node) Stop() error {
 	}
 	n.group.Wait()
 	err := n.engine.Stop()
+	for _, s := range n.sources {
+		err = errors.Join(err, s.close())
+	}
 	n.closeListeners()
 	// The engine votes until it stops, after the book's own goroutine has ended.
 	return errors.Join(err, n.judgement.book.Save())

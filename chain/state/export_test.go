@@ -42,7 +42,7 @@ func CheckImage(t *testing.T, raw []byte) {
 	// Most of what a fuzzer makes fails at the root hash; the nodes are read alone, too.
 	r := &imageReader{left: int64(len(raw))}
 	r.r = newImageBuffer(bytes.NewReader(raw))
-	if tree, err := r.nodes(1<<40, 3); err == nil && tree != nil && tree.size != 3 {
+	if tree, err := r.nodes(1<<40, 3, func(*node) error { return nil }); err == nil && tree != nil && tree.size != 3 {
 		t.Fatalf("a tree of %d leaves, want 3", tree.size)
 	}
 	s, err := readImage(bytes.NewReader(raw), int64(len(raw)))

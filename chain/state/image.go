@@ -20,17 +20,17 @@ const imageMagic = "CHSTIMG1"
 // maxHeight is more than a balanced tree of as many leaves as there may be needs.
 const maxHeight = 60
 
-var errImage = errors.New("the image does not decode")
+// ErrImage says that bytes are not the image that they should be.
+// ErrImage says that bytes are not the image that they should be.
+var ErrImage = errors.New("the image does not decode")
 
 func writeImage(out io.Writer, s *memorySnapshot) error {
 	w := bufio.NewWriterSize(out, 1<<18)
-	b := binary.AppendUvarint([]byte(imageMagic), uint64(s.version))
-	b = append(b, s.root...)
 	leaves := uint32(0)
 	if s.tree != nil {
 		leaves = s.tree.size
 	}
-	if _, err := w.Write(binary.AppendUvarint(b, uint64(leaves))); err != nil {
+	if err := writeImageHeader(w, s.version, s.root, uint64(leaves)); err != nil {
 		return err
 	}
 	if s.tree != nil {
@@ -39,6 +39,13 @@ func writeImage(out io.Writer, s *memorySnapshot) error {
 		}
 	}
 	return w.Flush()
+}
+
+func writeImageHeader(w *bufio.Writer, version int64, root []byte, leaves uint64) error {
+	b := binary.AppendUvarint([]byte(imageMagic), uint64(version))
+	b = append(b, root...)
+	_, err := w.Write(binary.AppendUvarint(b, leaves))
+	return err
 }
 
 func (n *node) write(w *bufio.Writer) error {
@@ -50,13 +57,18 @@ func (n *node) write(w *bufio.Writer) error {
 			return err
 		}
 	}
-	b := append(w.AvailableBuffer(), byte(n.height))
-	b = binary.AppendUvarint(b, uint64(n.version))
-	if n.leaf() {
-		b = binary.AppendUvarint(b, uint64(len(n.key)))
-		b = append(b, n.key...)
-		b = binary.AppendUvarint(b, uint64(len(n.value)))
-		b = append(b, n.value...)
+	return writeImageNode(w, n.height, n.version, n.key, n.value)
+}
+
+// writeImageNode writes one node; key and value are those of a leaf.
+func writeImageNode(w *bufio.Writer, height int8, version int64, key, value []byte) error {
+	b := append(w.AvailableBuffer(), byte(height))
+	b = binary.AppendUvarint(b, uint64(version))
+	if height == 0 {
+		b = binary.AppendUvarint(b, uint64(len(key)))
+		b = append(b, key...)
+		b = binary.AppendUvarint(b, uint64(len(value)))
+		b = append(b, value...)
 	}
 	_, err := w.Write(b)
 	return err
@@ -64,6 +76,14 @@ func (n *node) write(w *bufio.Writer) error {
 
 // readImage reads an image of so many bytes and checks all of it.
 func readImage(in io.Reader, size int64) (*memorySnapshot, error) {
+	return streamImage(in, size, 0, nil, func(*node) error { return nil })
+}
+
+// streamImage reads an image of so many bytes and checks all of it; where a version is
+// given, the image must be of that version and root. It gives visit every node behind
+// those below it, hashed; visit may take its sides and its value from it, which are not
+// needed any more, so that the memory does not grow with the tree.
+func streamImage(in io.Reader, size, of int64, hash []byte, visit func(*node) error) (*memorySnapshot, error) {
 	r := &imageReader{r: newImageBuffer(in), left: size}
 	magic := r.bytes(uint64(len(imageMagic)))
 	version := r.number()
@@ -73,20 +93,19 @@ func readImage(in io.Reader, size int64) (*memorySnapshot, error) {
 	case r.err != nil:
 		return nil, r.err
 	case string(magic) != imageMagic, version == 0, version > math.MaxInt64, leaves > math.MaxUint32:
-		return nil, errImage
+		return nil, ErrImage
+	case of != 0 && (uint64(of) != version || !bytes.Equal(hash, root)):
+		return nil, fmt.Errorf("%w: it is of version %d and root %x, where version %d and root %x is wanted", ErrImage, version, root, of, hash)
 	}
-	tree, err := r.nodes(int64(version), leaves)
+	tree, err := r.nodes(int64(version), leaves, visit)
 	if err != nil {
 		return nil, err
 	}
 	if r.left != 0 {
-		return nil, fmt.Errorf("%w: %d bytes too many", errImage, r.left)
-	}
-	if tree != nil {
-		new(writer).hash(tree)
+		return nil, fmt.Errorf("%w: %d bytes too many", ErrImage, r.left)
 	}
 	if got := rootHash(tree); !bytes.Equal(got, root) {
-		return nil, fmt.Errorf("the image of version %d has root %x, and says %x", version, got, root)
+		return nil, fmt.Errorf("%w: the image of version %d has root %x, and says %x", ErrImage, version, got, root)
 	}
 	return &memorySnapshot{version: int64(version), root: root, tree: tree, content: r.content}, nil
 }
@@ -101,8 +120,9 @@ type imageReader struct {
 	content int64 // bytes of the keys and values that were read
 }
 
-// nodes reads the nodes of a tree with so many leaves.
-func (r *imageReader) nodes(version int64, leaves uint64) (*node, error) {
+// nodes reads the nodes of a tree with so many leaves; see streamImage.
+func (r *imageReader) nodes(version int64, leaves uint64, visit func(*node) error) (*node, error) {
+	var w writer
 	type side struct {
 		*node
 		least, most []byte
@@ -115,7 +135,7 @@ func (r *imageReader) nodes(version int64, leaves uint64) (*node, error) {
 			return nil, r.err
 		}
 		if born == 0 || born > uint64(version) || height[0] > maxHeight {
-			return nil, errImage
+			return nil, ErrImage
 		}
 		n := &node{version: int64(born), height: int8(height[0])}
 		if n.height == 0 {
@@ -127,13 +147,17 @@ func (r *imageReader) nodes(version int64, leaves uint64) (*node, error) {
 			}
 			r.content += n.content()
 			if seen++; seen > leaves {
-				return nil, errImage
+				return nil, ErrImage
+			}
+			w.hash(n)
+			if err := visit(n); err != nil {
+				return nil, err
 			}
 			stack = append(stack, side{n, n.key, n.key})
 			continue
 		}
 		if len(stack) < 2 {
-			return nil, errImage
+			return nil, ErrImage
 		}
 		left, right := stack[len(stack)-2], stack[len(stack)-1]
 		stack = stack[:len(stack)-2]
@@ -142,7 +166,11 @@ func (r *imageReader) nodes(version int64, leaves uint64) (*node, error) {
 		tilt := n.left.height - n.right.height
 		if n.height != int8(height[0]) || tilt < -1 || tilt > 1 || bytes.Compare(left.most, right.least) >= 0 ||
 			n.version < max(n.left.version, n.right.version) {
-			return nil, errImage
+			return nil, ErrImage
+		}
+		w.hash(n)
+		if err := visit(n); err != nil {
+			return nil, err
 		}
 		stack = append(stack, side{n, left.least, right.most})
 	}
@@ -158,7 +186,7 @@ func (r *imageReader) number() uint64 {
 	}
 	v, err := binary.ReadUvarint(countedReader{r})
 	if err != nil {
-		r.err = fmt.Errorf("%w: %w", errImage, err)
+		r.err = fmt.Errorf("%w: %w", ErrImage, err)
 	}
 	return v
 }
@@ -169,12 +197,12 @@ func (r *imageReader) bytes(n uint64) []byte {
 		return nil
 	}
 	if n > uint64(max(r.left, 0)) {
-		r.err = fmt.Errorf("%w: it ends early", errImage)
+		r.err = fmt.Errorf("%w: it ends early", ErrImage)
 		return nil
 	}
 	b := make([]byte, n)
 	if _, err := io.ReadFull(r.r, b); err != nil {
-		r.err = fmt.Errorf("%w: %w", errImage, err)
+		r.err = fmt.Errorf("%w: %w", ErrImage, err)
 		return nil
 	}
 	r.left -= int64(n)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"slices"
 	"sync"
@@ -287,6 +288,28 @@ func (m *Memory) Prune(version int64) error {
 	return nil
 }
 
+// Import implements Tree. The image becomes the first of the folder.
+func (m *Memory) Import(image io.Reader, size, version int64, root []byte) error {
+	if m.failed != nil {
+		return m.failed
+	}
+	if v := m.Version(); v != 0 || m.applied != nil {
+		return fmt.Errorf("state: an image is for an empty tree; this one is at version %d", v)
+	}
+	s, err := streamImage(image, size, version, root, func(*node) error { return nil })
+	if err != nil {
+		return err
+	}
+	m.imaging.Lock()
+	defer m.imaging.Unlock()
+	if err := m.journal.writeImage(s); err != nil {
+		m.failed = fmt.Errorf("write the imported state at version %d; it must be opened again: %w", version, err)
+		return m.failed
+	}
+	m.push(s, 0)
+	return nil
+}
+
 // Close implements Tree. It waits for an image that is being written.
 func (m *Memory) Close() error {
 	m.imaging.Lock()
@@ -316,6 +339,14 @@ func (s *memorySnapshot) Walk(start, end []byte, reverse bool) iter.Seq2[[]byte,
 			s.tree.walk(start, end, reverse, yield)
 		}
 	}
+}
+
+// Export implements Snapshot.
+func (s *memorySnapshot) Export(out io.Writer) error {
+	if s.version == 0 {
+		return fmt.Errorf("%w: nothing was committed yet", ErrNoVersion)
+	}
+	return writeImage(out, s)
 }
 
 func (s *memorySnapshot) Prove(key []byte) (*ics23.CommitmentProof, error) {

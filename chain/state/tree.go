@@ -3,8 +3,10 @@ package state
 import (
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"math"
+	"slices"
 	"sync"
 
 	dbm "github.com/cosmos/cosmos-db"
@@ -39,6 +41,13 @@ type Tree interface {
 	Oldest() int64
 	// Prune forgets all versions up to and including the given one.
 	Prune(version int64) error
+	// Import makes the tree, in which nothing was saved, the version of an image that
+	// Export wrote, of so many bytes. All of the image is checked, and its root must be
+	// the given one, before the version can be seen. After an error the tree is empty in
+	// the eyes of readers, and Import may be called again; after a crash meanwhile, what
+	// is on disk must be removed before the tree is opened. Nothing may be applied at
+	// the same time.
+	Import(image io.Reader, size, version int64, root []byte) error
 	// Close releases the database.
 	Close() error
 }
@@ -50,6 +59,9 @@ type Snapshot interface {
 	Root() []byte
 	// Prove returns the ICS23 proof that key has its value, or that it has none.
 	Prove(key []byte) (*ics23.CommitmentProof, error)
+	// Export writes the image of the state: the same bytes for the same version on
+	// every node, whatever kind its tree is. It reads beside blocks that are applied.
+	Export(out io.Writer) error
 }
 
 // ProofSpec is the ICS23 specification that every proof of a Tree follows.
@@ -88,7 +100,7 @@ func OpenIAVL(db dbm.DB, o IAVLOptions) (Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &iavlTree{db: db, tree: tree, cache: &valueCache{version: tree.Version(), values: values}, nodes: new(nodeGuard)}
+	t := &iavlTree{db: db, tree: tree, cache: &valueCache{version: tree.Version(), values: values}, nodes: new(nodeGuard), noSync: o.NoSync}
 	if err := t.refresh(); err != nil {
 		return nil, err
 	}
@@ -118,14 +130,16 @@ type iavlTree struct {
 	pending []Change
 	cache   *valueCache
 	nodes   *nodeGuard
+	noSync  bool
 
 	//determinism:allow guards a handle; what it protects is the same on every node
-	mu     sync.RWMutex // guards latest
-	latest *iavlSnapshot
+	mu      sync.RWMutex // guards latest and exports
+	latest  *iavlSnapshot
+	exports []int64 // versions that are being exported
 }
 
 func (t *iavlTree) refresh() error {
-	snap := &iavlSnapshot{version: t.tree.Version(), cache: t.cache, nodes: t.nodes}
+	snap := &iavlSnapshot{version: t.tree.Version(), owner: t, cache: t.cache, nodes: t.nodes}
 	if snap.version > 0 {
 		im, err := t.tree.GetImmutable(snap.version)
 		if err != nil {
@@ -168,7 +182,7 @@ func (t *iavlTree) At(version int64) (Snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open state version %d: %w", version, err)
 	}
-	return &iavlSnapshot{version: version, tree: im, root: im.Hash(), nodes: t.nodes}, nil
+	return &iavlSnapshot{version: version, owner: t, tree: im, root: im.Hash(), nodes: t.nodes}, nil
 }
 
 func (t *iavlTree) Oldest() int64 {
@@ -223,6 +237,12 @@ func (t *iavlTree) Prune(version int64) error {
 	if version >= t.Version() {
 		return fmt.Errorf("state: refusing to prune version %d, the latest is %d", version, t.Version())
 	}
+	t.mu.RLock()
+	busy := slices.ContainsFunc(t.exports, func(v int64) bool { return v <= version })
+	t.mu.RUnlock()
+	if busy {
+		return fmt.Errorf("state: refusing to prune version %d while it, or one before it, is exported", version)
+	}
 	if err := t.tree.DeleteVersionsTo(version); err != nil {
 		return fmt.Errorf("prune the state tree up to %d: %w", version, err)
 	}
@@ -233,6 +253,7 @@ func (t *iavlTree) Close() error { return errors.Join(t.tree.Close(), t.db.Close
 
 type iavlSnapshot struct {
 	version int64
+	owner   *iavlTree
 	root    []byte
 	tree    *iavl.ImmutableTree // nil: the empty state
 	cache   *valueCache         // nil: a historical version, not cached

@@ -99,6 +99,23 @@ func (l *Log) Append(r *chainv1.BlockRecord) error {
 	return nil
 }
 
+// Begin makes a log without blocks start behind height: the state of that block came
+// from a snapshot, and blocks up to it have no record here. Readers see it at once.
+func (l *Log) Begin(height int64) error {
+	if head := l.Head(); head != 0 {
+		return fmt.Errorf("the records are at block %d already; they can begin behind block %d only where there are none", head, height)
+	}
+	set := l.db.Set
+	if l.sync {
+		set = l.db.SetSync
+	}
+	if err := set(headKey, blockKey(height)[1:]); err != nil {
+		return fmt.Errorf("begin the records behind block %d: %w", height, err)
+	}
+	l.Publish(height)
+	return nil
+}
+
 // Publish shows readers all records up to height: the state of that block is
 // committed.
 func (l *Log) Publish(height int64) {

@@ -55,21 +55,9 @@ func (a *app) initCommand() *cobra.Command {
 				}
 				raw = bytes
 			}
-			if err := h.Create(); err != nil {
-				return errHome.Wrap(err)
-			}
-			keys, err := h.CreateKeys()
+			keys, err := a.makeHome(c, raw)
 			if err != nil {
-				return errHome.Wrap(err)
-			}
-			if raw != nil {
-				if err := create(h.GenesisFile(), raw, 0o644); err != nil {
-					return err
-				}
-			}
-			// The configuration last: it marks a home that is complete.
-			if err := config.Write(h, c); err != nil {
-				return errHome.Wrap(err)
+				return err
 			}
 			if genesis == "" {
 				a.note("put the consortium's genesis file to %s before the node starts", h.GenesisFile())
@@ -85,6 +73,29 @@ func (a *app) initCommand() *cobra.Command {
 	c.Flags().StringVar(&moniker, "moniker", "", "the node's name for people")
 	c.Flags().StringVar(&genesis, "genesis", "", "genesis file to copy into the home")
 	return c
+}
+
+// makeHome makes a home with its keys, the bytes of its genesis file if they are known,
+// and its configuration.
+func (a *app) makeHome(c config.Config, genesis []byte) (config.NodeKeys, error) {
+	h := a.homeDir()
+	if err := h.Create(); err != nil {
+		return config.NodeKeys{}, errHome.Wrap(err)
+	}
+	keys, err := h.CreateKeys()
+	if err != nil {
+		return keys, errHome.Wrap(err)
+	}
+	if genesis != nil {
+		if err := create(h.GenesisFile(), genesis, 0o644); err != nil {
+			return keys, err
+		}
+	}
+	// The configuration last: it marks a home that is complete.
+	if err := config.Write(h, c); err != nil {
+		return keys, errHome.Wrap(err)
+	}
+	return keys, nil
 }
 
 func (a *app) startCommand() *cobra.Command {
@@ -116,7 +127,7 @@ func (a *app) occupy() (*flock.Flock, error) {
 	if err := os.MkdirAll(a.homeDir().Data(), 0o700); err != nil {
 		return nil, errHome.Wrap(err)
 	}
-	lock := flock.New(filepath.Join(a.homeDir().Data(), "node.lock"), flock.SetPermissions(0o600))
+	lock := flock.New(a.homeDir().LockFile(), flock.SetPermissions(0o600))
 	held, err := lock.TryLock()
 	if err != nil {
 		return nil, errHome.Wrap(err)

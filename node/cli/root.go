@@ -15,6 +15,7 @@ const defaultTimeout = 30 * time.Second
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		grouped("node", a.initCommand()),
+		grouped("node", a.joinCommand()),
 		grouped("node", a.startCommand()),
 		grouped("node", a.statusCommand()),
 		grouped("node", a.healthCommand()),

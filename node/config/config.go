@@ -2,12 +2,14 @@ package config
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +30,8 @@ type Config struct {
 	Consensus Consensus `toml:"consensus" doc:"Timers of consensus. All validators of a consortium should use the same."`
 	Pool      Pool      `toml:"pool" doc:"Transactions that wait for a block."`
 	State     State     `toml:"state" doc:"The databases."`
+	Snapshots Snapshots `toml:"snapshots" doc:"Copies of the state for nodes that join; see docs/joining.md."`
+	Sync      Sync      `toml:"sync" doc:"How a node without a state begins with a snapshot of its peers'. 'chancery join' writes it; see docs/joining.md. Without servers it begins with the genesis and fetches every block."`
 	Telemetry Telemetry `toml:"telemetry" doc:"Metrics and health, on loopback only."`
 	Watchdog  Watchdog  `toml:"watchdog" doc:"What the node does when no block comes."`
 	Forecast  Forecast  `toml:"forecast" doc:"What the node keeps to say what to expect of actors, organisations and resources; see docs/forecast.md. It is no part of consensus."`
@@ -109,6 +113,26 @@ type State struct {
 	NoSync       bool   `toml:"nosync" doc:"Leave out the fsync of each block. A power failure may then cost the node its state: for tests and measurements only."`
 	KeepResults  bool   `toml:"keep_engine_results" doc:"Whether the engine keeps its own copy of block results. The node's records hold them in any case."`
 }
+
+// Snapshots is section [snapshots].
+type Snapshots struct {
+	Interval int64 `toml:"interval" doc:"A snapshot is taken at heights that it divides. 0: none is."`
+	Keep     int   `toml:"keep" doc:"How many snapshots are kept, 1 to 10. Each takes about as much disk as the state, without its history."`
+}
+
+// Sync is section [sync].
+type Sync struct {
+	Servers     []string `toml:"servers" doc:"host:port of the gRPC doors of at least two members' nodes, whose signed headers are compared. Empty: no state sync."`
+	TrustHeight int64    `toml:"trust_height" doc:"Height of a header that you trust."`
+	TrustHash   string   `toml:"trust_hash" doc:"Its hash, 64 hexadecimal digits, which you should have compared with more than one member."`
+	TrustPeriod Duration `toml:"trust_period" doc:"How old that header may be when the node begins: so long, validators answer for what they signed."`
+	TLSCA       string   `toml:"tls_ca" doc:"PEM file of the authorities that sign the servers' certificates, relative to the home."`
+	TLSCert     string   `toml:"tls_cert" doc:"PEM file of the certificate chain that is shown to the servers."`
+	TLSKey      string   `toml:"tls_key" doc:"PEM file of its private key."`
+}
+
+// Enabled tells whether a node without a state begins with a snapshot.
+func (s Sync) Enabled() bool { return len(s.Servers) > 0 }
 
 // Telemetry is section [telemetry].
 type Telemetry struct {
@@ -296,6 +320,8 @@ func Default() Config {
 			NodeCache:    500_000,
 			ValueCache:   200_000,
 		},
+		Snapshots: Snapshots{Interval: 1000, Keep: 2},
+		Sync:      Sync{Servers: []string{}, TrustPeriod: Duration(168 * time.Hour)},
 		Telemetry: Telemetry{Listen: "127.0.0.1:26660"},
 		Watchdog:  Watchdog{StallSeconds: 15},
 		Forecast: Forecast{
@@ -445,6 +471,21 @@ func (c Config) Check() error {
 	want(c.State.MemoryBytes >= 0, "state.memory_bytes", "%d, want 0 or more", c.State.MemoryBytes)
 	want(c.State.NodeCache > 0, "state.node_cache", "must be positive")
 	want(c.State.ValueCache > 0, "state.value_cache", "must be positive")
+
+	want(c.Snapshots.Interval >= 0, "snapshots.interval", "must not be negative")
+	want(c.Snapshots.Keep >= 1 && c.Snapshots.Keep <= 10, "snapshots.keep", "%d, want 1 to 10", c.Snapshots.Keep)
+	if s := c.Sync; s.Enabled() {
+		want(len(s.Servers) >= 2, "sync.servers", "one server could lie unseen; name at least two members' nodes")
+		for i, a := range s.Servers {
+			address("sync.servers", a)
+			want(!slices.Contains(s.Servers[:i], a), "sync.servers", "%s is named twice, and would be compared with itself", a)
+		}
+		want(s.TrustHeight > 0, "sync.trust_height", "must be positive")
+		hash, err := hex.DecodeString(s.TrustHash)
+		want(err == nil && len(hash) == 32, "sync.trust_hash", "%q is not 64 hexadecimal digits", s.TrustHash)
+		atLeast("sync.trust_period", s.TrustPeriod.Std(), time.Hour)
+		want(len(c.P2P.PersistentPeers) > 0, "sync.servers", "snapshots come from peers; list some in p2p.persistent_peers")
+	}
 
 	if c.Telemetry.Listen != "" {
 		address("telemetry.listen", c.Telemetry.Listen)

@@ -79,9 +79,19 @@ func TestUnknownKeysAreNamed(t *testing.T) {
 	}
 }
 
+// syncing is a configuration that begins with a snapshot.
+func syncing() Config {
+	c := Default()
+	c.P2P.PersistentPeers = []string{strings.Repeat("0", 40) + "@127.0.0.1:1"}
+	c.Sync.Servers, c.Sync.TrustHeight, c.Sync.TrustHash = []string{"a.example:1", "b.example:1"}, 1, strings.Repeat("0", 64)
+	return c
+}
+
 func TestCheckNamesTheKey(t *testing.T) {
-	if err := Default().Check(); err != nil {
-		t.Fatal(err)
+	for _, c := range []Config{Default(), syncing()} {
+		if err := c.Check(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for key, spoil := range map[string]func(c *Config){
 		"node.moniker":                    func(c *Config) { c.Node.Moniker = "two words" },
@@ -103,6 +113,12 @@ func TestCheckNamesTheKey(t *testing.T) {
 		"rpc.idle":                        func(c *Config) { c.RPC.Idle = 0 },
 		"rpc.keepalive":                   func(c *Config) { c.RPC.Keepalive = 0 },
 		"rpc.heartbeat":                   func(c *Config) { c.RPC.Heartbeat = 0 },
+		"snapshots.interval":              func(c *Config) { c.Snapshots.Interval = -1 },
+		"snapshots.keep":                  func(c *Config) { c.Snapshots.Keep = 11 },
+		"sync.servers":                    func(c *Config) { *c = syncing(); c.Sync.Servers = c.Sync.Servers[:1] },
+		"sync.trust_height":               func(c *Config) { *c = syncing(); c.Sync.TrustHeight = 0 },
+		"sync.trust_hash":                 func(c *Config) { *c = syncing(); c.Sync.TrustHash = "00" },
+		"sync.trust_period":               func(c *Config) { *c = syncing(); c.Sync.TrustPeriod = 1 },
 		"p2p.listen":                      func(c *Config) { c.P2P.Listen = "26656" },
 		"p2p.external_address":            func(c *Config) { c.P2P.ExternalAddress = "here" },
 		"p2p.persistent_peers":            func(c *Config) { c.P2P.PersistentPeers = []string{"node.example:26656"} },

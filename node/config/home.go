@@ -57,6 +57,19 @@ func (h Home) ValidatorStateFile() string { return h.path(validatorStatePath) }
 // Data is the folder of the databases.
 func (h Home) Data() string { return h.path(dataPath) }
 
+// Snapshots is the folder of copies of the state for nodes that join.
+func (h Home) Snapshots() string { return h.path("data/snapshots") }
+
+// RestoringFile is in the home while its state is being restored from a snapshot. A node
+// that finds it at its start empties the data folder and begins again.
+func (h Home) RestoringFile() string { return h.path("data/restoring") }
+
+// SyncFolder is where chunks of a snapshot wait while the state is restored.
+func (h Home) SyncFolder() string { return h.path("data/sync") }
+
+// LockFile is locked while a node runs in the home.
+func (h Home) LockFile() string { return h.path("data/node.lock") }
+
 // Keyring is the folder of people's keys.
 func (h Home) Keyring() string { return h.path("keyring") }
 
