@@ -28,8 +28,8 @@ var (
 // keyCertSign is the bit of a key usage that lets a key sign certificates.
 const keyCertSign = 5
 
-// newAuthority reads an authority's certificate.
-func newAuthority(der []byte) (*identityv1.Authority, error) {
+// NewAuthority reads an authority's certificate, DER.
+func NewAuthority(der []byte) (*identityv1.Authority, error) {
 	if len(der) == 0 || len(der) > MaxCertificate {
 		return nil, ErrBadAuthority.With("it has %d bytes, want 1 to %d", len(der), MaxCertificate)
 	}

@@ -442,7 +442,7 @@ func (b *books) checkAuthorities(g *identityv1.Genesis) error {
 			return ErrTooMany.With("authorities of %s: %d, at most %d", a.Organisation, len(a.Authorities), MaxAuthorities)
 		}
 		for i, one := range a.Authorities {
-			made, err := newAuthority(one.Certificate)
+			made, err := NewAuthority(one.Certificate)
 			if err != nil {
 				return err
 			}

@@ -19,7 +19,7 @@ func (m *Module) setAuthorities() chain.Route {
 				return ErrTooMany.With("certificates: %d, at most %d", len(msg.Certificates), MaxAuthorities)
 			}
 			for i, der := range msg.Certificates {
-				if _, err := newAuthority(der); err != nil {
+				if _, err := NewAuthority(der); err != nil {
 					return err
 				}
 				if slices.ContainsFunc(msg.Certificates[:i], func(o []byte) bool { return bytes.Equal(o, der) }) {
@@ -33,7 +33,7 @@ func (m *Module) setAuthorities() chain.Route {
 				return err
 			}
 			for i, der := range msg.Certificates {
-				a, err := newAuthority(der)
+				a, err := NewAuthority(der)
 				if err != nil {
 					return err
 				}
@@ -48,7 +48,7 @@ func (m *Module) setAuthorities() chain.Route {
 			now := &identityv1.Authorities{Organisation: ctx.Author(), Changed: mark(ctx, 0)}
 			response := &identityv1.SetAuthoritiesResponse{}
 			for _, der := range msg.Certificates {
-				a, err := newAuthority(der)
+				a, err := NewAuthority(der)
 				if err != nil {
 					return nil, err
 				}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -237,7 +238,7 @@ func (a *app) statusCommand() *cobra.Command {
 // expiry is the alarm of a certificate as a sentence.
 func expiry(e *nodev1.CertificateExpiry) string {
 	if e.AlarmDays == 0 {
-		return fmt.Sprintf("ALARM: the certificate for %s %.16s… ended on %s; replace it now", e.Use, digits(e.Fingerprint), moment(e.ExpiresAt))
+		return fmt.Sprintf("ALARM: the certificate for %s %.16s… ended on %s; replace it now", e.Use, hex.EncodeToString(e.Fingerprint), time.UnixMilli(e.ExpiresAt).UTC().Format(time.RFC3339))
 	}
-	return fmt.Sprintf("ALARM: the certificate for %s %.16s… ends on %s, in less than %d days; replace it", e.Use, digits(e.Fingerprint), moment(e.ExpiresAt), e.AlarmDays)
+	return fmt.Sprintf("ALARM: the certificate for %s %.16s… ends on %s, in less than %d days; replace it", e.Use, hex.EncodeToString(e.Fingerprint), time.UnixMilli(e.ExpiresAt).UTC().Format(time.RFC3339), e.AlarmDays)
 }
