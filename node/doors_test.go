@@ -355,7 +355,7 @@ func TestDoorsDocument(t *testing.T) {
 
 // What no policy names is refused, also to an administrator.
 func TestDoorRefusesWhatNoPolicyNames(t *testing.T) {
-	only, err := rpc.ParsePolicies([]byte(`permit (principal, action in [Action::"/chancery.node.v1.Node/Status"], resource) when { principal.known };`))
+	only, err := rpc.ParsePolicies([]byte(`permit (principal, action in [Action::"/chancery.node.v1.Node/Status", Action::"/chancery.node.v1.Receipts/Prove"], resource) when { principal.known };`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -363,6 +363,10 @@ func TestDoorRefusesWhatNoPolicyNames(t *testing.T) {
 	conn := d.dial(d.pair(d.alpha, certs.Request{DID: admin}))
 	if e := d.answer(conn, nodev1.Node_Status_FullMethodName); e != nil {
 		t.Errorf("Status: %v", e)
+	}
+	_, err = nodev1.NewReceiptsClient(conn).Prove(t.Context(), &nodev1.ProveRequest{Method: "/chancery.identity.v1.Query/Identity"})
+	if !errors.Is(client.FromStatus(err), rpc.ErrForbidden) {
+		t.Errorf("the proof of a query that is not permitted: %v", err)
 	}
 	for _, m := range []string{nodev1.Node_Params_FullMethodName, healthv1.Health_Check_FullMethodName, nodev1.Events_Subscribe_FullMethodName} {
 		if e := d.answer(conn, m); !rpc.ErrForbidden.Is(e) {
