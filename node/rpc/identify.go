@@ -63,6 +63,12 @@ func (p principal) name() string {
 	return "anonymous"
 }
 
+// equal tells whether two principals are the same to every policy.
+func (p principal) equal(o principal) bool {
+	return p.did == o.did && p.known == o.known && p.organisation == o.organisation && p.kind == o.kind &&
+		slices.Equal(p.roles, o.roles) && p.own == o.own && p.administrator == o.administrator && p.by == o.by
+}
+
 // standing is what is known of a connection's caller by one state.
 type standing struct {
 	version int64
@@ -70,7 +76,31 @@ type standing struct {
 	who     principal
 	failure error // why it is nobody
 	proof   *proof
+	judged  *sync.Map // question to judgement, of this caller
 }
+
+// question is what a policy was asked about a caller.
+type question struct {
+	policies *Policies
+	method   string // of those that are registered, so that there are not many
+}
+
+type judgement struct{ ok, audit bool }
+
+// permits asks the policies once for each method while the caller stays the same.
+func (st *standing) permits(p *Policies, method string) (ok, audit bool) {
+	q := question{p, method}
+	if known, found := st.judged.Load(q); found {
+		j := known.(judgement)
+		return j.ok, j.audit
+	}
+	ok, audit = p.permits(st.who, method)
+	st.judged.Store(q, judgement{ok, audit})
+	return ok, audit
+}
+
+// local is everybody's standing on loopback without TLS.
+var local = &standing{who: principal{known: true, own: true, administrator: true, by: "loopback"}, judged: new(sync.Map)}
 
 // proof is a chain of certificates that led to an authority, which holds as long as the
 // authority stays, nothing of it is revoked and it has not expired.
@@ -81,32 +111,37 @@ type proof struct {
 	from, until       time.Time
 }
 
-// identify is who makes a call, by the latest state. The failure says why the caller is
-// nobody.
-func (s *Server) identify(ctx context.Context) (principal, error) {
+// identify is who makes a call, by the latest state.
+func (s *Server) identify(ctx context.Context) (*standing, error) {
 	if !s.tls {
-		return principal{known: true, own: true, administrator: true, by: "loopback"}, nil
+		return local, nil
 	}
 	r, snapshot, err := s.app.View(0)
 	if err != nil {
-		return principal{}, err
+		return nil, err
 	}
 	now := s.now()
 	c, ok := ctx.Value(connectionKey{}).(*connection)
 	if !ok {
 		st := s.stand(ctx, r, now, nil)
-		return st.who, st.failure
+		st.judged = new(sync.Map)
+		return st, nil
 	}
 	old := c.standing.Load()
 	if old != nil && old.version == snapshot.Version() {
 		if age := now.Sub(old.at); age >= 0 && age < standingAge {
-			return old.who, old.failure
+			return old, nil
 		}
 	}
 	st := s.stand(ctx, r, now, old)
 	st.version, st.at = snapshot.Version(), now
+	if old != nil && old.who.equal(st.who) {
+		st.judged = old.judged
+	} else {
+		st.judged = new(sync.Map)
+	}
 	c.standing.Store(st)
-	return st.who, st.failure
+	return st, nil
 }
 
 func (s *Server) stand(ctx context.Context, r chain.ReadCtx, now time.Time, old *standing) *standing {
@@ -269,14 +304,19 @@ func (s *Server) principal(r chain.ReadCtx, name string) principal {
 // allowed says who makes a call and that it may; audit tells whether the call is to be
 // written to the log.
 func (s *Server) allowed(ctx context.Context, method string) (who principal, audit bool, err error) {
-	who, failure := s.identify(ctx)
-	ok, audit := s.policies().permits(who, method)
+	st, err := s.identify(ctx)
+	if err != nil {
+		return principal{}, false, err
+	}
+	who = st.who
+	policies := s.policies()
+	ok, audit := st.permits(policies, method)
 	switch {
 	case ok:
 		return who, audit, nil
-	case failure != nil:
-		return who, false, failure
-	case !s.policies().Named(method):
+	case st.failure != nil:
+		return who, false, st.failure
+	case !policies.Named(method):
 		return who, false, ErrForbidden.With("no policy of this node names %s", method)
 	}
 	return who, false, ErrForbidden.With("%s, by %s", method, who.name())
