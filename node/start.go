@@ -2,8 +2,6 @@ package node
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -43,6 +41,8 @@ type Options struct {
 	Version string
 	// Log is used instead of standard error when it is set.
 	Log *slog.Logger
+	// Now is the clock by which certificates end; time.Now where it is nil.
+	Now func() time.Time
 }
 
 // Node is a running node.
@@ -62,6 +62,8 @@ type Node struct {
 	judgement *judgement
 	webhooks  *webhook.Dispatcher // nil: none
 	sources   []*lightSource      // of headers, while the node begins with a snapshot
+
+	secrets *secrets // nil: no TLS and no policies of the operator's own
 
 	cancel context.CancelFunc
 	group  sync.WaitGroup
@@ -139,9 +141,10 @@ func (n *Node) open(o Options) error {
 	if err != nil {
 		return err
 	}
-	security, err := n.security()
-	if err != nil {
-		return err
+	if n.config.RPC.TLS() || n.config.RPC.Policies != "" {
+		if n.secrets, err = openSecrets(n.home, n.config.RPC, n.log.With("part", "rpc"), o.Now); err != nil {
+			return err
+		}
 	}
 	if n.config.RPC.Listen != "" {
 		if n.listener, err = net.Listen("tcp", n.config.RPC.Listen); err != nil {
@@ -161,7 +164,7 @@ func (n *Node) open(o Options) error {
 	if err := n.openWebhooks(o.Version, registry); err != nil {
 		return errors.Join(err, n.engine.Stop())
 	}
-	if err := n.openDoors(raw, security, registry); err != nil {
+	if err := n.openDoors(raw, registry, o.Now); err != nil {
 		return errors.Join(err, n.engine.Stop())
 	}
 	n.openSources(address)
@@ -241,12 +244,16 @@ func openDB(backend, name, dir string) (dbm.DB, error) {
 	return db, nil
 }
 
-func (n *Node) openDoors(genesis []byte, security *tls.Config, registry *prometheus.Registry) error {
+func (n *Node) openDoors(genesis []byte, registry *prometheus.Registry, clock func() time.Time) error {
 	r := n.config.RPC
 	var err error
 	options := rpc.Options{
-		App: n.engine.App(), Records: n.engine.Records(), Engine: engine{n.engine}, Genesis: genesis,
-		Limits: Limits(r), TLS: security, Log: n.log.With("part", "rpc"), Metrics: registry, Evidence: n.judgement.evidence,
+		App: n.engine.App(), Records: n.engine.Records(), Engine: engine{n.engine, n.expiries}, Genesis: genesis,
+		Limits: Limits(r), Identities: n.modules.Identity, Now: clock, Log: n.log.With("part", "rpc"), Metrics: registry, Evidence: n.judgement.evidence,
+	}
+	if n.secrets != nil {
+		options.Administrators, options.Policies = n.secrets.administrators, n.secrets.policies
+		options.TLS = n.secrets.server()
 	}
 	if n.config.Forecast.Subjects > 0 {
 		if n.forecasts, err = forecast.NewStore(n.config.Forecast.Settings()); err != nil {
@@ -261,7 +268,7 @@ func (n *Node) openDoors(genesis []byte, security *tls.Config, registry *prometh
 	if n.config.Telemetry.Listen == "" {
 		return nil
 	}
-	status := engine{n.engine}.Status
+	status := engine{n.engine, n.expiries}.Status
 	if err := registry.Register(telemetry.NewCollector(status)); err != nil {
 		return fmt.Errorf("register the node's metrics: %w", err)
 	}
@@ -274,34 +281,10 @@ func (n *Node) openDoors(genesis []byte, security *tls.Config, registry *prometh
 func Limits(r config.RPC) rpc.Limits {
 	return rpc.Limits{
 		Connections: r.MaxConnections, Streams: r.MaxStreams, Calls: r.MaxCalls, Subscribers: r.MaxSubscribers,
+		IdentityCalls: r.IdentityCalls, IdentityRate: r.IdentityRate,
 		Message: r.MaxMessage, Deadline: r.Deadline.Std(), MaxDeadline: r.MaxDeadline.Std(), SlowReader: r.SlowReader.Std(),
 		Handshake: r.Handshake.Std(), Idle: r.Idle.Std(), Keepalive: r.Keepalive.Std(), Heartbeat: r.Heartbeat.Std(),
 	}
-}
-
-// security is the door's TLS: a certificate of ours, and one demanded of clients.
-func (n *Node) security() (*tls.Config, error) {
-	r := n.config.RPC
-	if !r.TLS() {
-		return nil, nil
-	}
-	path := n.home.Resolve
-	certificate, err := tls.LoadX509KeyPair(path(r.TLSCert), path(r.TLSKey))
-	if err != nil {
-		return nil, fmt.Errorf("rpc.tls_cert, rpc.tls_key: %w", err)
-	}
-	pem, err := os.ReadFile(path(r.ClientCA))
-	if err != nil {
-		return nil, fmt.Errorf("rpc.client_ca: %w", err)
-	}
-	authorities := x509.NewCertPool()
-	if !authorities.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("rpc.client_ca: %s holds no certificate", path(r.ClientCA))
-	}
-	return &tls.Config{
-		Certificates: []tls.Certificate{certificate}, ClientCAs: authorities,
-		ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13,
-	}, nil
 }
 
 // Start joins the network and lets clients in. After an error the node must be
@@ -329,10 +312,13 @@ func (n *Node) Start() error {
 			n.follow(ctx, from)
 		}
 	})
+	if n.secrets != nil {
+		n.group.Go(func() { n.secrets.follow(ctx, n.expiries) })
+	}
 	n.group.Go(func() { writeImages(ctx, n.config.State, n.engine.App().Tree(), n.log) })
 	if n.listener != nil {
 		if !n.config.RPC.TLS() {
-			n.log.Warn("INSECURE: clients on this machine are neither encrypted nor authenticated; set rpc.tls_cert, rpc.tls_key and rpc.client_ca for anything but development", "listen", n.listener.Addr().String())
+			n.log.Warn("INSECURE: loopback development mode: clients on this machine are neither encrypted nor authenticated, and each may do what an administrator may; set rpc.tls_cert and rpc.tls_key for anything but development", "listen", n.listener.Addr().String())
 		}
 		n.group.Go(func() {
 			if err := n.door.Serve(n.listener); err != nil {
@@ -453,7 +439,10 @@ func (n *Node) TelemetryAddress() string {
 }
 
 // engine is consensus as the door needs it.
-type engine struct{ n *consensus.Node }
+type engine struct {
+	n        *consensus.Node
+	expiries func() []*nodev1.CertificateExpiry
+}
 
 func (e engine) Submit(ctx context.Context, raw []byte, hint bool) (tx.ID, *chainv1.Verdict, error) {
 	return e.n.Submit(ctx, raw, hint)
@@ -470,6 +459,7 @@ func (e engine) Status() *nodev1.StatusResponse {
 		Peers: uint32(len(s.Peers)), PoolTxs: uint64(s.PoolTxs), PoolBytes: uint64(s.PoolBytes),
 		Healthy: s.Healthy, Reason: s.Reason, NodeId: s.NodeID, ValidatorAddress: s.ValidatorAddress,
 		Moniker: s.Moniker, LatestBlockAgeMs: s.LatestBlockAgeMs, Version: s.Version,
+		Certificates: e.expiries(),
 	}
 }
 

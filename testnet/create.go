@@ -199,13 +199,15 @@ func (d Dir) fill(ctx context.Context, n, basePort int, as design) (*Record, err
 	}
 	r.assign(basePort)
 	founding.consortium(n)
+	if r.Containers != nil {
+		if err := d.certify(r, founding); err != nil {
+			return nil, err
+		}
+	}
 	if err := founding.write(ctx, d, r, as); err != nil {
 		return nil, err
 	}
 	if r.Containers != nil {
-		if err := d.certify(r, at); err != nil {
-			return nil, err
-		}
 		raw, err := r.compose().file()
 		if err != nil {
 			return nil, err
@@ -238,7 +240,7 @@ func (r *Record) configure(c config.Config, v Validator) config.Config {
 	if r.Containers != nil {
 		// A container's own address is not known before it starts.
 		c.RPC.Listen, c.P2P.Listen = net.JoinHostPort("0.0.0.0", apiPort), net.JoinHostPort("0.0.0.0", peerPort)
-		c.RPC.TLSCert, c.RPC.TLSKey, c.RPC.ClientCA = serverCert, serverKey, clientCA
+		c.RPC.TLSCert, c.RPC.TLSKey = serverCert, serverKey
 		c.Node.MemoryLimit = nodeGarbage
 		// A container may have the address that another had a moment ago, whose connection is
 		// not known to be dead yet. Peers are told apart by their keys.

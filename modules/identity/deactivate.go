@@ -40,6 +40,7 @@ func (m *Module) deactivate() chain.Route {
 				m.dropRecovery(ctx, pending)
 			}
 			m.s.roles.Remove(ctx, id.Did)
+			m.s.authorities.Remove(ctx, id.Did)
 			for _, group := range m.Groups(ctx, id.Did) {
 				m.leave(ctx, group, id.Did)
 			}

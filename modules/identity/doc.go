@@ -40,6 +40,7 @@
 //	0x0e nodes          string node id                 -> Node          BindNode, UnbindNode
 //	0x0f nodes-of       string organisation, string node id -> unit     with nodes
 //	0x10 turnover       ()                             -> Turnover      BindValidator, where four organisations have validators
+//	0x11 authorities    string organisation            -> Authorities   SetAuthorities, RevokeCertificate, Deactivate
 //
 // The genesis state writes all of them but turnover, which a new chain starts without:
 // its first validators are those that it goes on with.

@@ -22,6 +22,8 @@ var (
 	ErrBadValidator  = Errors.New(14, "the validator is not usable; give a 32-byte Ed25519 key, a power of 0 to 1000000 and a moniker of 1 to 64 characters")
 	ErrBadNode       = Errors.New(15, "the node id is not usable; give the 40 lower-case hexadecimal digits that the node shows")
 	ErrBadQuery      = Errors.New(16, "the query is not usable; see docs/modules/identity.md for its fields")
+	ErrBadAuthority  = Errors.New(65, "the certificate is no authority's that an organisation may have; give an X.509 version 3 certificate in DER with CA:TRUE and the usage keyCertSign, an RSA, ECDSA or Ed25519 key, and an end that is ahead")
+	ErrBadSerial     = Errors.New(66, "the serial number is not usable; give 1 to 20 bytes, big-endian, without leading zeros")
 	ErrMixedRecovery = Errors.New(17, "a transaction that requests a recovery can hold nothing else; submit the other messages in their own transaction")
 
 	// About who acts.
@@ -63,5 +65,8 @@ var (
 	ErrNodeTaken        = Errors.New(61, "the node is bound already; unbind it first")
 	ErrUnknownPublicKey = Errors.New(62, "no DID holds this public key")
 	ErrTooMuchTurnover  = Errors.New(64, "too much voting power would come or go before the chain is seen to go on with the change; change less than a third at a time and wait three blocks")
+	ErrNoAuthority      = Errors.New(67, "the organisation has no such certificate authority; name one by the SHA-256 of its certificate, as the query Authorities lists them")
+	ErrRevokedAlready   = Errors.New(68, "the certificate is revoked already")
+	ErrTooManyRevoked   = Errors.New(69, "so many certificates of the authority are revoked that no more fit; give the organisation a new authority and take this one away")
 	ErrNoVersion        = Errors.New(63, "the DID has no such version, or did not exist at that time")
 )

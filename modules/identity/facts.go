@@ -138,3 +138,20 @@ func (m *Module) Validators(r chain.ReadCtx) []*identityv1.Validator {
 	out, _ := m.s.validators.Page(r, all, MaxValidators)
 	return out
 }
+
+// Authorities are the certificate authorities of an organisation, in its own order.
+func (m *Module) Authorities(r chain.ReadCtx, organisation string) []*identityv1.Authority {
+	a, _ := m.s.authorities.Lookup(r, organisation)
+	return a.GetAuthorities()
+}
+
+// VouchedBy is the first organisation with a certificate authority that issued, by its
+// certificate, what the caller has. It reads the authorities of all.
+func (m *Module) VouchedBy(r chain.ReadCtx, issued func(*identityv1.Authority) bool) (organisation string, ok bool) {
+	for name, a := range m.s.authorities.Walk(r, all) {
+		if slices.ContainsFunc(a.Authorities, issued) {
+			return name, true
+		}
+	}
+	return "", false
+}

@@ -58,6 +58,9 @@ func (m *Module) InitGenesis(ctx *chain.Ctx, raw json.RawMessage) error {
 	for _, n := range g.Nodes {
 		m.putNode(ctx, n)
 	}
+	for _, a := range g.Authorities {
+		m.s.authorities.Put(ctx, a.Organisation, a)
+	}
 	return nil
 }
 
@@ -91,6 +94,9 @@ func (m *Module) ExportGenesis(r state.Reader) (proto.Message, error) {
 	for _, n := range m.s.nodes.Walk(r, all) {
 		g.Nodes = append(g.Nodes, n)
 	}
+	for _, a := range m.s.authorities.Walk(r, all) {
+		g.Authorities = append(g.Authorities, a)
+	}
 	return g, nil
 }
 
@@ -103,7 +109,7 @@ func CheckGenesis(g *identityv1.Genesis) error {
 		versions: make(map[string]bool), seen: make(map[string]bool),
 	}
 	for _, step := range []func(*identityv1.Genesis) error{
-		b.addIdentities, b.addHistory, b.addKeys, b.checkIdentities, b.checkRecoveries, b.checkRoles, b.checkGroups, b.checkValidators, b.checkNodes,
+		b.addIdentities, b.addHistory, b.addKeys, b.checkIdentities, b.checkRecoveries, b.checkRoles, b.checkGroups, b.checkValidators, b.checkNodes, b.checkAuthorities,
 	} {
 		if err := step(g); err != nil {
 			return err
@@ -418,6 +424,45 @@ func (b *books) checkNodes(g *identityv1.Genesis) error {
 		}
 		if id, ok := b.identities[n.Organisation]; !ok || id.Kind != identityv1.Kind_KIND_ORGANISATION || n.Bound == nil {
 			return ErrBadNode.With("%s: organisation %s", n.Id, n.Organisation)
+		}
+	}
+	return nil
+}
+
+func (b *books) checkAuthorities(g *identityv1.Genesis) error {
+	for _, a := range g.Authorities {
+		if err := b.once("authorities", a.Organisation); err != nil {
+			return err
+		}
+		id, ok := b.identities[a.Organisation]
+		if !ok || id.Kind != identityv1.Kind_KIND_ORGANISATION || a.Changed == nil {
+			return ErrBadAuthority.With("authorities of %s", a.Organisation)
+		}
+		if len(a.Authorities) > MaxAuthorities {
+			return ErrTooMany.With("authorities of %s: %d, at most %d", a.Organisation, len(a.Authorities), MaxAuthorities)
+		}
+		for i, one := range a.Authorities {
+			made, err := NewAuthority(one.Certificate)
+			if err != nil {
+				return err
+			}
+			if !bytes.Equal(made.Fingerprint, one.Fingerprint) || made.ExpiresAt != one.ExpiresAt {
+				return ErrBadAuthority.With("an authority of %s: its fingerprint and end are not those of its certificate", a.Organisation)
+			}
+			if authorityOf(a.Authorities[:i], one.Fingerprint) != nil {
+				return ErrTwice.With("an authority of %s", a.Organisation)
+			}
+			if len(one.Revoked) > MaxRevoked {
+				return ErrTooManyRevoked.With("%s", a.Organisation)
+			}
+			for k, serial := range one.Revoked {
+				if err := checkSerial(serial); err != nil {
+					return err
+				}
+				if k > 0 && bytes.Compare(one.Revoked[k-1], serial) >= 0 {
+					return ErrTwice.With("the revoked serial numbers of %s are not sorted", a.Organisation)
+				}
+			}
 		}
 	}
 	return nil

@@ -16,6 +16,9 @@ const (
 	MaxGroupDelete     = 500
 	MaxNodes           = 64 // of an organisation
 	MaxValidators      = 200
+	MaxAuthorities     = 4    // certificate authorities of an organisation
+	MaxRevoked         = 256  // certificates revoked of an authority
+	MaxCertificate     = 2048 // bytes of an authority's certificate
 	MaxPower           = 1_000_000
 
 	MaxOverlap = int64(30 * 24 * time.Hour / time.Millisecond)

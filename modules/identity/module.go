@@ -49,5 +49,7 @@ func (m *Module) Routes() []chain.Route {
 		m.bindValidator(),
 		m.bindNode(),
 		m.unbindNode(),
+		m.setAuthorities(),
+		m.revokeCertificate(),
 	}
 }

@@ -289,6 +289,18 @@ func (s *queries) Nodes(ctx context.Context, q *identityv1.NodesRequest) (*ident
 	return out, nil
 }
 
+func (s *queries) Authorities(ctx context.Context, q *identityv1.AuthoritiesRequest) (*identityv1.AuthoritiesResponse, error) {
+	r, err := s.q.At(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := checkDID("organisation", q.Organisation); err != nil {
+		return nil, err
+	}
+	a, _ := s.m.s.authorities.Lookup(r, q.Organisation)
+	return &identityv1.AuthoritiesResponse{Authorities: a}, nil
+}
+
 // queriedGroup reads SLUG/NAME.
 func queriedGroup(id string) (state.Pair[string, string], error) {
 	key := groupKey(id)

@@ -30,6 +30,7 @@ type collections struct {
 	nodes         state.Map[string, *identityv1.Node]
 	nodesOf       state.Index[state.Pair[string, string]]
 	turnover      state.Item[*identityv1.Turnover]
+	authorities   state.Map[string, *identityv1.Authorities]
 }
 
 var (
@@ -58,6 +59,7 @@ func newCollections() collections {
 		nodes:         state.NewMap(s, 0x0e, "nodes", state.String, state.Proto[identityv1.Node]()),
 		nodesOf:       state.NewIndex(s, 0x0f, "nodes-of", two),
 		turnover:      state.NewItem(s, 0x10, "turnover", state.Proto[identityv1.Turnover]()),
+		authorities:   state.NewMap(s, 0x11, "authorities", state.String, state.Proto[identityv1.Authorities]()),
 	}
 }
 

@@ -38,10 +38,11 @@ var never = map[protoreflect.FullName]string{
 	nameOf(&accessv1.Review{}):        "law 20: an overdue review would keep a person from emergency access",
 
 	// Whoever lost a key, or has one stolen, must not wait.
-	nameOf(&identityv1.RotateKey{}):       "a key that is known to others is replaced at once; the old one's owner sees it, and can recover",
-	nameOf(&identityv1.RevokeKey{}):       "a key that is known to others is ended at once",
-	nameOf(&identityv1.RequestRecovery{}): "guardians sign it, and its own delay protects the owner",
-	nameOf(&identityv1.CancelRecovery{}):  "the owner stops guardians before the delay ends",
+	nameOf(&identityv1.RotateKey{}):         "a key that is known to others is replaced at once; the old one's owner sees it, and can recover",
+	nameOf(&identityv1.RevokeCertificate{}): "a certificate that is known to others is ended at once",
+	nameOf(&identityv1.RevokeKey{}):         "a key that is known to others is ended at once",
+	nameOf(&identityv1.RequestRecovery{}):   "guardians sign it, and its own delay protects the owner",
+	nameOf(&identityv1.CancelRecovery{}):    "the owner stops guardians before the delay ends",
 
 	// People decide over scores, law 15.
 	nameOf(&threatv1.Appeal{}):  "law 15: the way to human review is open",

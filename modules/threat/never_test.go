@@ -64,7 +64,7 @@ func TestWhatTheLawAsksIsNeverHeld(t *testing.T) {
 // Every kind of message is on one of these lists, so that a new one makes somebody
 // decide.
 func TestWhatCanBeHeld(t *testing.T) {
-	const never = "chain.SetParams identity.RotateKey identity.RevokeKey identity.RequestRecovery identity.CancelRecovery " +
+	const never = "chain.SetParams identity.RotateKey identity.RevokeKey identity.RequestRecovery identity.CancelRecovery identity.RevokeCertificate " +
 		"access.SetGuardRails access.BreakGlass access.EndBreakGlass access.Review " +
 		"consent.Refuse consent.Narrow consent.Withdraw consent.RevokeDelegation consent.Restrict " +
 		"threat.SetParams threat.Release threat.Reject threat.Appeal threat.Lift threat.RegisterModel threat.AddModelChunk " +
@@ -72,7 +72,7 @@ func TestWhatCanBeHeld(t *testing.T) {
 		"governance.SetParams governance.Propose governance.Vote governance.Cancel"
 	const can = "identity.RegisterOrganisation identity.RegisterIdentity identity.AddKey identity.SetRecovery identity.SetAdministrators " +
 		"identity.SetServices identity.Suspend identity.Reinstate identity.Deactivate identity.AssignRole identity.RevokeRole " +
-		"identity.CreateGroup identity.ChangeGroupMembers identity.DeleteGroup identity.BindValidator identity.BindNode identity.UnbindNode " +
+		"identity.CreateGroup identity.ChangeGroupMembers identity.DeleteGroup identity.BindValidator identity.BindNode identity.UnbindNode identity.SetAuthorities " +
 		"access.SetPolicies access.SetSchema access.PutEntities access.RemoveEntities access.SetSettings access.Decide access.Revoke " +
 		"consent.Request consent.Give consent.Expire consent.Supersede consent.Rectify consent.Delegate consent.LiftRestriction " +
 		"provenance.RegisterEntity provenance.RegisterActivity provenance.RegisterAgent provenance.ReviseEntity provenance.EndActivity " +

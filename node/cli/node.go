@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/chancery/chancery/node"
 	"github.com/chancery/chancery/node/config"
+	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
 )
 
 func (a *app) initCommand() *cobra.Command {
@@ -219,6 +221,11 @@ func (a *app) statusCommand() *cobra.Command {
 				if s.CatchingUp {
 					health += ", catching up"
 				}
+				for _, e := range s.Certificates {
+					if e.AlarmDays >= 0 {
+						a.note("%s", expiry(e))
+					}
+				}
 				err = a.print(facts{
 					{"chain", s.ChainId}, {"node", c.Address()}, {"name", s.Moniker}, {"health", health},
 					{"height", s.Height}, {"block time", moment(s.Time)},
@@ -237,4 +244,12 @@ func (a *app) statusCommand() *cobra.Command {
 	}
 	c.Flags().BoolVar(&healthy, "healthy", false, "exit with 1 when the node is not healthy")
 	return c
+}
+
+// expiry is the alarm of a certificate as a sentence.
+func expiry(e *nodev1.CertificateExpiry) string {
+	if e.AlarmDays == 0 {
+		return fmt.Sprintf("ALARM: the certificate for %s %.16s… ended on %s; replace it now", e.Use, hex.EncodeToString(e.Fingerprint), time.UnixMilli(e.ExpiresAt).UTC().Format(time.RFC3339))
+	}
+	return fmt.Sprintf("ALARM: the certificate for %s %.16s… ends on %s, in less than %d days; replace it", e.Use, hex.EncodeToString(e.Fingerprint), time.UnixMilli(e.ExpiresAt).UTC().Format(time.RFC3339), e.AlarmDays)
 }

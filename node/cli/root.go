@@ -26,6 +26,7 @@ func (a *app) commands() []*cobra.Command {
 		grouped("node", testnet.Command(testnet.Deps{})),
 
 		grouped("use", a.keysCommand()),
+		grouped("use", a.certsCommand()),
 		grouped("use", a.txCommand()),
 		grouped("use", a.queryCommand()),
 		grouped("use", a.simulateCommand()),

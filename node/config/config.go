@@ -52,14 +52,17 @@ type Node struct {
 
 // RPC is section [rpc].
 type RPC struct {
-	Listen         string   `toml:"listen" doc:"host:port. Empty: no door. An address that is not loopback needs tls_cert, tls_key and client_ca, or the node does not start."`
-	TLSCert        string   `toml:"tls_cert" doc:"PEM file of the server's certificate chain, relative to the home. Empty: no TLS, on loopback alone."`
+	Listen         string   `toml:"listen" doc:"host:port. Empty: no door. An address that is not loopback needs tls_cert and tls_key, or the node does not start."`
+	TLSCert        string   `toml:"tls_cert" doc:"PEM file of the server's certificate chain, relative to the home. Empty: no TLS, on loopback alone, where everybody is an administrator. It is read again when it changes."`
 	TLSKey         string   `toml:"tls_key" doc:"PEM file of its private key."`
-	ClientCA       string   `toml:"client_ca" doc:"PEM file of the authorities whose certificates clients must show."`
+	ClientCA       string   `toml:"client_ca" doc:"PEM file of authorities whose certificates are of this node's administrators, besides those that organisations have on the chain. Empty: none. It is read again when it changes."`
+	Policies       string   `toml:"policies" doc:"File of Cedar policies that say who may call what, relative to the home, in place of the built-in ones; see docs/doors.md. It is read again when it changes."`
 	MaxConnections int      `toml:"max_connections" doc:"Open connections. One more takes the place of one that never made a call or has made none for a second, and is closed at once if there is none."`
 	MaxStreams     uint32   `toml:"max_streams" doc:"Calls under way on one connection."`
 	MaxCalls       int      `toml:"max_calls" doc:"Calls under way on all connections together, subscriptions not counted; one more is refused with node/32001."`
 	MaxSubscribers int      `toml:"max_subscribers" doc:"Event subscriptions on all connections together."`
+	IdentityCalls  int      `toml:"max_identity_calls" doc:"Calls under way of one identity, subscriptions counted; one more is refused with node/32004. 0: no bound but the others. It counts where clients show certificates."`
+	IdentityRate   int      `toml:"max_identity_rate" doc:"Calls a second of one identity; a call beyond is refused with node/32004. 0: no bound. Transactions on a submission stream are one call."`
 	MaxMessage     int      `toml:"max_message_bytes" doc:"Largest request."`
 	Deadline       Duration `toml:"deadline" doc:"How long a call may take whose client names no deadline."`
 	MaxDeadline    Duration `toml:"max_deadline" doc:"How long a call may take whatever its client names; subscriptions and submission streams excepted."`
@@ -285,6 +288,8 @@ func Default() Config {
 			MaxStreams:     64,
 			MaxCalls:       2048,
 			MaxSubscribers: 256,
+			IdentityCalls:  512,
+			IdentityRate:   5000,
 			MaxMessage:     1<<20 + 64<<10,
 			Deadline:       Duration(10 * time.Second),
 			MaxDeadline:    Duration(130 * time.Second),
@@ -417,15 +422,12 @@ func (c Config) Check() error {
 	r := c.RPC
 	if r.Listen != "" {
 		address("rpc.listen", r.Listen)
-		want(r.TLS() || Loopback(r.Listen), "rpc.listen", "%s is not loopback, so it needs tls_cert, tls_key and client_ca", r.Listen)
+		want(r.TLS() || Loopback(r.Listen), "rpc.listen", "%s is not loopback, so it needs tls_cert and tls_key", r.Listen)
 	}
-	given := 0
-	for _, f := range []string{r.TLSCert, r.TLSKey, r.ClientCA} {
-		if f != "" {
-			given++
-		}
-	}
-	want(given == 0 || given == 3, "rpc.tls_cert", "tls_cert, tls_key and client_ca go together; %d of 3 are set", given)
+	want((r.TLSCert == "") == (r.TLSKey == ""), "rpc.tls_cert", "tls_cert and tls_key go together")
+	want(r.TLS() || r.ClientCA == "", "rpc.client_ca", "only a door with tls_cert and tls_key asks for certificates")
+	want(r.IdentityCalls >= 0, "rpc.max_identity_calls", "must not be negative")
+	want(r.IdentityRate >= 0, "rpc.max_identity_rate", "must not be negative")
 	want(r.MaxConnections > 0 && r.MaxConnections <= 1_000_000, "rpc.max_connections", "%d, want 1 to 1000000", r.MaxConnections)
 	want(r.MaxStreams > 0 && r.MaxStreams <= 10_000, "rpc.max_streams", "%d, want 1 to 10000", r.MaxStreams)
 	want(r.MaxCalls > 0, "rpc.max_calls", "must be positive")
@@ -522,8 +524,8 @@ func (c Config) Check() error {
 	return errors.Join(faults...)
 }
 
-// TLS tells whether the door has a certificate, a key and an authority for clients.
-func (r RPC) TLS() bool { return r.TLSCert != "" && r.TLSKey != "" && r.ClientCA != "" }
+// TLS tells whether the door has a certificate and its key.
+func (r RPC) TLS() bool { return r.TLSCert != "" && r.TLSKey != "" }
 
 func validAddress(a string) bool {
 	host, port, err := net.SplitHostPort(a)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/stats"
@@ -41,6 +42,8 @@ type connection struct {
 	calls int       // under way
 	used  bool      // whether it ever had a call
 	idle  time.Time // since when it has none
+
+	standing atomic.Pointer[standing] // what is known of its caller; nil: nothing yet
 }
 
 func newConnections(most int, m *metrics) *connections {

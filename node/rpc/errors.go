@@ -36,6 +36,19 @@ var (
 	ErrNoBlock       = Errors.New(8, "this node has no record of that block; ask for one from oldest_record to height of its status")
 	ErrTimeout       = Errors.New(9, "the time for this call ran out; ask again with a later deadline")
 
+	// Who calls.
+	ErrNoCertificate     = Errors.New(20, "no client certificate was shown; connect with one that an authority of your organisation signed (--tls-cert, --tls-key)")
+	ErrUnknownAuthority  = Errors.New(21, "no organisation of the chain has the authority that signed the client certificate; have your organisation set it with SetAuthorities, or use a certificate of one that it has")
+	ErrExpired           = Errors.New(22, "the client certificate has expired; use a newer one")
+	ErrNotYetValid       = Errors.New(23, "the client certificate is not valid yet; wait, or set this machine's or the node's clock right")
+	ErrRevoked           = Errors.New(24, "the client certificate was revoked; use another")
+	ErrOtherOrganisation = Errors.New(25, "the client certificate names a DID of an organisation whose authority did not sign it; use one that the DID's own organisation signed")
+	ErrNoDID             = Errors.New(26, "the client certificate must name exactly one DID of this chain's method, as a URI among its alternative names; issue another")
+	ErrUnknownCaller     = Errors.New(27, "the DID in the client certificate is not registered; have its organisation register it")
+	ErrInactive          = Errors.New(28, "the DID in the client certificate, or its organisation, is suspended or has ended; have it reinstated")
+	ErrForbidden         = Errors.New(29, "this caller may not call this method; see docs/doors.md for what it needs")
+
+	ErrShare      = Errors.New(errs.RetryFrom+4, "this identity uses as much of the node as one may; ask again shortly")
 	ErrSlowReader = Errors.New(errs.RetryFrom, "the client takes the events too slowly and was cut off; subscribe again at its cursor")
 	ErrBusy       = Errors.New(errs.RetryFrom+1, "the node answers as many calls as it may; ask again shortly")
 	ErrStopping   = Errors.New(errs.RetryFrom+2, "the node is shutting down; ask again when it is back, or ask another node")
@@ -62,16 +75,20 @@ var grpcCodes = map[*errs.Error]codes.Code{
 	ErrNoResult:              codes.NotFound,
 	ErrCursorTooOld:          codes.OutOfRange,
 	ErrCursorAhead:           codes.OutOfRange,
-	ErrNoMethod:              codes.Unimplemented,
-	ErrNoBlock:               codes.NotFound,
-	ErrTimeout:               codes.DeadlineExceeded,
-	ErrIdle:                  codes.Unavailable,
-	ErrStopping:              codes.Unavailable,
-	forecast.ErrBadRequest:   codes.InvalidArgument,
-	forecast.ErrNoSubject:    codes.NotFound,
-	receipt.ErrNoEntries:     codes.InvalidArgument,
-	receipt.ErrUnknownKeys:   codes.InvalidArgument,
-	receipt.ErrNotYet:        codes.Unavailable,
+	ErrNoCertificate:         codes.Unauthenticated, ErrUnknownAuthority: codes.Unauthenticated, ErrExpired: codes.Unauthenticated,
+	ErrNotYetValid: codes.Unauthenticated, ErrRevoked: codes.Unauthenticated, ErrOtherOrganisation: codes.Unauthenticated,
+	ErrNoDID: codes.Unauthenticated, ErrUnknownCaller: codes.Unauthenticated, ErrInactive: codes.PermissionDenied,
+	ErrForbidden:           codes.PermissionDenied,
+	ErrNoMethod:            codes.Unimplemented,
+	ErrNoBlock:             codes.NotFound,
+	ErrTimeout:             codes.DeadlineExceeded,
+	ErrIdle:                codes.Unavailable,
+	ErrStopping:            codes.Unavailable,
+	forecast.ErrBadRequest: codes.InvalidArgument,
+	forecast.ErrNoSubject:  codes.NotFound,
+	receipt.ErrNoEntries:   codes.InvalidArgument,
+	receipt.ErrUnknownKeys: codes.InvalidArgument,
+	receipt.ErrNotYet:      codes.Unavailable,
 }
 
 type errorKey struct {

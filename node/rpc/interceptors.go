@@ -28,14 +28,26 @@ func free(method string) bool { return method == healthv1.Health_Check_FullMetho
 // admitted gives a unary call its slot before its request is received, so that what
 // arrives is bounded too, and the request a time by which it must be there.
 func (s *Server) admitted(method string, handler grpc.MethodHandler) grpc.MethodHandler {
-	return func(service any, ctx context.Context, receive func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+	return func(service any, ctx context.Context, receive func(any) error, interceptor grpc.UnaryServerInterceptor) (response any, failure error) {
 		begun := time.Now()
 		refused := func(err error) error {
 			err = toStatus(s.log, method, err)
 			s.metrics.call(method, err, time.Since(begun))
 			return err
 		}
+		who, audit, err := s.allowed(ctx, method)
+		if err != nil {
+			return nil, refused(err)
+		}
+		if audit {
+			defer func() { s.audited(ctx, who, method, begun, failure) }()
+		}
 		if !free(method) {
+			give, err := s.shares.take(who)
+			if err != nil {
+				return nil, refused(err)
+			}
+			defer give()
 			if !s.calls.take() {
 				return nil, refused(ErrBusy.With("at most %d calls", cap(s.calls)))
 			}
@@ -145,10 +157,22 @@ func (s *Server) guarded(method string, fn func() (any, error)) (resp any, err e
 // the node, panics, errors.
 func (s *Server) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
 	begun := time.Now()
+	who, audit, refusal := s.allowed(stream.Context(), info.FullMethod)
 	defer func() {
 		err = toStatus(s.log, info.FullMethod, err)
 		s.metrics.call(info.FullMethod, err, time.Since(begun))
+		if audit {
+			s.audited(stream.Context(), who, info.FullMethod, begun, err)
+		}
 	}()
+	if refusal != nil {
+		return refusal
+	}
+	give, err := s.shares.take(who)
+	if err != nil {
+		return err
+	}
+	defer give()
 	// Subscriptions have slots of their own, so that they cannot keep out all else.
 	slots, what := s.calls, "calls"
 	if info.FullMethod == nodev1.Events_Subscribe_FullMethodName || info.FullMethod == nodev1.Sentinel_Watch_FullMethodName {
@@ -161,7 +185,7 @@ func (s *Server) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServ
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
 	defer context.AfterFunc(s.life, cancel)()
-	p := &patient{ServerStream: stream, s: s, ctx: ctx}
+	p := &patient{ServerStream: stream, s: s, ctx: ctx, method: info.FullMethod}
 	_, err = s.guarded(info.FullMethod, func() (any, error) { return nil, handler(srv, p) })
 	if err != nil && p.failure != nil {
 		// A handler that is not ours may have made something else of it.
@@ -179,6 +203,7 @@ type patient struct {
 	grpc.ServerStream
 	s        *Server
 	ctx      context.Context
+	method   string
 	received bool  // whether there was a first message
 	failure  error // of receiving or sending
 }
@@ -192,6 +217,9 @@ func (p *patient) RecvMsg(into any) error {
 		most, late = p.s.limits.Idle, ErrIdle
 	}
 	err := p.s.arrive(most, func() error { return p.ServerStream.RecvMsg(into) })
+	if err == nil {
+		err = p.still()
+	}
 	switch {
 	case errors.Is(err, errElapsed):
 		err = late.With("nothing arrived within %s", most)
@@ -205,9 +233,18 @@ func (p *patient) RecvMsg(into any) error {
 	return err
 }
 
+// still refuses to go on for a caller who may no longer call the method.
+func (p *patient) still() error {
+	_, _, err := p.s.allowed(p.ctx, p.method)
+	return err
+}
+
 // SendMsg implements grpc.ServerStream.
 func (p *patient) SendMsg(m any) error {
-	err := p.s.send(p.ctx, func() error { return p.ServerStream.SendMsg(m) })
+	err := p.still()
+	if err == nil {
+		err = p.s.send(p.ctx, func() error { return p.ServerStream.SendMsg(m) })
+	}
 	if err != nil {
 		p.failure = err
 	}

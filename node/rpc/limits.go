@@ -9,14 +9,18 @@ type Limits struct {
 	Streams     uint32 // per connection
 	Calls       int
 	Subscribers int
-	Message     int // bytes
-	Deadline    time.Duration
-	MaxDeadline time.Duration
-	SlowReader  time.Duration
-	Handshake   time.Duration
-	Idle        time.Duration
-	Keepalive   time.Duration
-	Heartbeat   time.Duration
+	// Of one identity: calls under way at once, subscriptions among them, and calls a
+	// second; 0: no bound.
+	IdentityCalls int
+	IdentityRate  int
+	Message       int // bytes
+	Deadline      time.Duration
+	MaxDeadline   time.Duration
+	SlowReader    time.Duration
+	Handshake     time.Duration
+	Idle          time.Duration
+	Keepalive     time.Duration
+	Heartbeat     time.Duration
 }
 
 const (

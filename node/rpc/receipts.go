@@ -59,6 +59,10 @@ func (r *receiptsService) Prove(ctx context.Context, req *nodev1.ProveRequest) (
 	if req.Height < 0 {
 		return nil, ErrBadRequest.With("height is %d", req.Height)
 	}
+	// Who may not ask for something may not have it proven either.
+	if _, _, err := r.s.allowed(ctx, req.Method); err != nil {
+		return nil, err
+	}
 	read := &reading{height: req.Height, prove: true}
 	out, err := q.handler(q.service, withReading(ctx, read), func(into any) error {
 		if err := proto.Unmarshal(req.Request, into.(proto.Message)); err != nil {

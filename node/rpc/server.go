@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net"
@@ -49,8 +50,18 @@ type Options struct {
 	// Genesis is the genesis file's bytes.
 	Genesis []byte
 	Limits  Limits
-	// TLS is the listener's; nil: none, for loopback.
+	// TLS is the listener's, which asks clients for a certificate and leaves it to the
+	// door to judge; nil: none, for loopback, where everybody is an administrator.
 	TLS *tls.Config
+	// Identities is who is who, nil only without TLS.
+	Identities Identities
+	// Administrators are the authorities whose certificates are of this node's
+	// administrators, whoever they are on the chain; nil: none.
+	Administrators func() *x509.CertPool
+	// Policies say who may call what; nil: DefaultPolicies.
+	Policies func() *Policies
+	// Now is the clock for certificates; nil: time.Now.
+	Now func() time.Time
 	Log *slog.Logger
 	// Forecasts answers for what is to be expected; nil: the service is not served.
 	Forecasts nodev1.ForecastsServer
@@ -78,6 +89,14 @@ type Server struct {
 	calls       slots
 	subscribers slots
 	heavy       slots // exports and walks of the whole state
+	shares      *shares
+
+	tls            bool
+	nodeID         string
+	identities     Identities
+	administrators func() *x509.CertPool
+	policies       func() *Policies
+	now            func() time.Time
 
 	life context.Context // ends with Shutdown, and every stream with it
 	die  context.CancelFunc
@@ -96,6 +115,18 @@ func New(o Options) (*Server, error) {
 		connections: newConnections(o.Limits.Connections, m), calls: make(slots, o.Limits.Calls),
 		subscribers: make(slots, o.Limits.Subscribers), heavy: make(slots, 1),
 	}
+	s.shares, s.tls, s.identities, s.administrators, s.policies, s.now = newShares(o.Limits), o.TLS != nil, o.Identities, o.Administrators, o.Policies, o.Now
+	if s.administrators == nil {
+		s.administrators = func() *x509.CertPool { return nil }
+	}
+	if s.policies == nil {
+		standard := DefaultPolicies()
+		s.policies = func() *Policies { return standard }
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	s.nodeID = o.Engine.Status().GetNodeId()
 	s.life, s.die = context.WithCancel(context.Background())
 	options := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(o.Limits.Message),
@@ -147,6 +178,18 @@ func (s *Server) SetHealthy(ok bool) {
 		v = healthv1.HealthCheckResponse_SERVING
 	}
 	s.health.SetServingStatus("", v)
+}
+
+// Methods are the full names of all methods that are served, sorted.
+func (s *Server) Methods() []string {
+	var out []string
+	for service, info := range s.grpc.GetServiceInfo() {
+		for _, m := range info.Methods {
+			out = append(out, "/"+service+"/"+m.Name)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // Serve lets clients in until Shutdown. It owns the listener.

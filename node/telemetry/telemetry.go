@@ -9,6 +9,7 @@ package telemetry
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -155,8 +156,9 @@ func (s *Server) Shutdown(ctx context.Context) {
 
 // Collector measures a node by its status, each time it is asked.
 type Collector struct {
-	status func() *nodev1.StatusResponse
-	gauges []gauge
+	status  func() *nodev1.StatusResponse
+	gauges  []gauge
+	expires *prometheus.Desc
 }
 
 type gauge struct {
@@ -166,7 +168,8 @@ type gauge struct {
 
 // NewCollector measures by a status.
 func NewCollector(status func() *nodev1.StatusResponse) *Collector {
-	c := &Collector{status: status}
+	c := &Collector{status: status, expires: prometheus.NewDesc("chancery_node_certificate_expires_seconds",
+		"When a certificate of the node's door ends, Unix seconds.", []string{"use", "fingerprint"}, nil)}
 	add := func(name, help string, value func(*nodev1.StatusResponse) float64) {
 		c.gauges = append(c.gauges, gauge{prometheus.NewDesc("chancery_node_"+name, help, nil, nil), value})
 	}
@@ -190,6 +193,7 @@ func one(b bool) float64 {
 
 // Describe implements prometheus.Collector.
 func (c *Collector) Describe(out chan<- *prometheus.Desc) {
+	out <- c.expires
 	for _, g := range c.gauges {
 		out <- g.desc
 	}
@@ -198,6 +202,9 @@ func (c *Collector) Describe(out chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	s := c.status()
+	for _, e := range s.Certificates {
+		out <- prometheus.MustNewConstMetric(c.expires, prometheus.GaugeValue, float64(e.ExpiresAt)/1000, e.Use, hex.EncodeToString(e.Fingerprint))
+	}
 	for _, g := range c.gauges {
 		out <- prometheus.MustNewConstMetric(g.desc, prometheus.GaugeValue, g.value(s))
 	}

@@ -154,6 +154,10 @@ func identity(m proto.Message) (Facts, bool) {
 		return Facts{Kind: 119, Class: ClassValidator, Sensitivity: 2, Resource: name("node:", m.GetNodeId())}, true
 	case *identityv1.UnbindNode:
 		return Facts{Kind: 120, Class: ClassValidator, Sensitivity: 2, Resource: name("node:", m.GetNodeId()), Destructive: true}, true
+	case *identityv1.SetAuthorities:
+		return Facts{Kind: 121, Class: ClassKeys, Sensitivity: 3, Resource: "authorities", Privilege: len(m.GetCertificates()) > 0, Items: len(m.GetCertificates())}, true
+	case *identityv1.RevokeCertificate:
+		return Facts{Kind: 122, Class: ClassKeys, Sensitivity: 1, Resource: "authorities", Destructive: true}, true
 	}
 	return Facts{}, false
 }

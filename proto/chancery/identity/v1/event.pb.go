@@ -1394,6 +1394,134 @@ func (x *NodeUnbound) GetBy() string {
 	return ""
 }
 
+// AuthoritiesSet says which certificate authorities an organisation has.
+type AuthoritiesSet struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The organisation.
+	Organisation string `protobuf:"bytes,1,opt,name=organisation,proto3" json:"organisation,omitempty"`
+	// SHA-256 of each certificate.
+	Fingerprints  [][]byte `protobuf:"bytes,2,rep,name=fingerprints,proto3" json:"fingerprints,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthoritiesSet) Reset() {
+	*x = AuthoritiesSet{}
+	mi := &file_chancery_identity_v1_event_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthoritiesSet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthoritiesSet) ProtoMessage() {}
+
+func (x *AuthoritiesSet) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_identity_v1_event_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthoritiesSet.ProtoReflect.Descriptor instead.
+func (*AuthoritiesSet) Descriptor() ([]byte, []int) {
+	return file_chancery_identity_v1_event_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *AuthoritiesSet) GetOrganisation() string {
+	if x != nil {
+		return x.Organisation
+	}
+	return ""
+}
+
+func (x *AuthoritiesSet) GetFingerprints() [][]byte {
+	if x != nil {
+		return x.Fingerprints
+	}
+	return nil
+}
+
+// CertificateRevoked says that a certificate is refused from now on.
+type CertificateRevoked struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The organisation.
+	Organisation string `protobuf:"bytes,1,opt,name=organisation,proto3" json:"organisation,omitempty"`
+	// SHA-256 of the authority's certificate.
+	Authority []byte `protobuf:"bytes,2,opt,name=authority,proto3" json:"authority,omitempty"`
+	// The certificate's serial number.
+	Serial []byte `protobuf:"bytes,3,opt,name=serial,proto3" json:"serial,omitempty"`
+	// Why.
+	Reason        Reason `protobuf:"varint,4,opt,name=reason,proto3,enum=chancery.identity.v1.Reason" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CertificateRevoked) Reset() {
+	*x = CertificateRevoked{}
+	mi := &file_chancery_identity_v1_event_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CertificateRevoked) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CertificateRevoked) ProtoMessage() {}
+
+func (x *CertificateRevoked) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_identity_v1_event_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CertificateRevoked.ProtoReflect.Descriptor instead.
+func (*CertificateRevoked) Descriptor() ([]byte, []int) {
+	return file_chancery_identity_v1_event_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *CertificateRevoked) GetOrganisation() string {
+	if x != nil {
+		return x.Organisation
+	}
+	return ""
+}
+
+func (x *CertificateRevoked) GetAuthority() []byte {
+	if x != nil {
+		return x.Authority
+	}
+	return nil
+}
+
+func (x *CertificateRevoked) GetSerial() []byte {
+	if x != nil {
+		return x.Serial
+	}
+	return nil
+}
+
+func (x *CertificateRevoked) GetReason() Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return Reason_REASON_UNSPECIFIED
+}
+
 var File_chancery_identity_v1_event_proto protoreflect.FileDescriptor
 
 const file_chancery_identity_v1_event_proto_rawDesc = "" +
@@ -1490,7 +1618,15 @@ const file_chancery_identity_v1_event_proto_rawDesc = "" +
 	"\vNodeUnbound\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\"\n" +
 	"\forganisation\x18\x02 \x01(\tR\forganisation\x12\x0e\n" +
-	"\x02by\x18\x03 \x01(\tR\x02byBDZBgithub.com/chancery/chancery/proto/chancery/identity/v1;identityv1b\x06proto3"
+	"\x02by\x18\x03 \x01(\tR\x02by\"X\n" +
+	"\x0eAuthoritiesSet\x12\"\n" +
+	"\forganisation\x18\x01 \x01(\tR\forganisation\x12\"\n" +
+	"\ffingerprints\x18\x02 \x03(\fR\ffingerprints\"\xa4\x01\n" +
+	"\x12CertificateRevoked\x12\"\n" +
+	"\forganisation\x18\x01 \x01(\tR\forganisation\x12\x1c\n" +
+	"\tauthority\x18\x02 \x01(\fR\tauthority\x12\x16\n" +
+	"\x06serial\x18\x03 \x01(\fR\x06serial\x124\n" +
+	"\x06reason\x18\x04 \x01(\x0e2\x1c.chancery.identity.v1.ReasonR\x06reasonBDZBgithub.com/chancery/chancery/proto/chancery/identity/v1;identityv1b\x06proto3"
 
 var (
 	file_chancery_identity_v1_event_proto_rawDescOnce sync.Once
@@ -1504,7 +1640,7 @@ func file_chancery_identity_v1_event_proto_rawDescGZIP() []byte {
 	return file_chancery_identity_v1_event_proto_rawDescData
 }
 
-var file_chancery_identity_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_chancery_identity_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_chancery_identity_v1_event_proto_goTypes = []any{
 	(*Registered)(nil),          // 0: chancery.identity.v1.Registered
 	(*KeyAdded)(nil),            // 1: chancery.identity.v1.KeyAdded
@@ -1528,27 +1664,30 @@ var file_chancery_identity_v1_event_proto_goTypes = []any{
 	(*ValidatorUnbound)(nil),    // 19: chancery.identity.v1.ValidatorUnbound
 	(*NodeBound)(nil),           // 20: chancery.identity.v1.NodeBound
 	(*NodeUnbound)(nil),         // 21: chancery.identity.v1.NodeUnbound
-	(Kind)(0),                   // 22: chancery.identity.v1.Kind
-	(KeyType)(0),                // 23: chancery.identity.v1.KeyType
-	(Purpose)(0),                // 24: chancery.identity.v1.Purpose
-	(Reason)(0),                 // 25: chancery.identity.v1.Reason
-	(*RecoveryRule)(nil),        // 26: chancery.identity.v1.RecoveryRule
-	(*Service)(nil),             // 27: chancery.identity.v1.Service
+	(*AuthoritiesSet)(nil),      // 22: chancery.identity.v1.AuthoritiesSet
+	(*CertificateRevoked)(nil),  // 23: chancery.identity.v1.CertificateRevoked
+	(Kind)(0),                   // 24: chancery.identity.v1.Kind
+	(KeyType)(0),                // 25: chancery.identity.v1.KeyType
+	(Purpose)(0),                // 26: chancery.identity.v1.Purpose
+	(Reason)(0),                 // 27: chancery.identity.v1.Reason
+	(*RecoveryRule)(nil),        // 28: chancery.identity.v1.RecoveryRule
+	(*Service)(nil),             // 29: chancery.identity.v1.Service
 }
 var file_chancery_identity_v1_event_proto_depIdxs = []int32{
-	22, // 0: chancery.identity.v1.Registered.kind:type_name -> chancery.identity.v1.Kind
-	23, // 1: chancery.identity.v1.KeyAdded.type:type_name -> chancery.identity.v1.KeyType
-	24, // 2: chancery.identity.v1.KeyAdded.purposes:type_name -> chancery.identity.v1.Purpose
-	25, // 3: chancery.identity.v1.KeyRevoked.reason:type_name -> chancery.identity.v1.Reason
-	26, // 4: chancery.identity.v1.RecoverySet.rule:type_name -> chancery.identity.v1.RecoveryRule
-	27, // 5: chancery.identity.v1.ServicesSet.services:type_name -> chancery.identity.v1.Service
-	25, // 6: chancery.identity.v1.Suspended.reason:type_name -> chancery.identity.v1.Reason
-	25, // 7: chancery.identity.v1.Deactivated.reason:type_name -> chancery.identity.v1.Reason
-	8,  // [8:8] is the sub-list for method output_type
-	8,  // [8:8] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	24, // 0: chancery.identity.v1.Registered.kind:type_name -> chancery.identity.v1.Kind
+	25, // 1: chancery.identity.v1.KeyAdded.type:type_name -> chancery.identity.v1.KeyType
+	26, // 2: chancery.identity.v1.KeyAdded.purposes:type_name -> chancery.identity.v1.Purpose
+	27, // 3: chancery.identity.v1.KeyRevoked.reason:type_name -> chancery.identity.v1.Reason
+	28, // 4: chancery.identity.v1.RecoverySet.rule:type_name -> chancery.identity.v1.RecoveryRule
+	29, // 5: chancery.identity.v1.ServicesSet.services:type_name -> chancery.identity.v1.Service
+	27, // 6: chancery.identity.v1.Suspended.reason:type_name -> chancery.identity.v1.Reason
+	27, // 7: chancery.identity.v1.Deactivated.reason:type_name -> chancery.identity.v1.Reason
+	27, // 8: chancery.identity.v1.CertificateRevoked.reason:type_name -> chancery.identity.v1.Reason
+	9,  // [9:9] is the sub-list for method output_type
+	9,  // [9:9] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_chancery_identity_v1_event_proto_init() }
@@ -1563,7 +1702,7 @@ func file_chancery_identity_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chancery_identity_v1_event_proto_rawDesc), len(file_chancery_identity_v1_event_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

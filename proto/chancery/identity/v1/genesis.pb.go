@@ -42,7 +42,9 @@ type Genesis struct {
 	// Validators; they are the chain's first.
 	Validators []*Validator `protobuf:"bytes,8,rep,name=validators,proto3" json:"validators,omitempty"`
 	// Nodes that may take part in the network.
-	Nodes         []*Node `protobuf:"bytes,9,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	Nodes []*Node `protobuf:"bytes,9,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// Certificate authorities by organisation.
+	Authorities   []*Authorities `protobuf:"bytes,10,rep,name=authorities,proto3" json:"authorities,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -140,11 +142,18 @@ func (x *Genesis) GetNodes() []*Node {
 	return nil
 }
 
+func (x *Genesis) GetAuthorities() []*Authorities {
+	if x != nil {
+		return x.Authorities
+	}
+	return nil
+}
+
 var File_chancery_identity_v1_genesis_proto protoreflect.FileDescriptor
 
 const file_chancery_identity_v1_genesis_proto_rawDesc = "" +
 	"\n" +
-	"\"chancery/identity/v1/genesis.proto\x12\x14chancery.identity.v1\x1a chancery/identity/v1/state.proto\"\x96\x04\n" +
+	"\"chancery/identity/v1/genesis.proto\x12\x14chancery.identity.v1\x1a chancery/identity/v1/state.proto\"\xdb\x04\n" +
 	"\aGenesis\x12>\n" +
 	"\n" +
 	"identities\x18\x01 \x03(\v2\x1e.chancery.identity.v1.IdentityR\n" +
@@ -160,7 +169,9 @@ const file_chancery_identity_v1_genesis_proto_rawDesc = "" +
 	"\n" +
 	"validators\x18\b \x03(\v2\x1f.chancery.identity.v1.ValidatorR\n" +
 	"validators\x120\n" +
-	"\x05nodes\x18\t \x03(\v2\x1a.chancery.identity.v1.NodeR\x05nodesBDZBgithub.com/chancery/chancery/proto/chancery/identity/v1;identityv1b\x06proto3"
+	"\x05nodes\x18\t \x03(\v2\x1a.chancery.identity.v1.NodeR\x05nodes\x12C\n" +
+	"\vauthorities\x18\n" +
+	" \x03(\v2!.chancery.identity.v1.AuthoritiesR\vauthoritiesBDZBgithub.com/chancery/chancery/proto/chancery/identity/v1;identityv1b\x06proto3"
 
 var (
 	file_chancery_identity_v1_genesis_proto_rawDescOnce sync.Once
@@ -176,31 +187,33 @@ func file_chancery_identity_v1_genesis_proto_rawDescGZIP() []byte {
 
 var file_chancery_identity_v1_genesis_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
 var file_chancery_identity_v1_genesis_proto_goTypes = []any{
-	(*Genesis)(nil),    // 0: chancery.identity.v1.Genesis
-	(*Identity)(nil),   // 1: chancery.identity.v1.Identity
-	(*Key)(nil),        // 2: chancery.identity.v1.Key
-	(*Recovery)(nil),   // 3: chancery.identity.v1.Recovery
-	(*RoleGrants)(nil), // 4: chancery.identity.v1.RoleGrants
-	(*Group)(nil),      // 5: chancery.identity.v1.Group
-	(*Membership)(nil), // 6: chancery.identity.v1.Membership
-	(*Validator)(nil),  // 7: chancery.identity.v1.Validator
-	(*Node)(nil),       // 8: chancery.identity.v1.Node
+	(*Genesis)(nil),     // 0: chancery.identity.v1.Genesis
+	(*Identity)(nil),    // 1: chancery.identity.v1.Identity
+	(*Key)(nil),         // 2: chancery.identity.v1.Key
+	(*Recovery)(nil),    // 3: chancery.identity.v1.Recovery
+	(*RoleGrants)(nil),  // 4: chancery.identity.v1.RoleGrants
+	(*Group)(nil),       // 5: chancery.identity.v1.Group
+	(*Membership)(nil),  // 6: chancery.identity.v1.Membership
+	(*Validator)(nil),   // 7: chancery.identity.v1.Validator
+	(*Node)(nil),        // 8: chancery.identity.v1.Node
+	(*Authorities)(nil), // 9: chancery.identity.v1.Authorities
 }
 var file_chancery_identity_v1_genesis_proto_depIdxs = []int32{
-	1, // 0: chancery.identity.v1.Genesis.identities:type_name -> chancery.identity.v1.Identity
-	1, // 1: chancery.identity.v1.Genesis.history:type_name -> chancery.identity.v1.Identity
-	2, // 2: chancery.identity.v1.Genesis.keys:type_name -> chancery.identity.v1.Key
-	3, // 3: chancery.identity.v1.Genesis.recoveries:type_name -> chancery.identity.v1.Recovery
-	4, // 4: chancery.identity.v1.Genesis.roles:type_name -> chancery.identity.v1.RoleGrants
-	5, // 5: chancery.identity.v1.Genesis.groups:type_name -> chancery.identity.v1.Group
-	6, // 6: chancery.identity.v1.Genesis.memberships:type_name -> chancery.identity.v1.Membership
-	7, // 7: chancery.identity.v1.Genesis.validators:type_name -> chancery.identity.v1.Validator
-	8, // 8: chancery.identity.v1.Genesis.nodes:type_name -> chancery.identity.v1.Node
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	1,  // 0: chancery.identity.v1.Genesis.identities:type_name -> chancery.identity.v1.Identity
+	1,  // 1: chancery.identity.v1.Genesis.history:type_name -> chancery.identity.v1.Identity
+	2,  // 2: chancery.identity.v1.Genesis.keys:type_name -> chancery.identity.v1.Key
+	3,  // 3: chancery.identity.v1.Genesis.recoveries:type_name -> chancery.identity.v1.Recovery
+	4,  // 4: chancery.identity.v1.Genesis.roles:type_name -> chancery.identity.v1.RoleGrants
+	5,  // 5: chancery.identity.v1.Genesis.groups:type_name -> chancery.identity.v1.Group
+	6,  // 6: chancery.identity.v1.Genesis.memberships:type_name -> chancery.identity.v1.Membership
+	7,  // 7: chancery.identity.v1.Genesis.validators:type_name -> chancery.identity.v1.Validator
+	8,  // 8: chancery.identity.v1.Genesis.nodes:type_name -> chancery.identity.v1.Node
+	9,  // 9: chancery.identity.v1.Genesis.authorities:type_name -> chancery.identity.v1.Authorities
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_chancery_identity_v1_genesis_proto_init() }

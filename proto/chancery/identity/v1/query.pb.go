@@ -1737,6 +1737,98 @@ func (x *NodesResponse) GetNextPageToken() []byte {
 	return nil
 }
 
+// AuthoritiesRequest names an organisation.
+type AuthoritiesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// DID of the organisation.
+	Organisation  string `protobuf:"bytes,1,opt,name=organisation,proto3" json:"organisation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthoritiesRequest) Reset() {
+	*x = AuthoritiesRequest{}
+	mi := &file_chancery_identity_v1_query_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthoritiesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthoritiesRequest) ProtoMessage() {}
+
+func (x *AuthoritiesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_identity_v1_query_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthoritiesRequest.ProtoReflect.Descriptor instead.
+func (*AuthoritiesRequest) Descriptor() ([]byte, []int) {
+	return file_chancery_identity_v1_query_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *AuthoritiesRequest) GetOrganisation() string {
+	if x != nil {
+		return x.Organisation
+	}
+	return ""
+}
+
+// AuthoritiesResponse is its authorities.
+type AuthoritiesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absent when it never had any.
+	Authorities   *Authorities `protobuf:"bytes,1,opt,name=authorities,proto3" json:"authorities,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthoritiesResponse) Reset() {
+	*x = AuthoritiesResponse{}
+	mi := &file_chancery_identity_v1_query_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthoritiesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthoritiesResponse) ProtoMessage() {}
+
+func (x *AuthoritiesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_identity_v1_query_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthoritiesResponse.ProtoReflect.Descriptor instead.
+func (*AuthoritiesResponse) Descriptor() ([]byte, []int) {
+	return file_chancery_identity_v1_query_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *AuthoritiesResponse) GetAuthorities() *Authorities {
+	if x != nil {
+		return x.Authorities
+	}
+	return nil
+}
+
 var File_chancery_identity_v1_query_proto protoreflect.FileDescriptor
 
 const file_chancery_identity_v1_query_proto_rawDesc = "" +
@@ -1849,8 +1941,11 @@ const file_chancery_identity_v1_query_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\fR\tpageToken\"i\n" +
 	"\rNodesResponse\x120\n" +
 	"\x05nodes\x18\x01 \x03(\v2\x1a.chancery.identity.v1.NodeR\x05nodes\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\fR\rnextPageToken2\xc7\n" +
-	"\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\fR\rnextPageToken\"8\n" +
+	"\x12AuthoritiesRequest\x12\"\n" +
+	"\forganisation\x18\x01 \x01(\tR\forganisation\"Z\n" +
+	"\x13AuthoritiesResponse\x12C\n" +
+	"\vauthorities\x18\x01 \x01(\v2!.chancery.identity.v1.AuthoritiesR\vauthorities2\xab\v\n" +
 	"\x05Query\x12Y\n" +
 	"\bIdentity\x12%.chancery.identity.v1.IdentityRequest\x1a&.chancery.identity.v1.IdentityResponse\x12Y\n" +
 	"\bDocument\x12%.chancery.identity.v1.DocumentRequest\x1a&.chancery.identity.v1.DocumentResponse\x12J\n" +
@@ -1868,7 +1963,8 @@ const file_chancery_identity_v1_query_proto_rawDesc = "" +
 	"\vMemberships\x12(.chancery.identity.v1.MembershipsRequest\x1a).chancery.identity.v1.MembershipsResponse\x12_\n" +
 	"\n" +
 	"Validators\x12'.chancery.identity.v1.ValidatorsRequest\x1a(.chancery.identity.v1.ValidatorsResponse\x12P\n" +
-	"\x05Nodes\x12\".chancery.identity.v1.NodesRequest\x1a#.chancery.identity.v1.NodesResponseBDZBgithub.com/chancery/chancery/proto/chancery/identity/v1;identityv1b\x06proto3"
+	"\x05Nodes\x12\".chancery.identity.v1.NodesRequest\x1a#.chancery.identity.v1.NodesResponse\x12b\n" +
+	"\vAuthorities\x12(.chancery.identity.v1.AuthoritiesRequest\x1a).chancery.identity.v1.AuthoritiesResponseBDZBgithub.com/chancery/chancery/proto/chancery/identity/v1;identityv1b\x06proto3"
 
 var (
 	file_chancery_identity_v1_query_proto_rawDescOnce sync.Once
@@ -1882,7 +1978,7 @@ func file_chancery_identity_v1_query_proto_rawDescGZIP() []byte {
 	return file_chancery_identity_v1_query_proto_rawDescData
 }
 
-var file_chancery_identity_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_chancery_identity_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_chancery_identity_v1_query_proto_goTypes = []any{
 	(*IdentityRequest)(nil),       // 0: chancery.identity.v1.IdentityRequest
 	(*IdentityResponse)(nil),      // 1: chancery.identity.v1.IdentityResponse
@@ -1915,66 +2011,72 @@ var file_chancery_identity_v1_query_proto_goTypes = []any{
 	(*ValidatorsResponse)(nil),    // 28: chancery.identity.v1.ValidatorsResponse
 	(*NodesRequest)(nil),          // 29: chancery.identity.v1.NodesRequest
 	(*NodesResponse)(nil),         // 30: chancery.identity.v1.NodesResponse
-	(*Identity)(nil),              // 31: chancery.identity.v1.Identity
-	(*Key)(nil),                   // 32: chancery.identity.v1.Key
-	(KeyType)(0),                  // 33: chancery.identity.v1.KeyType
-	(*KeyHolder)(nil),             // 34: chancery.identity.v1.KeyHolder
-	(*Recovery)(nil),              // 35: chancery.identity.v1.Recovery
-	(*RoleGrant)(nil),             // 36: chancery.identity.v1.RoleGrant
-	(*Group)(nil),                 // 37: chancery.identity.v1.Group
-	(*Validator)(nil),             // 38: chancery.identity.v1.Validator
-	(*Node)(nil),                  // 39: chancery.identity.v1.Node
+	(*AuthoritiesRequest)(nil),    // 31: chancery.identity.v1.AuthoritiesRequest
+	(*AuthoritiesResponse)(nil),   // 32: chancery.identity.v1.AuthoritiesResponse
+	(*Identity)(nil),              // 33: chancery.identity.v1.Identity
+	(*Key)(nil),                   // 34: chancery.identity.v1.Key
+	(KeyType)(0),                  // 35: chancery.identity.v1.KeyType
+	(*KeyHolder)(nil),             // 36: chancery.identity.v1.KeyHolder
+	(*Recovery)(nil),              // 37: chancery.identity.v1.Recovery
+	(*RoleGrant)(nil),             // 38: chancery.identity.v1.RoleGrant
+	(*Group)(nil),                 // 39: chancery.identity.v1.Group
+	(*Validator)(nil),             // 40: chancery.identity.v1.Validator
+	(*Node)(nil),                  // 41: chancery.identity.v1.Node
+	(*Authorities)(nil),           // 42: chancery.identity.v1.Authorities
 }
 var file_chancery_identity_v1_query_proto_depIdxs = []int32{
-	31, // 0: chancery.identity.v1.IdentityResponse.identity:type_name -> chancery.identity.v1.Identity
+	33, // 0: chancery.identity.v1.IdentityResponse.identity:type_name -> chancery.identity.v1.Identity
 	4,  // 1: chancery.identity.v1.DocumentResponse.metadata:type_name -> chancery.identity.v1.DocumentMetadata
-	32, // 2: chancery.identity.v1.KeyResponse.key:type_name -> chancery.identity.v1.Key
-	32, // 3: chancery.identity.v1.KeysResponse.keys:type_name -> chancery.identity.v1.Key
-	33, // 4: chancery.identity.v1.ByKeyRequest.type:type_name -> chancery.identity.v1.KeyType
-	34, // 5: chancery.identity.v1.ByKeyResponse.holder:type_name -> chancery.identity.v1.KeyHolder
-	31, // 6: chancery.identity.v1.IdentitiesResponse.identities:type_name -> chancery.identity.v1.Identity
-	31, // 7: chancery.identity.v1.OrganisationsResponse.organisations:type_name -> chancery.identity.v1.Identity
-	35, // 8: chancery.identity.v1.RecoveryResponse.recovery:type_name -> chancery.identity.v1.Recovery
-	36, // 9: chancery.identity.v1.RolesResponse.roles:type_name -> chancery.identity.v1.RoleGrant
-	37, // 10: chancery.identity.v1.GroupResponse.group:type_name -> chancery.identity.v1.Group
-	37, // 11: chancery.identity.v1.GroupsResponse.groups:type_name -> chancery.identity.v1.Group
-	38, // 12: chancery.identity.v1.ValidatorsResponse.validators:type_name -> chancery.identity.v1.Validator
-	39, // 13: chancery.identity.v1.NodesResponse.nodes:type_name -> chancery.identity.v1.Node
-	0,  // 14: chancery.identity.v1.Query.Identity:input_type -> chancery.identity.v1.IdentityRequest
-	2,  // 15: chancery.identity.v1.Query.Document:input_type -> chancery.identity.v1.DocumentRequest
-	5,  // 16: chancery.identity.v1.Query.Key:input_type -> chancery.identity.v1.KeyRequest
-	7,  // 17: chancery.identity.v1.Query.Keys:input_type -> chancery.identity.v1.KeysRequest
-	9,  // 18: chancery.identity.v1.Query.ByKey:input_type -> chancery.identity.v1.ByKeyRequest
-	11, // 19: chancery.identity.v1.Query.Identities:input_type -> chancery.identity.v1.IdentitiesRequest
-	13, // 20: chancery.identity.v1.Query.Organisations:input_type -> chancery.identity.v1.OrganisationsRequest
-	15, // 21: chancery.identity.v1.Query.Recovery:input_type -> chancery.identity.v1.RecoveryRequest
-	17, // 22: chancery.identity.v1.Query.Roles:input_type -> chancery.identity.v1.RolesRequest
-	19, // 23: chancery.identity.v1.Query.Group:input_type -> chancery.identity.v1.GroupRequest
-	21, // 24: chancery.identity.v1.Query.Groups:input_type -> chancery.identity.v1.GroupsRequest
-	23, // 25: chancery.identity.v1.Query.GroupMembers:input_type -> chancery.identity.v1.GroupMembersRequest
-	25, // 26: chancery.identity.v1.Query.Memberships:input_type -> chancery.identity.v1.MembershipsRequest
-	27, // 27: chancery.identity.v1.Query.Validators:input_type -> chancery.identity.v1.ValidatorsRequest
-	29, // 28: chancery.identity.v1.Query.Nodes:input_type -> chancery.identity.v1.NodesRequest
-	1,  // 29: chancery.identity.v1.Query.Identity:output_type -> chancery.identity.v1.IdentityResponse
-	3,  // 30: chancery.identity.v1.Query.Document:output_type -> chancery.identity.v1.DocumentResponse
-	6,  // 31: chancery.identity.v1.Query.Key:output_type -> chancery.identity.v1.KeyResponse
-	8,  // 32: chancery.identity.v1.Query.Keys:output_type -> chancery.identity.v1.KeysResponse
-	10, // 33: chancery.identity.v1.Query.ByKey:output_type -> chancery.identity.v1.ByKeyResponse
-	12, // 34: chancery.identity.v1.Query.Identities:output_type -> chancery.identity.v1.IdentitiesResponse
-	14, // 35: chancery.identity.v1.Query.Organisations:output_type -> chancery.identity.v1.OrganisationsResponse
-	16, // 36: chancery.identity.v1.Query.Recovery:output_type -> chancery.identity.v1.RecoveryResponse
-	18, // 37: chancery.identity.v1.Query.Roles:output_type -> chancery.identity.v1.RolesResponse
-	20, // 38: chancery.identity.v1.Query.Group:output_type -> chancery.identity.v1.GroupResponse
-	22, // 39: chancery.identity.v1.Query.Groups:output_type -> chancery.identity.v1.GroupsResponse
-	24, // 40: chancery.identity.v1.Query.GroupMembers:output_type -> chancery.identity.v1.GroupMembersResponse
-	26, // 41: chancery.identity.v1.Query.Memberships:output_type -> chancery.identity.v1.MembershipsResponse
-	28, // 42: chancery.identity.v1.Query.Validators:output_type -> chancery.identity.v1.ValidatorsResponse
-	30, // 43: chancery.identity.v1.Query.Nodes:output_type -> chancery.identity.v1.NodesResponse
-	29, // [29:44] is the sub-list for method output_type
-	14, // [14:29] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	34, // 2: chancery.identity.v1.KeyResponse.key:type_name -> chancery.identity.v1.Key
+	34, // 3: chancery.identity.v1.KeysResponse.keys:type_name -> chancery.identity.v1.Key
+	35, // 4: chancery.identity.v1.ByKeyRequest.type:type_name -> chancery.identity.v1.KeyType
+	36, // 5: chancery.identity.v1.ByKeyResponse.holder:type_name -> chancery.identity.v1.KeyHolder
+	33, // 6: chancery.identity.v1.IdentitiesResponse.identities:type_name -> chancery.identity.v1.Identity
+	33, // 7: chancery.identity.v1.OrganisationsResponse.organisations:type_name -> chancery.identity.v1.Identity
+	37, // 8: chancery.identity.v1.RecoveryResponse.recovery:type_name -> chancery.identity.v1.Recovery
+	38, // 9: chancery.identity.v1.RolesResponse.roles:type_name -> chancery.identity.v1.RoleGrant
+	39, // 10: chancery.identity.v1.GroupResponse.group:type_name -> chancery.identity.v1.Group
+	39, // 11: chancery.identity.v1.GroupsResponse.groups:type_name -> chancery.identity.v1.Group
+	40, // 12: chancery.identity.v1.ValidatorsResponse.validators:type_name -> chancery.identity.v1.Validator
+	41, // 13: chancery.identity.v1.NodesResponse.nodes:type_name -> chancery.identity.v1.Node
+	42, // 14: chancery.identity.v1.AuthoritiesResponse.authorities:type_name -> chancery.identity.v1.Authorities
+	0,  // 15: chancery.identity.v1.Query.Identity:input_type -> chancery.identity.v1.IdentityRequest
+	2,  // 16: chancery.identity.v1.Query.Document:input_type -> chancery.identity.v1.DocumentRequest
+	5,  // 17: chancery.identity.v1.Query.Key:input_type -> chancery.identity.v1.KeyRequest
+	7,  // 18: chancery.identity.v1.Query.Keys:input_type -> chancery.identity.v1.KeysRequest
+	9,  // 19: chancery.identity.v1.Query.ByKey:input_type -> chancery.identity.v1.ByKeyRequest
+	11, // 20: chancery.identity.v1.Query.Identities:input_type -> chancery.identity.v1.IdentitiesRequest
+	13, // 21: chancery.identity.v1.Query.Organisations:input_type -> chancery.identity.v1.OrganisationsRequest
+	15, // 22: chancery.identity.v1.Query.Recovery:input_type -> chancery.identity.v1.RecoveryRequest
+	17, // 23: chancery.identity.v1.Query.Roles:input_type -> chancery.identity.v1.RolesRequest
+	19, // 24: chancery.identity.v1.Query.Group:input_type -> chancery.identity.v1.GroupRequest
+	21, // 25: chancery.identity.v1.Query.Groups:input_type -> chancery.identity.v1.GroupsRequest
+	23, // 26: chancery.identity.v1.Query.GroupMembers:input_type -> chancery.identity.v1.GroupMembersRequest
+	25, // 27: chancery.identity.v1.Query.Memberships:input_type -> chancery.identity.v1.MembershipsRequest
+	27, // 28: chancery.identity.v1.Query.Validators:input_type -> chancery.identity.v1.ValidatorsRequest
+	29, // 29: chancery.identity.v1.Query.Nodes:input_type -> chancery.identity.v1.NodesRequest
+	31, // 30: chancery.identity.v1.Query.Authorities:input_type -> chancery.identity.v1.AuthoritiesRequest
+	1,  // 31: chancery.identity.v1.Query.Identity:output_type -> chancery.identity.v1.IdentityResponse
+	3,  // 32: chancery.identity.v1.Query.Document:output_type -> chancery.identity.v1.DocumentResponse
+	6,  // 33: chancery.identity.v1.Query.Key:output_type -> chancery.identity.v1.KeyResponse
+	8,  // 34: chancery.identity.v1.Query.Keys:output_type -> chancery.identity.v1.KeysResponse
+	10, // 35: chancery.identity.v1.Query.ByKey:output_type -> chancery.identity.v1.ByKeyResponse
+	12, // 36: chancery.identity.v1.Query.Identities:output_type -> chancery.identity.v1.IdentitiesResponse
+	14, // 37: chancery.identity.v1.Query.Organisations:output_type -> chancery.identity.v1.OrganisationsResponse
+	16, // 38: chancery.identity.v1.Query.Recovery:output_type -> chancery.identity.v1.RecoveryResponse
+	18, // 39: chancery.identity.v1.Query.Roles:output_type -> chancery.identity.v1.RolesResponse
+	20, // 40: chancery.identity.v1.Query.Group:output_type -> chancery.identity.v1.GroupResponse
+	22, // 41: chancery.identity.v1.Query.Groups:output_type -> chancery.identity.v1.GroupsResponse
+	24, // 42: chancery.identity.v1.Query.GroupMembers:output_type -> chancery.identity.v1.GroupMembersResponse
+	26, // 43: chancery.identity.v1.Query.Memberships:output_type -> chancery.identity.v1.MembershipsResponse
+	28, // 44: chancery.identity.v1.Query.Validators:output_type -> chancery.identity.v1.ValidatorsResponse
+	30, // 45: chancery.identity.v1.Query.Nodes:output_type -> chancery.identity.v1.NodesResponse
+	32, // 46: chancery.identity.v1.Query.Authorities:output_type -> chancery.identity.v1.AuthoritiesResponse
+	31, // [31:47] is the sub-list for method output_type
+	15, // [15:31] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_chancery_identity_v1_query_proto_init() }
@@ -1989,7 +2091,7 @@ func file_chancery_identity_v1_query_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chancery_identity_v1_query_proto_rawDesc), len(file_chancery_identity_v1_query_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   31,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -34,6 +34,7 @@ const (
 	Query_Memberships_FullMethodName   = "/chancery.identity.v1.Query/Memberships"
 	Query_Validators_FullMethodName    = "/chancery.identity.v1.Query/Validators"
 	Query_Nodes_FullMethodName         = "/chancery.identity.v1.Query/Nodes"
+	Query_Authorities_FullMethodName   = "/chancery.identity.v1.Query/Authorities"
 )
 
 // QueryClient is the client API for Query service.
@@ -72,6 +73,8 @@ type QueryClient interface {
 	Validators(ctx context.Context, in *ValidatorsRequest, opts ...grpc.CallOption) (*ValidatorsResponse, error)
 	// Nodes lists the nodes that may take part in the network.
 	Nodes(ctx context.Context, in *NodesRequest, opts ...grpc.CallOption) (*NodesResponse, error)
+	// Authorities are the certificate authorities of an organisation.
+	Authorities(ctx context.Context, in *AuthoritiesRequest, opts ...grpc.CallOption) (*AuthoritiesResponse, error)
 }
 
 type queryClient struct {
@@ -232,6 +235,16 @@ func (c *queryClient) Nodes(ctx context.Context, in *NodesRequest, opts ...grpc.
 	return out, nil
 }
 
+func (c *queryClient) Authorities(ctx context.Context, in *AuthoritiesRequest, opts ...grpc.CallOption) (*AuthoritiesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AuthoritiesResponse)
+	err := c.cc.Invoke(ctx, Query_Authorities_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // QueryServer is the server API for Query service.
 // All implementations must embed UnimplementedQueryServer
 // for forward compatibility.
@@ -268,6 +281,8 @@ type QueryServer interface {
 	Validators(context.Context, *ValidatorsRequest) (*ValidatorsResponse, error)
 	// Nodes lists the nodes that may take part in the network.
 	Nodes(context.Context, *NodesRequest) (*NodesResponse, error)
+	// Authorities are the certificate authorities of an organisation.
+	Authorities(context.Context, *AuthoritiesRequest) (*AuthoritiesResponse, error)
 	mustEmbedUnimplementedQueryServer()
 }
 
@@ -322,6 +337,9 @@ func (UnimplementedQueryServer) Validators(context.Context, *ValidatorsRequest) 
 }
 func (UnimplementedQueryServer) Nodes(context.Context, *NodesRequest) (*NodesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Nodes not implemented")
+}
+func (UnimplementedQueryServer) Authorities(context.Context, *AuthoritiesRequest) (*AuthoritiesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Authorities not implemented")
 }
 func (UnimplementedQueryServer) mustEmbedUnimplementedQueryServer() {}
 func (UnimplementedQueryServer) testEmbeddedByValue()               {}
@@ -614,6 +632,24 @@ func _Query_Nodes_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Query_Authorities_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AuthoritiesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QueryServer).Authorities(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Query_Authorities_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QueryServer).Authorities(ctx, req.(*AuthoritiesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Query_ServiceDesc is the grpc.ServiceDesc for Query service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -680,6 +716,10 @@ var Query_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Nodes",
 			Handler:    _Query_Nodes_Handler,
+		},
+		{
+			MethodName: "Authorities",
+			Handler:    _Query_Authorities_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -1469,6 +1469,145 @@ func (x *Node) GetBound() *Mark {
 	return nil
 }
 
+// Authorities are what an organisation's clients are told by: the certificate
+// authorities that sign their certificates.
+type Authorities struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// DID of the organisation.
+	Organisation string `protobuf:"bytes,1,opt,name=organisation,proto3" json:"organisation,omitempty"`
+	// In the order in which the organisation gave them; at most 4.
+	Authorities []*Authority `protobuf:"bytes,2,rep,name=authorities,proto3" json:"authorities,omitempty"`
+	// When they were last changed. The version is not used.
+	Changed       *Mark `protobuf:"bytes,3,opt,name=changed,proto3" json:"changed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Authorities) Reset() {
+	*x = Authorities{}
+	mi := &file_chancery_identity_v1_state_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Authorities) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Authorities) ProtoMessage() {}
+
+func (x *Authorities) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_identity_v1_state_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Authorities.ProtoReflect.Descriptor instead.
+func (*Authorities) Descriptor() ([]byte, []int) {
+	return file_chancery_identity_v1_state_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Authorities) GetOrganisation() string {
+	if x != nil {
+		return x.Organisation
+	}
+	return ""
+}
+
+func (x *Authorities) GetAuthorities() []*Authority {
+	if x != nil {
+		return x.Authorities
+	}
+	return nil
+}
+
+func (x *Authorities) GetChanged() *Mark {
+	if x != nil {
+		return x.Changed
+	}
+	return nil
+}
+
+// Authority is one certificate authority.
+type Authority struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// X.509 certificate, DER; at most 2048 bytes.
+	Certificate []byte `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	// SHA-256 of the certificate.
+	Fingerprint []byte `protobuf:"bytes,2,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	// Unix milliseconds from which it is no longer valid.
+	ExpiresAt int64 `protobuf:"varint,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// Serial numbers of certificates that it signed and that are refused: big-endian
+	// without leading zeros, 1 to 20 bytes, sorted; at most 256.
+	Revoked       [][]byte `protobuf:"bytes,4,rep,name=revoked,proto3" json:"revoked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Authority) Reset() {
+	*x = Authority{}
+	mi := &file_chancery_identity_v1_state_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Authority) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Authority) ProtoMessage() {}
+
+func (x *Authority) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_identity_v1_state_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Authority.ProtoReflect.Descriptor instead.
+func (*Authority) Descriptor() ([]byte, []int) {
+	return file_chancery_identity_v1_state_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Authority) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+func (x *Authority) GetFingerprint() []byte {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return nil
+}
+
+func (x *Authority) GetExpiresAt() int64 {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return 0
+}
+
+func (x *Authority) GetRevoked() [][]byte {
+	if x != nil {
+		return x.Revoked
+	}
+	return nil
+}
+
 var File_chancery_identity_v1_state_proto protoreflect.FileDescriptor
 
 const file_chancery_identity_v1_state_proto_rawDesc = "" +
@@ -1563,7 +1702,17 @@ const file_chancery_identity_v1_state_proto_rawDesc = "" +
 	"\x04Node\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\"\n" +
 	"\forganisation\x18\x02 \x01(\tR\forganisation\x120\n" +
-	"\x05bound\x18\x03 \x01(\v2\x1a.chancery.identity.v1.MarkR\x05bound*|\n" +
+	"\x05bound\x18\x03 \x01(\v2\x1a.chancery.identity.v1.MarkR\x05bound\"\xaa\x01\n" +
+	"\vAuthorities\x12\"\n" +
+	"\forganisation\x18\x01 \x01(\tR\forganisation\x12A\n" +
+	"\vauthorities\x18\x02 \x03(\v2\x1f.chancery.identity.v1.AuthorityR\vauthorities\x124\n" +
+	"\achanged\x18\x03 \x01(\v2\x1a.chancery.identity.v1.MarkR\achanged\"\x88\x01\n" +
+	"\tAuthority\x12 \n" +
+	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12 \n" +
+	"\vfingerprint\x18\x02 \x01(\fR\vfingerprint\x12\x1d\n" +
+	"\n" +
+	"expires_at\x18\x03 \x01(\x03R\texpiresAt\x12\x18\n" +
+	"\arevoked\x18\x04 \x03(\fR\arevoked*|\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fKIND_CONSORTIUM\x10\x01\x12\x15\n" +
@@ -1613,7 +1762,7 @@ func file_chancery_identity_v1_state_proto_rawDescGZIP() []byte {
 }
 
 var file_chancery_identity_v1_state_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_chancery_identity_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_chancery_identity_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_chancery_identity_v1_state_proto_goTypes = []any{
 	(Kind)(0),            // 0: chancery.identity.v1.Kind
 	(Status)(0),          // 1: chancery.identity.v1.Status
@@ -1634,6 +1783,8 @@ var file_chancery_identity_v1_state_proto_goTypes = []any{
 	(*Validator)(nil),    // 16: chancery.identity.v1.Validator
 	(*Turnover)(nil),     // 17: chancery.identity.v1.Turnover
 	(*Node)(nil),         // 18: chancery.identity.v1.Node
+	(*Authorities)(nil),  // 19: chancery.identity.v1.Authorities
+	(*Authority)(nil),    // 20: chancery.identity.v1.Authority
 }
 var file_chancery_identity_v1_state_proto_depIdxs = []int32{
 	0,  // 0: chancery.identity.v1.Identity.kind:type_name -> chancery.identity.v1.Kind
@@ -1656,11 +1807,13 @@ var file_chancery_identity_v1_state_proto_depIdxs = []int32{
 	8,  // 17: chancery.identity.v1.Validator.bound:type_name -> chancery.identity.v1.Mark
 	16, // 18: chancery.identity.v1.Turnover.before:type_name -> chancery.identity.v1.Validator
 	8,  // 19: chancery.identity.v1.Node.bound:type_name -> chancery.identity.v1.Mark
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	20, // 20: chancery.identity.v1.Authorities.authorities:type_name -> chancery.identity.v1.Authority
+	8,  // 21: chancery.identity.v1.Authorities.changed:type_name -> chancery.identity.v1.Mark
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_chancery_identity_v1_state_proto_init() }
@@ -1674,7 +1827,7 @@ func file_chancery_identity_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chancery_identity_v1_state_proto_rawDesc), len(file_chancery_identity_v1_state_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   14,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

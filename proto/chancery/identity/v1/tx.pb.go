@@ -2164,6 +2164,204 @@ func (*UnbindNodeResponse) Descriptor() ([]byte, []int) {
 	return file_chancery_identity_v1_tx_proto_rawDescGZIP(), []int{43}
 }
 
+// SetAuthorities replaces the certificate authorities of the author, an
+// organisation. What was revoked of one that stays remains revoked; what was
+// revoked of one that goes is forgotten with it.
+type SetAuthorities struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// X.509 certificates, DER, that may sign certificates and have not expired; at most
+	// 4, each at most 2048 bytes and named once. Empty: no client of the organisation is
+	// let in by certificate.
+	Certificates  [][]byte `protobuf:"bytes,1,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetAuthorities) Reset() {
+	*x = SetAuthorities{}
+	mi := &file_chancery_identity_v1_tx_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetAuthorities) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetAuthorities) ProtoMessage() {}
+
+func (x *SetAuthorities) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_identity_v1_tx_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetAuthorities.ProtoReflect.Descriptor instead.
+func (*SetAuthorities) Descriptor() ([]byte, []int) {
+	return file_chancery_identity_v1_tx_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *SetAuthorities) GetCertificates() [][]byte {
+	if x != nil {
+		return x.Certificates
+	}
+	return nil
+}
+
+// SetAuthoritiesResponse names them.
+type SetAuthoritiesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// SHA-256 of each certificate, in the order of the message.
+	Fingerprints  [][]byte `protobuf:"bytes,1,rep,name=fingerprints,proto3" json:"fingerprints,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetAuthoritiesResponse) Reset() {
+	*x = SetAuthoritiesResponse{}
+	mi := &file_chancery_identity_v1_tx_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetAuthoritiesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetAuthoritiesResponse) ProtoMessage() {}
+
+func (x *SetAuthoritiesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_identity_v1_tx_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetAuthoritiesResponse.ProtoReflect.Descriptor instead.
+func (*SetAuthoritiesResponse) Descriptor() ([]byte, []int) {
+	return file_chancery_identity_v1_tx_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *SetAuthoritiesResponse) GetFingerprints() [][]byte {
+	if x != nil {
+		return x.Fingerprints
+	}
+	return nil
+}
+
+// RevokeCertificate has a certificate refused at once that an authority of the
+// author, an organisation, signed.
+type RevokeCertificate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// SHA-256 of the authority's certificate.
+	Authority []byte `protobuf:"bytes,1,opt,name=authority,proto3" json:"authority,omitempty"`
+	// Serial number: big-endian without leading zeros, 1 to 20 bytes.
+	Serial []byte `protobuf:"bytes,2,opt,name=serial,proto3" json:"serial,omitempty"`
+	// Why.
+	Reason        Reason `protobuf:"varint,3,opt,name=reason,proto3,enum=chancery.identity.v1.Reason" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeCertificate) Reset() {
+	*x = RevokeCertificate{}
+	mi := &file_chancery_identity_v1_tx_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeCertificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeCertificate) ProtoMessage() {}
+
+func (x *RevokeCertificate) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_identity_v1_tx_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeCertificate.ProtoReflect.Descriptor instead.
+func (*RevokeCertificate) Descriptor() ([]byte, []int) {
+	return file_chancery_identity_v1_tx_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *RevokeCertificate) GetAuthority() []byte {
+	if x != nil {
+		return x.Authority
+	}
+	return nil
+}
+
+func (x *RevokeCertificate) GetSerial() []byte {
+	if x != nil {
+		return x.Serial
+	}
+	return nil
+}
+
+func (x *RevokeCertificate) GetReason() Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return Reason_REASON_UNSPECIFIED
+}
+
+// RevokeCertificateResponse is empty.
+type RevokeCertificateResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeCertificateResponse) Reset() {
+	*x = RevokeCertificateResponse{}
+	mi := &file_chancery_identity_v1_tx_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeCertificateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeCertificateResponse) ProtoMessage() {}
+
+func (x *RevokeCertificateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_identity_v1_tx_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeCertificateResponse.ProtoReflect.Descriptor instead.
+func (*RevokeCertificateResponse) Descriptor() ([]byte, []int) {
+	return file_chancery_identity_v1_tx_proto_rawDescGZIP(), []int{47}
+}
+
 var File_chancery_identity_v1_tx_proto protoreflect.FileDescriptor
 
 const file_chancery_identity_v1_tx_proto_rawDesc = "" +
@@ -2277,7 +2475,16 @@ const file_chancery_identity_v1_tx_proto_rawDesc = "" +
 	"\n" +
 	"UnbindNode\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\"\x14\n" +
-	"\x12UnbindNodeResponseBDZBgithub.com/chancery/chancery/proto/chancery/identity/v1;identityv1b\x06proto3"
+	"\x12UnbindNodeResponse\"4\n" +
+	"\x0eSetAuthorities\x12\"\n" +
+	"\fcertificates\x18\x01 \x03(\fR\fcertificates\"<\n" +
+	"\x16SetAuthoritiesResponse\x12\"\n" +
+	"\ffingerprints\x18\x01 \x03(\fR\ffingerprints\"\x7f\n" +
+	"\x11RevokeCertificate\x12\x1c\n" +
+	"\tauthority\x18\x01 \x01(\fR\tauthority\x12\x16\n" +
+	"\x06serial\x18\x02 \x01(\fR\x06serial\x124\n" +
+	"\x06reason\x18\x03 \x01(\x0e2\x1c.chancery.identity.v1.ReasonR\x06reason\"\x1b\n" +
+	"\x19RevokeCertificateResponseBDZBgithub.com/chancery/chancery/proto/chancery/identity/v1;identityv1b\x06proto3"
 
 var (
 	file_chancery_identity_v1_tx_proto_rawDescOnce sync.Once
@@ -2291,7 +2498,7 @@ func file_chancery_identity_v1_tx_proto_rawDescGZIP() []byte {
 	return file_chancery_identity_v1_tx_proto_rawDescData
 }
 
-var file_chancery_identity_v1_tx_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_chancery_identity_v1_tx_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_chancery_identity_v1_tx_proto_goTypes = []any{
 	(*NewKey)(nil),                       // 0: chancery.identity.v1.NewKey
 	(*NewIdentity)(nil),                  // 1: chancery.identity.v1.NewIdentity
@@ -2337,34 +2544,39 @@ var file_chancery_identity_v1_tx_proto_goTypes = []any{
 	(*BindNodeResponse)(nil),             // 41: chancery.identity.v1.BindNodeResponse
 	(*UnbindNode)(nil),                   // 42: chancery.identity.v1.UnbindNode
 	(*UnbindNodeResponse)(nil),           // 43: chancery.identity.v1.UnbindNodeResponse
-	(KeyType)(0),                         // 44: chancery.identity.v1.KeyType
-	(Purpose)(0),                         // 45: chancery.identity.v1.Purpose
-	(Kind)(0),                            // 46: chancery.identity.v1.Kind
-	(Reason)(0),                          // 47: chancery.identity.v1.Reason
-	(*RecoveryRule)(nil),                 // 48: chancery.identity.v1.RecoveryRule
-	(*Service)(nil),                      // 49: chancery.identity.v1.Service
+	(*SetAuthorities)(nil),               // 44: chancery.identity.v1.SetAuthorities
+	(*SetAuthoritiesResponse)(nil),       // 45: chancery.identity.v1.SetAuthoritiesResponse
+	(*RevokeCertificate)(nil),            // 46: chancery.identity.v1.RevokeCertificate
+	(*RevokeCertificateResponse)(nil),    // 47: chancery.identity.v1.RevokeCertificateResponse
+	(KeyType)(0),                         // 48: chancery.identity.v1.KeyType
+	(Purpose)(0),                         // 49: chancery.identity.v1.Purpose
+	(Kind)(0),                            // 50: chancery.identity.v1.Kind
+	(Reason)(0),                          // 51: chancery.identity.v1.Reason
+	(*RecoveryRule)(nil),                 // 52: chancery.identity.v1.RecoveryRule
+	(*Service)(nil),                      // 53: chancery.identity.v1.Service
 }
 var file_chancery_identity_v1_tx_proto_depIdxs = []int32{
-	44, // 0: chancery.identity.v1.NewKey.type:type_name -> chancery.identity.v1.KeyType
-	45, // 1: chancery.identity.v1.NewKey.purposes:type_name -> chancery.identity.v1.Purpose
-	46, // 2: chancery.identity.v1.NewIdentity.kind:type_name -> chancery.identity.v1.Kind
+	48, // 0: chancery.identity.v1.NewKey.type:type_name -> chancery.identity.v1.KeyType
+	49, // 1: chancery.identity.v1.NewKey.purposes:type_name -> chancery.identity.v1.Purpose
+	50, // 2: chancery.identity.v1.NewIdentity.kind:type_name -> chancery.identity.v1.Kind
 	0,  // 3: chancery.identity.v1.NewIdentity.keys:type_name -> chancery.identity.v1.NewKey
 	0,  // 4: chancery.identity.v1.RegisterOrganisation.keys:type_name -> chancery.identity.v1.NewKey
 	1,  // 5: chancery.identity.v1.RegisterOrganisation.administrators:type_name -> chancery.identity.v1.NewIdentity
 	1,  // 6: chancery.identity.v1.RegisterIdentity.identity:type_name -> chancery.identity.v1.NewIdentity
 	0,  // 7: chancery.identity.v1.AddKey.key:type_name -> chancery.identity.v1.NewKey
 	0,  // 8: chancery.identity.v1.RotateKey.new_key:type_name -> chancery.identity.v1.NewKey
-	47, // 9: chancery.identity.v1.RevokeKey.reason:type_name -> chancery.identity.v1.Reason
-	48, // 10: chancery.identity.v1.SetRecovery.rule:type_name -> chancery.identity.v1.RecoveryRule
+	51, // 9: chancery.identity.v1.RevokeKey.reason:type_name -> chancery.identity.v1.Reason
+	52, // 10: chancery.identity.v1.SetRecovery.rule:type_name -> chancery.identity.v1.RecoveryRule
 	0,  // 11: chancery.identity.v1.RequestRecovery.keys:type_name -> chancery.identity.v1.NewKey
-	49, // 12: chancery.identity.v1.SetServices.services:type_name -> chancery.identity.v1.Service
-	47, // 13: chancery.identity.v1.Suspend.reason:type_name -> chancery.identity.v1.Reason
-	47, // 14: chancery.identity.v1.Deactivate.reason:type_name -> chancery.identity.v1.Reason
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	53, // 12: chancery.identity.v1.SetServices.services:type_name -> chancery.identity.v1.Service
+	51, // 13: chancery.identity.v1.Suspend.reason:type_name -> chancery.identity.v1.Reason
+	51, // 14: chancery.identity.v1.Deactivate.reason:type_name -> chancery.identity.v1.Reason
+	51, // 15: chancery.identity.v1.RevokeCertificate.reason:type_name -> chancery.identity.v1.Reason
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_chancery_identity_v1_tx_proto_init() }
@@ -2379,7 +2591,7 @@ func file_chancery_identity_v1_tx_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chancery_identity_v1_tx_proto_rawDesc), len(file_chancery_identity_v1_tx_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   44,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -95,7 +95,10 @@ type StatusResponse struct {
 	// Oldest height whose events the node can stream, 0 when there is none.
 	OldestRecord int64 `protobuf:"varint,16,opt,name=oldest_record,json=oldestRecord,proto3" json:"oldest_record,omitempty"`
 	// Oldest height of the state that queries may name, 0 when there is none.
-	OldestState   int64 `protobuf:"varint,17,opt,name=oldest_state,json=oldestState,proto3" json:"oldest_state,omitempty"`
+	OldestState int64 `protobuf:"varint,17,opt,name=oldest_state,json=oldestState,proto3" json:"oldest_state,omitempty"`
+	// Certificates that matter to the node's door and when they end, the first to end
+	// first. Empty where the door has no TLS.
+	Certificates  []*CertificateExpiry `protobuf:"bytes,30,rep,name=certificates,proto3" json:"certificates,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -249,6 +252,87 @@ func (x *StatusResponse) GetOldestState() int64 {
 	return 0
 }
 
+func (x *StatusResponse) GetCertificates() []*CertificateExpiry {
+	if x != nil {
+		return x.Certificates
+	}
+	return nil
+}
+
+// CertificateExpiry is when a certificate ends.
+type CertificateExpiry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it is for: "server", "administrators" or "authority".
+	Use string `protobuf:"bytes,1,opt,name=use,proto3" json:"use,omitempty"`
+	// SHA-256 of the certificate.
+	Fingerprint []byte `protobuf:"bytes,2,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	// Unix milliseconds from which it is no longer valid.
+	ExpiresAt int64 `protobuf:"varint,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// The threshold that it has passed, in days: 30, 7, 1, or 0 when it ended; -1 while
+	// it has passed none.
+	AlarmDays     int32 `protobuf:"varint,4,opt,name=alarm_days,json=alarmDays,proto3" json:"alarm_days,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CertificateExpiry) Reset() {
+	*x = CertificateExpiry{}
+	mi := &file_chancery_node_v1_node_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CertificateExpiry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CertificateExpiry) ProtoMessage() {}
+
+func (x *CertificateExpiry) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_node_v1_node_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CertificateExpiry.ProtoReflect.Descriptor instead.
+func (*CertificateExpiry) Descriptor() ([]byte, []int) {
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *CertificateExpiry) GetUse() string {
+	if x != nil {
+		return x.Use
+	}
+	return ""
+}
+
+func (x *CertificateExpiry) GetFingerprint() []byte {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return nil
+}
+
+func (x *CertificateExpiry) GetExpiresAt() int64 {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return 0
+}
+
+func (x *CertificateExpiry) GetAlarmDays() int32 {
+	if x != nil {
+		return x.AlarmDays
+	}
+	return 0
+}
+
 // GenesisRequest is empty.
 type GenesisRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -258,7 +342,7 @@ type GenesisRequest struct {
 
 func (x *GenesisRequest) Reset() {
 	*x = GenesisRequest{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[2]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -270,7 +354,7 @@ func (x *GenesisRequest) String() string {
 func (*GenesisRequest) ProtoMessage() {}
 
 func (x *GenesisRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[2]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -283,7 +367,7 @@ func (x *GenesisRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenesisRequest.ProtoReflect.Descriptor instead.
 func (*GenesisRequest) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{2}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{3}
 }
 
 // GenesisResponse is a part of the genesis file; the parts joined are the file.
@@ -297,7 +381,7 @@ type GenesisResponse struct {
 
 func (x *GenesisResponse) Reset() {
 	*x = GenesisResponse{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[3]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -309,7 +393,7 @@ func (x *GenesisResponse) String() string {
 func (*GenesisResponse) ProtoMessage() {}
 
 func (x *GenesisResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[3]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -322,7 +406,7 @@ func (x *GenesisResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenesisResponse.ProtoReflect.Descriptor instead.
 func (*GenesisResponse) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{3}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GenesisResponse) GetPart() []byte {
@@ -343,7 +427,7 @@ type BlockRequest struct {
 
 func (x *BlockRequest) Reset() {
 	*x = BlockRequest{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[4]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -355,7 +439,7 @@ func (x *BlockRequest) String() string {
 func (*BlockRequest) ProtoMessage() {}
 
 func (x *BlockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[4]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -368,7 +452,7 @@ func (x *BlockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockRequest.ProtoReflect.Descriptor instead.
 func (*BlockRequest) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{4}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *BlockRequest) GetHeight() int64 {
@@ -391,7 +475,7 @@ type BlockResponse struct {
 
 func (x *BlockResponse) Reset() {
 	*x = BlockResponse{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[5]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -403,7 +487,7 @@ func (x *BlockResponse) String() string {
 func (*BlockResponse) ProtoMessage() {}
 
 func (x *BlockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[5]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -416,7 +500,7 @@ func (x *BlockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockResponse.ProtoReflect.Descriptor instead.
 func (*BlockResponse) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{5}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *BlockResponse) GetRecord() *v1.BlockRecord {
@@ -444,7 +528,7 @@ type LightBlockRequest struct {
 
 func (x *LightBlockRequest) Reset() {
 	*x = LightBlockRequest{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[6]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -456,7 +540,7 @@ func (x *LightBlockRequest) String() string {
 func (*LightBlockRequest) ProtoMessage() {}
 
 func (x *LightBlockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[6]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -469,7 +553,7 @@ func (x *LightBlockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LightBlockRequest.ProtoReflect.Descriptor instead.
 func (*LightBlockRequest) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{6}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LightBlockRequest) GetHeight() int64 {
@@ -490,7 +574,7 @@ type LightBlockResponse struct {
 
 func (x *LightBlockResponse) Reset() {
 	*x = LightBlockResponse{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[7]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -502,7 +586,7 @@ func (x *LightBlockResponse) String() string {
 func (*LightBlockResponse) ProtoMessage() {}
 
 func (x *LightBlockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[7]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -515,7 +599,7 @@ func (x *LightBlockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LightBlockResponse.ProtoReflect.Descriptor instead.
 func (*LightBlockResponse) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{7}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *LightBlockResponse) GetLightBlock() []byte {
@@ -534,7 +618,7 @@ type ParamsRequest struct {
 
 func (x *ParamsRequest) Reset() {
 	*x = ParamsRequest{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[8]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -546,7 +630,7 @@ func (x *ParamsRequest) String() string {
 func (*ParamsRequest) ProtoMessage() {}
 
 func (x *ParamsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[8]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -559,7 +643,7 @@ func (x *ParamsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParamsRequest.ProtoReflect.Descriptor instead.
 func (*ParamsRequest) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{8}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{9}
 }
 
 // ParamsResponse is the chain's parameters.
@@ -572,7 +656,7 @@ type ParamsResponse struct {
 
 func (x *ParamsResponse) Reset() {
 	*x = ParamsResponse{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[9]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -584,7 +668,7 @@ func (x *ParamsResponse) String() string {
 func (*ParamsResponse) ProtoMessage() {}
 
 func (x *ParamsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[9]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -597,7 +681,7 @@ func (x *ParamsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParamsResponse.ProtoReflect.Descriptor instead.
 func (*ParamsResponse) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{9}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ParamsResponse) GetParams() *v1.Params {
@@ -616,7 +700,7 @@ type CollectionsRequest struct {
 
 func (x *CollectionsRequest) Reset() {
 	*x = CollectionsRequest{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[10]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -628,7 +712,7 @@ func (x *CollectionsRequest) String() string {
 func (*CollectionsRequest) ProtoMessage() {}
 
 func (x *CollectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[10]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -641,7 +725,7 @@ func (x *CollectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectionsRequest.ProtoReflect.Descriptor instead.
 func (*CollectionsRequest) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{10}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{11}
 }
 
 // CollectionsResponse is every collection, sorted by prefix.
@@ -654,7 +738,7 @@ type CollectionsResponse struct {
 
 func (x *CollectionsResponse) Reset() {
 	*x = CollectionsResponse{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[11]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -666,7 +750,7 @@ func (x *CollectionsResponse) String() string {
 func (*CollectionsResponse) ProtoMessage() {}
 
 func (x *CollectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[11]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -679,7 +763,7 @@ func (x *CollectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectionsResponse.ProtoReflect.Descriptor instead.
 func (*CollectionsResponse) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{11}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CollectionsResponse) GetCollections() []*Collection {
@@ -706,7 +790,7 @@ type Collection struct {
 
 func (x *Collection) Reset() {
 	*x = Collection{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[12]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -718,7 +802,7 @@ func (x *Collection) String() string {
 func (*Collection) ProtoMessage() {}
 
 func (x *Collection) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[12]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -731,7 +815,7 @@ func (x *Collection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Collection.ProtoReflect.Descriptor instead.
 func (*Collection) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{12}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Collection) GetName() string {
@@ -773,7 +857,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[13]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -785,7 +869,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[13]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -798,7 +882,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{13}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ExportRequest) GetHeight() int64 {
@@ -822,7 +906,7 @@ type ExportResponse struct {
 
 func (x *ExportResponse) Reset() {
 	*x = ExportResponse{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[14]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -834,7 +918,7 @@ func (x *ExportResponse) String() string {
 func (*ExportResponse) ProtoMessage() {}
 
 func (x *ExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[14]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -847,7 +931,7 @@ func (x *ExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportResponse.ProtoReflect.Descriptor instead.
 func (*ExportResponse) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{14}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ExportResponse) GetPart() []byte {
@@ -879,7 +963,7 @@ type StateRequest struct {
 
 func (x *StateRequest) Reset() {
 	*x = StateRequest{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[15]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -891,7 +975,7 @@ func (x *StateRequest) String() string {
 func (*StateRequest) ProtoMessage() {}
 
 func (x *StateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[15]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -904,7 +988,7 @@ func (x *StateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateRequest.ProtoReflect.Descriptor instead.
 func (*StateRequest) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{15}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StateRequest) GetHeight() int64 {
@@ -940,7 +1024,7 @@ type StateResponse struct {
 
 func (x *StateResponse) Reset() {
 	*x = StateResponse{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[16]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -952,7 +1036,7 @@ func (x *StateResponse) String() string {
 func (*StateResponse) ProtoMessage() {}
 
 func (x *StateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[16]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -965,7 +1049,7 @@ func (x *StateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateResponse.ProtoReflect.Descriptor instead.
 func (*StateResponse) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{16}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StateResponse) GetHeight() int64 {
@@ -994,7 +1078,7 @@ type Pair struct {
 
 func (x *Pair) Reset() {
 	*x = Pair{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[17]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1006,7 +1090,7 @@ func (x *Pair) String() string {
 func (*Pair) ProtoMessage() {}
 
 func (x *Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[17]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1019,7 +1103,7 @@ func (x *Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pair.ProtoReflect.Descriptor instead.
 func (*Pair) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{17}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Pair) GetKey() []byte {
@@ -1041,7 +1125,7 @@ var File_chancery_node_v1_node_proto protoreflect.FileDescriptor
 const file_chancery_node_v1_node_proto_rawDesc = "" +
 	"\n" +
 	"\x1bchancery/node/v1/node.proto\x12\x10chancery.node.v1\x1a\x1dchancery/chain/v1/chain.proto\"\x0f\n" +
-	"\rStatusRequest\"\x86\x04\n" +
+	"\rStatusRequest\"\xcf\x04\n" +
 	"\x0eStatusResponse\x12\x19\n" +
 	"\bchain_id\x18\x01 \x01(\tR\achainId\x12\x16\n" +
 	"\x06height\x18\x02 \x01(\x03R\x06height\x12\x12\n" +
@@ -1062,7 +1146,15 @@ const file_chancery_node_v1_node_proto_rawDesc = "" +
 	"\x13latest_block_age_ms\x18\x0e \x01(\x03R\x10latestBlockAgeMs\x12\x18\n" +
 	"\aversion\x18\x0f \x01(\tR\aversion\x12#\n" +
 	"\roldest_record\x18\x10 \x01(\x03R\foldestRecord\x12!\n" +
-	"\foldest_state\x18\x11 \x01(\x03R\voldestState\"\x10\n" +
+	"\foldest_state\x18\x11 \x01(\x03R\voldestState\x12G\n" +
+	"\fcertificates\x18\x1e \x03(\v2#.chancery.node.v1.CertificateExpiryR\fcertificates\"\x85\x01\n" +
+	"\x11CertificateExpiry\x12\x10\n" +
+	"\x03use\x18\x01 \x01(\tR\x03use\x12 \n" +
+	"\vfingerprint\x18\x02 \x01(\fR\vfingerprint\x12\x1d\n" +
+	"\n" +
+	"expires_at\x18\x03 \x01(\x03R\texpiresAt\x12\x1d\n" +
+	"\n" +
+	"alarm_days\x18\x04 \x01(\x05R\talarmDays\"\x10\n" +
 	"\x0eGenesisRequest\"%\n" +
 	"\x0fGenesisResponse\x12\x12\n" +
 	"\x04part\x18\x01 \x01(\fR\x04part\"&\n" +
@@ -1126,55 +1218,57 @@ func file_chancery_node_v1_node_proto_rawDescGZIP() []byte {
 	return file_chancery_node_v1_node_proto_rawDescData
 }
 
-var file_chancery_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_chancery_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_chancery_node_v1_node_proto_goTypes = []any{
 	(*StatusRequest)(nil),       // 0: chancery.node.v1.StatusRequest
 	(*StatusResponse)(nil),      // 1: chancery.node.v1.StatusResponse
-	(*GenesisRequest)(nil),      // 2: chancery.node.v1.GenesisRequest
-	(*GenesisResponse)(nil),     // 3: chancery.node.v1.GenesisResponse
-	(*BlockRequest)(nil),        // 4: chancery.node.v1.BlockRequest
-	(*BlockResponse)(nil),       // 5: chancery.node.v1.BlockResponse
-	(*LightBlockRequest)(nil),   // 6: chancery.node.v1.LightBlockRequest
-	(*LightBlockResponse)(nil),  // 7: chancery.node.v1.LightBlockResponse
-	(*ParamsRequest)(nil),       // 8: chancery.node.v1.ParamsRequest
-	(*ParamsResponse)(nil),      // 9: chancery.node.v1.ParamsResponse
-	(*CollectionsRequest)(nil),  // 10: chancery.node.v1.CollectionsRequest
-	(*CollectionsResponse)(nil), // 11: chancery.node.v1.CollectionsResponse
-	(*Collection)(nil),          // 12: chancery.node.v1.Collection
-	(*ExportRequest)(nil),       // 13: chancery.node.v1.ExportRequest
-	(*ExportResponse)(nil),      // 14: chancery.node.v1.ExportResponse
-	(*StateRequest)(nil),        // 15: chancery.node.v1.StateRequest
-	(*StateResponse)(nil),       // 16: chancery.node.v1.StateResponse
-	(*Pair)(nil),                // 17: chancery.node.v1.Pair
-	(*v1.BlockRecord)(nil),      // 18: chancery.chain.v1.BlockRecord
-	(*v1.Params)(nil),           // 19: chancery.chain.v1.Params
+	(*CertificateExpiry)(nil),   // 2: chancery.node.v1.CertificateExpiry
+	(*GenesisRequest)(nil),      // 3: chancery.node.v1.GenesisRequest
+	(*GenesisResponse)(nil),     // 4: chancery.node.v1.GenesisResponse
+	(*BlockRequest)(nil),        // 5: chancery.node.v1.BlockRequest
+	(*BlockResponse)(nil),       // 6: chancery.node.v1.BlockResponse
+	(*LightBlockRequest)(nil),   // 7: chancery.node.v1.LightBlockRequest
+	(*LightBlockResponse)(nil),  // 8: chancery.node.v1.LightBlockResponse
+	(*ParamsRequest)(nil),       // 9: chancery.node.v1.ParamsRequest
+	(*ParamsResponse)(nil),      // 10: chancery.node.v1.ParamsResponse
+	(*CollectionsRequest)(nil),  // 11: chancery.node.v1.CollectionsRequest
+	(*CollectionsResponse)(nil), // 12: chancery.node.v1.CollectionsResponse
+	(*Collection)(nil),          // 13: chancery.node.v1.Collection
+	(*ExportRequest)(nil),       // 14: chancery.node.v1.ExportRequest
+	(*ExportResponse)(nil),      // 15: chancery.node.v1.ExportResponse
+	(*StateRequest)(nil),        // 16: chancery.node.v1.StateRequest
+	(*StateResponse)(nil),       // 17: chancery.node.v1.StateResponse
+	(*Pair)(nil),                // 18: chancery.node.v1.Pair
+	(*v1.BlockRecord)(nil),      // 19: chancery.chain.v1.BlockRecord
+	(*v1.Params)(nil),           // 20: chancery.chain.v1.Params
 }
 var file_chancery_node_v1_node_proto_depIdxs = []int32{
-	18, // 0: chancery.node.v1.BlockResponse.record:type_name -> chancery.chain.v1.BlockRecord
-	19, // 1: chancery.node.v1.ParamsResponse.params:type_name -> chancery.chain.v1.Params
-	12, // 2: chancery.node.v1.CollectionsResponse.collections:type_name -> chancery.node.v1.Collection
-	17, // 3: chancery.node.v1.StateResponse.pairs:type_name -> chancery.node.v1.Pair
-	0,  // 4: chancery.node.v1.Node.Status:input_type -> chancery.node.v1.StatusRequest
-	2,  // 5: chancery.node.v1.Node.Genesis:input_type -> chancery.node.v1.GenesisRequest
-	4,  // 6: chancery.node.v1.Node.Block:input_type -> chancery.node.v1.BlockRequest
-	6,  // 7: chancery.node.v1.Node.LightBlock:input_type -> chancery.node.v1.LightBlockRequest
-	8,  // 8: chancery.node.v1.Node.Params:input_type -> chancery.node.v1.ParamsRequest
-	10, // 9: chancery.node.v1.Node.Collections:input_type -> chancery.node.v1.CollectionsRequest
-	13, // 10: chancery.node.v1.Node.Export:input_type -> chancery.node.v1.ExportRequest
-	15, // 11: chancery.node.v1.Node.State:input_type -> chancery.node.v1.StateRequest
-	1,  // 12: chancery.node.v1.Node.Status:output_type -> chancery.node.v1.StatusResponse
-	3,  // 13: chancery.node.v1.Node.Genesis:output_type -> chancery.node.v1.GenesisResponse
-	5,  // 14: chancery.node.v1.Node.Block:output_type -> chancery.node.v1.BlockResponse
-	7,  // 15: chancery.node.v1.Node.LightBlock:output_type -> chancery.node.v1.LightBlockResponse
-	9,  // 16: chancery.node.v1.Node.Params:output_type -> chancery.node.v1.ParamsResponse
-	11, // 17: chancery.node.v1.Node.Collections:output_type -> chancery.node.v1.CollectionsResponse
-	14, // 18: chancery.node.v1.Node.Export:output_type -> chancery.node.v1.ExportResponse
-	16, // 19: chancery.node.v1.Node.State:output_type -> chancery.node.v1.StateResponse
-	12, // [12:20] is the sub-list for method output_type
-	4,  // [4:12] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	2,  // 0: chancery.node.v1.StatusResponse.certificates:type_name -> chancery.node.v1.CertificateExpiry
+	19, // 1: chancery.node.v1.BlockResponse.record:type_name -> chancery.chain.v1.BlockRecord
+	20, // 2: chancery.node.v1.ParamsResponse.params:type_name -> chancery.chain.v1.Params
+	13, // 3: chancery.node.v1.CollectionsResponse.collections:type_name -> chancery.node.v1.Collection
+	18, // 4: chancery.node.v1.StateResponse.pairs:type_name -> chancery.node.v1.Pair
+	0,  // 5: chancery.node.v1.Node.Status:input_type -> chancery.node.v1.StatusRequest
+	3,  // 6: chancery.node.v1.Node.Genesis:input_type -> chancery.node.v1.GenesisRequest
+	5,  // 7: chancery.node.v1.Node.Block:input_type -> chancery.node.v1.BlockRequest
+	7,  // 8: chancery.node.v1.Node.LightBlock:input_type -> chancery.node.v1.LightBlockRequest
+	9,  // 9: chancery.node.v1.Node.Params:input_type -> chancery.node.v1.ParamsRequest
+	11, // 10: chancery.node.v1.Node.Collections:input_type -> chancery.node.v1.CollectionsRequest
+	14, // 11: chancery.node.v1.Node.Export:input_type -> chancery.node.v1.ExportRequest
+	16, // 12: chancery.node.v1.Node.State:input_type -> chancery.node.v1.StateRequest
+	1,  // 13: chancery.node.v1.Node.Status:output_type -> chancery.node.v1.StatusResponse
+	4,  // 14: chancery.node.v1.Node.Genesis:output_type -> chancery.node.v1.GenesisResponse
+	6,  // 15: chancery.node.v1.Node.Block:output_type -> chancery.node.v1.BlockResponse
+	8,  // 16: chancery.node.v1.Node.LightBlock:output_type -> chancery.node.v1.LightBlockResponse
+	10, // 17: chancery.node.v1.Node.Params:output_type -> chancery.node.v1.ParamsResponse
+	12, // 18: chancery.node.v1.Node.Collections:output_type -> chancery.node.v1.CollectionsResponse
+	15, // 19: chancery.node.v1.Node.Export:output_type -> chancery.node.v1.ExportResponse
+	17, // 20: chancery.node.v1.Node.State:output_type -> chancery.node.v1.StateResponse
+	13, // [13:21] is the sub-list for method output_type
+	5,  // [5:13] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_chancery_node_v1_node_proto_init() }
@@ -1188,7 +1282,7 @@ func file_chancery_node_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chancery_node_v1_node_proto_rawDesc), len(file_chancery_node_v1_node_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

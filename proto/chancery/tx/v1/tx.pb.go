@@ -253,6 +253,8 @@ type Message struct {
 	//	*Message_BindValidator
 	//	*Message_BindNode
 	//	*Message_UnbindNode
+	//	*Message_SetAuthorities
+	//	*Message_RevokeCertificate
 	//	*Message_SetPolicies
 	//	*Message_SetSchema
 	//	*Message_PutEntities
@@ -537,6 +539,24 @@ func (x *Message) GetUnbindNode() *v11.UnbindNode {
 	if x != nil {
 		if x, ok := x.Sum.(*Message_UnbindNode); ok {
 			return x.UnbindNode
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetSetAuthorities() *v11.SetAuthorities {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_SetAuthorities); ok {
+			return x.SetAuthorities
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetRevokeCertificate() *v11.RevokeCertificate {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_RevokeCertificate); ok {
+			return x.RevokeCertificate
 		}
 	}
 	return nil
@@ -1077,6 +1097,14 @@ type Message_UnbindNode struct {
 	UnbindNode *v11.UnbindNode `protobuf:"bytes,120,opt,name=unbind_node,json=unbindNode,proto3,oneof"`
 }
 
+type Message_SetAuthorities struct {
+	SetAuthorities *v11.SetAuthorities `protobuf:"bytes,121,opt,name=set_authorities,json=setAuthorities,proto3,oneof"`
+}
+
+type Message_RevokeCertificate struct {
+	RevokeCertificate *v11.RevokeCertificate `protobuf:"bytes,122,opt,name=revoke_certificate,json=revokeCertificate,proto3,oneof"`
+}
+
 type Message_SetPolicies struct {
 	// access: 200-299
 	SetPolicies *v12.SetPolicies `protobuf:"bytes,200,opt,name=set_policies,json=setPolicies,proto3,oneof"`
@@ -1322,6 +1350,10 @@ func (*Message_BindNode) isMessage_Sum() {}
 
 func (*Message_UnbindNode) isMessage_Sum() {}
 
+func (*Message_SetAuthorities) isMessage_Sum() {}
+
+func (*Message_RevokeCertificate) isMessage_Sum() {}
+
 func (*Message_SetPolicies) isMessage_Sum() {}
 
 func (*Message_SetSchema) isMessage_Sum() {}
@@ -1439,7 +1471,7 @@ const file_chancery_tx_v1_tx_proto_rawDesc = "" +
 	"\vvalid_until\x18\x03 \x01(\x03R\n" +
 	"validUntil\x12\x12\n" +
 	"\x04salt\x18\x04 \x01(\fR\x04salt\x123\n" +
-	"\bmessages\x18\x05 \x03(\v2\x17.chancery.tx.v1.MessageR\bmessages\"\xfb(\n" +
+	"\bmessages\x18\x05 \x03(\v2\x17.chancery.tx.v1.MessageR\bmessages\"\xa6*\n" +
 	"\aMessage\x12=\n" +
 	"\n" +
 	"set_params\x18\n" +
@@ -1471,7 +1503,9 @@ const file_chancery_tx_v1_tx_proto_rawDesc = "" +
 	"\x0ebind_validator\x18v \x01(\v2#.chancery.identity.v1.BindValidatorH\x00R\rbindValidator\x12=\n" +
 	"\tbind_node\x18w \x01(\v2\x1e.chancery.identity.v1.BindNodeH\x00R\bbindNode\x12C\n" +
 	"\vunbind_node\x18x \x01(\v2 .chancery.identity.v1.UnbindNodeH\x00R\n" +
-	"unbindNode\x12E\n" +
+	"unbindNode\x12O\n" +
+	"\x0fset_authorities\x18y \x01(\v2$.chancery.identity.v1.SetAuthoritiesH\x00R\x0esetAuthorities\x12X\n" +
+	"\x12revoke_certificate\x18z \x01(\v2'.chancery.identity.v1.RevokeCertificateH\x00R\x11revokeCertificate\x12E\n" +
 	"\fset_policies\x18\xc8\x01 \x01(\v2\x1f.chancery.access.v1.SetPoliciesH\x00R\vsetPolicies\x12?\n" +
 	"\n" +
 	"set_schema\x18\xc9\x01 \x01(\v2\x1d.chancery.access.v1.SetSchemaH\x00R\tsetSchema\x12E\n" +
@@ -1566,55 +1600,57 @@ var file_chancery_tx_v1_tx_proto_goTypes = []any{
 	(*v11.BindValidator)(nil),        // 23: chancery.identity.v1.BindValidator
 	(*v11.BindNode)(nil),             // 24: chancery.identity.v1.BindNode
 	(*v11.UnbindNode)(nil),           // 25: chancery.identity.v1.UnbindNode
-	(*v12.SetPolicies)(nil),          // 26: chancery.access.v1.SetPolicies
-	(*v12.SetSchema)(nil),            // 27: chancery.access.v1.SetSchema
-	(*v12.PutEntities)(nil),          // 28: chancery.access.v1.PutEntities
-	(*v12.RemoveEntities)(nil),       // 29: chancery.access.v1.RemoveEntities
-	(*v12.SetSettings)(nil),          // 30: chancery.access.v1.SetSettings
-	(*v12.SetGuardRails)(nil),        // 31: chancery.access.v1.SetGuardRails
-	(*v12.Decide)(nil),               // 32: chancery.access.v1.Decide
-	(*v12.Revoke)(nil),               // 33: chancery.access.v1.Revoke
-	(*v12.BreakGlass)(nil),           // 34: chancery.access.v1.BreakGlass
-	(*v12.EndBreakGlass)(nil),        // 35: chancery.access.v1.EndBreakGlass
-	(*v12.Review)(nil),               // 36: chancery.access.v1.Review
-	(*v13.Request)(nil),              // 37: chancery.consent.v1.Request
-	(*v13.Give)(nil),                 // 38: chancery.consent.v1.Give
-	(*v13.Refuse)(nil),               // 39: chancery.consent.v1.Refuse
-	(*v13.Narrow)(nil),               // 40: chancery.consent.v1.Narrow
-	(*v13.Withdraw)(nil),             // 41: chancery.consent.v1.Withdraw
-	(*v13.Expire)(nil),               // 42: chancery.consent.v1.Expire
-	(*v13.Supersede)(nil),            // 43: chancery.consent.v1.Supersede
-	(*v13.Rectify)(nil),              // 44: chancery.consent.v1.Rectify
-	(*v13.Delegate)(nil),             // 45: chancery.consent.v1.Delegate
-	(*v13.RevokeDelegation)(nil),     // 46: chancery.consent.v1.RevokeDelegation
-	(*v13.Restrict)(nil),             // 47: chancery.consent.v1.Restrict
-	(*v13.LiftRestriction)(nil),      // 48: chancery.consent.v1.LiftRestriction
-	(*v14.RegisterEntity)(nil),       // 49: chancery.provenance.v1.RegisterEntity
-	(*v14.RegisterActivity)(nil),     // 50: chancery.provenance.v1.RegisterActivity
-	(*v14.RegisterAgent)(nil),        // 51: chancery.provenance.v1.RegisterAgent
-	(*v14.ReviseEntity)(nil),         // 52: chancery.provenance.v1.ReviseEntity
-	(*v14.EndActivity)(nil),          // 53: chancery.provenance.v1.EndActivity
-	(*v14.InvalidateEntity)(nil),     // 54: chancery.provenance.v1.InvalidateEntity
-	(*v14.Relate)(nil),               // 55: chancery.provenance.v1.Relate
-	(*v14.Record)(nil),               // 56: chancery.provenance.v1.Record
-	(*v14.AnchorBatch)(nil),          // 57: chancery.provenance.v1.AnchorBatch
-	(*v15.SetParams)(nil),            // 58: chancery.threat.v1.SetParams
-	(*v15.Release)(nil),              // 59: chancery.threat.v1.Release
-	(*v15.Reject)(nil),               // 60: chancery.threat.v1.Reject
-	(*v15.Appeal)(nil),               // 61: chancery.threat.v1.Appeal
-	(*v15.Lift)(nil),                 // 62: chancery.threat.v1.Lift
-	(*v15.RegisterModel)(nil),        // 63: chancery.threat.v1.RegisterModel
-	(*v15.AddModelChunk)(nil),        // 64: chancery.threat.v1.AddModelChunk
-	(*v15.SetModelStage)(nil),        // 65: chancery.threat.v1.SetModelStage
-	(*v15.RollBack)(nil),             // 66: chancery.threat.v1.RollBack
-	(*v15.SetPlaybook)(nil),          // 67: chancery.threat.v1.SetPlaybook
-	(*v15.RemovePlaybook)(nil),       // 68: chancery.threat.v1.RemovePlaybook
-	(*v15.RebaseAnchors)(nil),        // 69: chancery.threat.v1.RebaseAnchors
-	(*v15.ResetBreaker)(nil),         // 70: chancery.threat.v1.ResetBreaker
-	(*v16.SetParams)(nil),            // 71: chancery.governance.v1.SetParams
-	(*v16.Propose)(nil),              // 72: chancery.governance.v1.Propose
-	(*v16.Vote)(nil),                 // 73: chancery.governance.v1.Vote
-	(*v16.Cancel)(nil),               // 74: chancery.governance.v1.Cancel
+	(*v11.SetAuthorities)(nil),       // 26: chancery.identity.v1.SetAuthorities
+	(*v11.RevokeCertificate)(nil),    // 27: chancery.identity.v1.RevokeCertificate
+	(*v12.SetPolicies)(nil),          // 28: chancery.access.v1.SetPolicies
+	(*v12.SetSchema)(nil),            // 29: chancery.access.v1.SetSchema
+	(*v12.PutEntities)(nil),          // 30: chancery.access.v1.PutEntities
+	(*v12.RemoveEntities)(nil),       // 31: chancery.access.v1.RemoveEntities
+	(*v12.SetSettings)(nil),          // 32: chancery.access.v1.SetSettings
+	(*v12.SetGuardRails)(nil),        // 33: chancery.access.v1.SetGuardRails
+	(*v12.Decide)(nil),               // 34: chancery.access.v1.Decide
+	(*v12.Revoke)(nil),               // 35: chancery.access.v1.Revoke
+	(*v12.BreakGlass)(nil),           // 36: chancery.access.v1.BreakGlass
+	(*v12.EndBreakGlass)(nil),        // 37: chancery.access.v1.EndBreakGlass
+	(*v12.Review)(nil),               // 38: chancery.access.v1.Review
+	(*v13.Request)(nil),              // 39: chancery.consent.v1.Request
+	(*v13.Give)(nil),                 // 40: chancery.consent.v1.Give
+	(*v13.Refuse)(nil),               // 41: chancery.consent.v1.Refuse
+	(*v13.Narrow)(nil),               // 42: chancery.consent.v1.Narrow
+	(*v13.Withdraw)(nil),             // 43: chancery.consent.v1.Withdraw
+	(*v13.Expire)(nil),               // 44: chancery.consent.v1.Expire
+	(*v13.Supersede)(nil),            // 45: chancery.consent.v1.Supersede
+	(*v13.Rectify)(nil),              // 46: chancery.consent.v1.Rectify
+	(*v13.Delegate)(nil),             // 47: chancery.consent.v1.Delegate
+	(*v13.RevokeDelegation)(nil),     // 48: chancery.consent.v1.RevokeDelegation
+	(*v13.Restrict)(nil),             // 49: chancery.consent.v1.Restrict
+	(*v13.LiftRestriction)(nil),      // 50: chancery.consent.v1.LiftRestriction
+	(*v14.RegisterEntity)(nil),       // 51: chancery.provenance.v1.RegisterEntity
+	(*v14.RegisterActivity)(nil),     // 52: chancery.provenance.v1.RegisterActivity
+	(*v14.RegisterAgent)(nil),        // 53: chancery.provenance.v1.RegisterAgent
+	(*v14.ReviseEntity)(nil),         // 54: chancery.provenance.v1.ReviseEntity
+	(*v14.EndActivity)(nil),          // 55: chancery.provenance.v1.EndActivity
+	(*v14.InvalidateEntity)(nil),     // 56: chancery.provenance.v1.InvalidateEntity
+	(*v14.Relate)(nil),               // 57: chancery.provenance.v1.Relate
+	(*v14.Record)(nil),               // 58: chancery.provenance.v1.Record
+	(*v14.AnchorBatch)(nil),          // 59: chancery.provenance.v1.AnchorBatch
+	(*v15.SetParams)(nil),            // 60: chancery.threat.v1.SetParams
+	(*v15.Release)(nil),              // 61: chancery.threat.v1.Release
+	(*v15.Reject)(nil),               // 62: chancery.threat.v1.Reject
+	(*v15.Appeal)(nil),               // 63: chancery.threat.v1.Appeal
+	(*v15.Lift)(nil),                 // 64: chancery.threat.v1.Lift
+	(*v15.RegisterModel)(nil),        // 65: chancery.threat.v1.RegisterModel
+	(*v15.AddModelChunk)(nil),        // 66: chancery.threat.v1.AddModelChunk
+	(*v15.SetModelStage)(nil),        // 67: chancery.threat.v1.SetModelStage
+	(*v15.RollBack)(nil),             // 68: chancery.threat.v1.RollBack
+	(*v15.SetPlaybook)(nil),          // 69: chancery.threat.v1.SetPlaybook
+	(*v15.RemovePlaybook)(nil),       // 70: chancery.threat.v1.RemovePlaybook
+	(*v15.RebaseAnchors)(nil),        // 71: chancery.threat.v1.RebaseAnchors
+	(*v15.ResetBreaker)(nil),         // 72: chancery.threat.v1.ResetBreaker
+	(*v16.SetParams)(nil),            // 73: chancery.governance.v1.SetParams
+	(*v16.Propose)(nil),              // 74: chancery.governance.v1.Propose
+	(*v16.Vote)(nil),                 // 75: chancery.governance.v1.Vote
+	(*v16.Cancel)(nil),               // 76: chancery.governance.v1.Cancel
 }
 var file_chancery_tx_v1_tx_proto_depIdxs = []int32{
 	1,  // 0: chancery.tx.v1.Tx.signatures:type_name -> chancery.tx.v1.Signature
@@ -1641,60 +1677,62 @@ var file_chancery_tx_v1_tx_proto_depIdxs = []int32{
 	23, // 21: chancery.tx.v1.Message.bind_validator:type_name -> chancery.identity.v1.BindValidator
 	24, // 22: chancery.tx.v1.Message.bind_node:type_name -> chancery.identity.v1.BindNode
 	25, // 23: chancery.tx.v1.Message.unbind_node:type_name -> chancery.identity.v1.UnbindNode
-	26, // 24: chancery.tx.v1.Message.set_policies:type_name -> chancery.access.v1.SetPolicies
-	27, // 25: chancery.tx.v1.Message.set_schema:type_name -> chancery.access.v1.SetSchema
-	28, // 26: chancery.tx.v1.Message.put_entities:type_name -> chancery.access.v1.PutEntities
-	29, // 27: chancery.tx.v1.Message.remove_entities:type_name -> chancery.access.v1.RemoveEntities
-	30, // 28: chancery.tx.v1.Message.set_settings:type_name -> chancery.access.v1.SetSettings
-	31, // 29: chancery.tx.v1.Message.set_guard_rails:type_name -> chancery.access.v1.SetGuardRails
-	32, // 30: chancery.tx.v1.Message.decide:type_name -> chancery.access.v1.Decide
-	33, // 31: chancery.tx.v1.Message.revoke:type_name -> chancery.access.v1.Revoke
-	34, // 32: chancery.tx.v1.Message.break_glass:type_name -> chancery.access.v1.BreakGlass
-	35, // 33: chancery.tx.v1.Message.end_break_glass:type_name -> chancery.access.v1.EndBreakGlass
-	36, // 34: chancery.tx.v1.Message.review:type_name -> chancery.access.v1.Review
-	37, // 35: chancery.tx.v1.Message.consent_request:type_name -> chancery.consent.v1.Request
-	38, // 36: chancery.tx.v1.Message.consent_give:type_name -> chancery.consent.v1.Give
-	39, // 37: chancery.tx.v1.Message.consent_refuse:type_name -> chancery.consent.v1.Refuse
-	40, // 38: chancery.tx.v1.Message.consent_narrow:type_name -> chancery.consent.v1.Narrow
-	41, // 39: chancery.tx.v1.Message.consent_withdraw:type_name -> chancery.consent.v1.Withdraw
-	42, // 40: chancery.tx.v1.Message.consent_expire:type_name -> chancery.consent.v1.Expire
-	43, // 41: chancery.tx.v1.Message.consent_supersede:type_name -> chancery.consent.v1.Supersede
-	44, // 42: chancery.tx.v1.Message.consent_rectify:type_name -> chancery.consent.v1.Rectify
-	45, // 43: chancery.tx.v1.Message.consent_delegate:type_name -> chancery.consent.v1.Delegate
-	46, // 44: chancery.tx.v1.Message.consent_revoke_delegation:type_name -> chancery.consent.v1.RevokeDelegation
-	47, // 45: chancery.tx.v1.Message.consent_restrict:type_name -> chancery.consent.v1.Restrict
-	48, // 46: chancery.tx.v1.Message.consent_lift_restriction:type_name -> chancery.consent.v1.LiftRestriction
-	49, // 47: chancery.tx.v1.Message.register_entity:type_name -> chancery.provenance.v1.RegisterEntity
-	50, // 48: chancery.tx.v1.Message.register_activity:type_name -> chancery.provenance.v1.RegisterActivity
-	51, // 49: chancery.tx.v1.Message.register_agent:type_name -> chancery.provenance.v1.RegisterAgent
-	52, // 50: chancery.tx.v1.Message.revise_entity:type_name -> chancery.provenance.v1.ReviseEntity
-	53, // 51: chancery.tx.v1.Message.end_activity:type_name -> chancery.provenance.v1.EndActivity
-	54, // 52: chancery.tx.v1.Message.invalidate_entity:type_name -> chancery.provenance.v1.InvalidateEntity
-	55, // 53: chancery.tx.v1.Message.relate:type_name -> chancery.provenance.v1.Relate
-	56, // 54: chancery.tx.v1.Message.record:type_name -> chancery.provenance.v1.Record
-	57, // 55: chancery.tx.v1.Message.anchor_batch:type_name -> chancery.provenance.v1.AnchorBatch
-	58, // 56: chancery.tx.v1.Message.threat_set_params:type_name -> chancery.threat.v1.SetParams
-	59, // 57: chancery.tx.v1.Message.threat_release:type_name -> chancery.threat.v1.Release
-	60, // 58: chancery.tx.v1.Message.threat_reject:type_name -> chancery.threat.v1.Reject
-	61, // 59: chancery.tx.v1.Message.threat_appeal:type_name -> chancery.threat.v1.Appeal
-	62, // 60: chancery.tx.v1.Message.threat_lift:type_name -> chancery.threat.v1.Lift
-	63, // 61: chancery.tx.v1.Message.register_model:type_name -> chancery.threat.v1.RegisterModel
-	64, // 62: chancery.tx.v1.Message.add_model_chunk:type_name -> chancery.threat.v1.AddModelChunk
-	65, // 63: chancery.tx.v1.Message.set_model_stage:type_name -> chancery.threat.v1.SetModelStage
-	66, // 64: chancery.tx.v1.Message.roll_back_model:type_name -> chancery.threat.v1.RollBack
-	67, // 65: chancery.tx.v1.Message.set_playbook:type_name -> chancery.threat.v1.SetPlaybook
-	68, // 66: chancery.tx.v1.Message.remove_playbook:type_name -> chancery.threat.v1.RemovePlaybook
-	69, // 67: chancery.tx.v1.Message.rebase_anchors:type_name -> chancery.threat.v1.RebaseAnchors
-	70, // 68: chancery.tx.v1.Message.reset_breaker:type_name -> chancery.threat.v1.ResetBreaker
-	71, // 69: chancery.tx.v1.Message.governance_set_params:type_name -> chancery.governance.v1.SetParams
-	72, // 70: chancery.tx.v1.Message.propose:type_name -> chancery.governance.v1.Propose
-	73, // 71: chancery.tx.v1.Message.vote:type_name -> chancery.governance.v1.Vote
-	74, // 72: chancery.tx.v1.Message.cancel_proposal:type_name -> chancery.governance.v1.Cancel
-	73, // [73:73] is the sub-list for method output_type
-	73, // [73:73] is the sub-list for method input_type
-	73, // [73:73] is the sub-list for extension type_name
-	73, // [73:73] is the sub-list for extension extendee
-	0,  // [0:73] is the sub-list for field type_name
+	26, // 24: chancery.tx.v1.Message.set_authorities:type_name -> chancery.identity.v1.SetAuthorities
+	27, // 25: chancery.tx.v1.Message.revoke_certificate:type_name -> chancery.identity.v1.RevokeCertificate
+	28, // 26: chancery.tx.v1.Message.set_policies:type_name -> chancery.access.v1.SetPolicies
+	29, // 27: chancery.tx.v1.Message.set_schema:type_name -> chancery.access.v1.SetSchema
+	30, // 28: chancery.tx.v1.Message.put_entities:type_name -> chancery.access.v1.PutEntities
+	31, // 29: chancery.tx.v1.Message.remove_entities:type_name -> chancery.access.v1.RemoveEntities
+	32, // 30: chancery.tx.v1.Message.set_settings:type_name -> chancery.access.v1.SetSettings
+	33, // 31: chancery.tx.v1.Message.set_guard_rails:type_name -> chancery.access.v1.SetGuardRails
+	34, // 32: chancery.tx.v1.Message.decide:type_name -> chancery.access.v1.Decide
+	35, // 33: chancery.tx.v1.Message.revoke:type_name -> chancery.access.v1.Revoke
+	36, // 34: chancery.tx.v1.Message.break_glass:type_name -> chancery.access.v1.BreakGlass
+	37, // 35: chancery.tx.v1.Message.end_break_glass:type_name -> chancery.access.v1.EndBreakGlass
+	38, // 36: chancery.tx.v1.Message.review:type_name -> chancery.access.v1.Review
+	39, // 37: chancery.tx.v1.Message.consent_request:type_name -> chancery.consent.v1.Request
+	40, // 38: chancery.tx.v1.Message.consent_give:type_name -> chancery.consent.v1.Give
+	41, // 39: chancery.tx.v1.Message.consent_refuse:type_name -> chancery.consent.v1.Refuse
+	42, // 40: chancery.tx.v1.Message.consent_narrow:type_name -> chancery.consent.v1.Narrow
+	43, // 41: chancery.tx.v1.Message.consent_withdraw:type_name -> chancery.consent.v1.Withdraw
+	44, // 42: chancery.tx.v1.Message.consent_expire:type_name -> chancery.consent.v1.Expire
+	45, // 43: chancery.tx.v1.Message.consent_supersede:type_name -> chancery.consent.v1.Supersede
+	46, // 44: chancery.tx.v1.Message.consent_rectify:type_name -> chancery.consent.v1.Rectify
+	47, // 45: chancery.tx.v1.Message.consent_delegate:type_name -> chancery.consent.v1.Delegate
+	48, // 46: chancery.tx.v1.Message.consent_revoke_delegation:type_name -> chancery.consent.v1.RevokeDelegation
+	49, // 47: chancery.tx.v1.Message.consent_restrict:type_name -> chancery.consent.v1.Restrict
+	50, // 48: chancery.tx.v1.Message.consent_lift_restriction:type_name -> chancery.consent.v1.LiftRestriction
+	51, // 49: chancery.tx.v1.Message.register_entity:type_name -> chancery.provenance.v1.RegisterEntity
+	52, // 50: chancery.tx.v1.Message.register_activity:type_name -> chancery.provenance.v1.RegisterActivity
+	53, // 51: chancery.tx.v1.Message.register_agent:type_name -> chancery.provenance.v1.RegisterAgent
+	54, // 52: chancery.tx.v1.Message.revise_entity:type_name -> chancery.provenance.v1.ReviseEntity
+	55, // 53: chancery.tx.v1.Message.end_activity:type_name -> chancery.provenance.v1.EndActivity
+	56, // 54: chancery.tx.v1.Message.invalidate_entity:type_name -> chancery.provenance.v1.InvalidateEntity
+	57, // 55: chancery.tx.v1.Message.relate:type_name -> chancery.provenance.v1.Relate
+	58, // 56: chancery.tx.v1.Message.record:type_name -> chancery.provenance.v1.Record
+	59, // 57: chancery.tx.v1.Message.anchor_batch:type_name -> chancery.provenance.v1.AnchorBatch
+	60, // 58: chancery.tx.v1.Message.threat_set_params:type_name -> chancery.threat.v1.SetParams
+	61, // 59: chancery.tx.v1.Message.threat_release:type_name -> chancery.threat.v1.Release
+	62, // 60: chancery.tx.v1.Message.threat_reject:type_name -> chancery.threat.v1.Reject
+	63, // 61: chancery.tx.v1.Message.threat_appeal:type_name -> chancery.threat.v1.Appeal
+	64, // 62: chancery.tx.v1.Message.threat_lift:type_name -> chancery.threat.v1.Lift
+	65, // 63: chancery.tx.v1.Message.register_model:type_name -> chancery.threat.v1.RegisterModel
+	66, // 64: chancery.tx.v1.Message.add_model_chunk:type_name -> chancery.threat.v1.AddModelChunk
+	67, // 65: chancery.tx.v1.Message.set_model_stage:type_name -> chancery.threat.v1.SetModelStage
+	68, // 66: chancery.tx.v1.Message.roll_back_model:type_name -> chancery.threat.v1.RollBack
+	69, // 67: chancery.tx.v1.Message.set_playbook:type_name -> chancery.threat.v1.SetPlaybook
+	70, // 68: chancery.tx.v1.Message.remove_playbook:type_name -> chancery.threat.v1.RemovePlaybook
+	71, // 69: chancery.tx.v1.Message.rebase_anchors:type_name -> chancery.threat.v1.RebaseAnchors
+	72, // 70: chancery.tx.v1.Message.reset_breaker:type_name -> chancery.threat.v1.ResetBreaker
+	73, // 71: chancery.tx.v1.Message.governance_set_params:type_name -> chancery.governance.v1.SetParams
+	74, // 72: chancery.tx.v1.Message.propose:type_name -> chancery.governance.v1.Propose
+	75, // 73: chancery.tx.v1.Message.vote:type_name -> chancery.governance.v1.Vote
+	76, // 74: chancery.tx.v1.Message.cancel_proposal:type_name -> chancery.governance.v1.Cancel
+	75, // [75:75] is the sub-list for method output_type
+	75, // [75:75] is the sub-list for method input_type
+	75, // [75:75] is the sub-list for extension type_name
+	75, // [75:75] is the sub-list for extension extendee
+	0,  // [0:75] is the sub-list for field type_name
 }
 
 func init() { file_chancery_tx_v1_tx_proto_init() }
@@ -1725,6 +1763,8 @@ func file_chancery_tx_v1_tx_proto_init() {
 		(*Message_BindValidator)(nil),
 		(*Message_BindNode)(nil),
 		(*Message_UnbindNode)(nil),
+		(*Message_SetAuthorities)(nil),
+		(*Message_RevokeCertificate)(nil),
 		(*Message_SetPolicies)(nil),
 		(*Message_SetSchema)(nil),
 		(*Message_PutEntities)(nil),

@@ -460,6 +460,36 @@ func (m *Message_UnbindNode) CloneVT() isMessage_Sum {
 	return r
 }
 
+func (m *Message_SetAuthorities) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_SetAuthorities)(nil)
+	}
+	r := new(Message_SetAuthorities)
+	if rhs := m.SetAuthorities; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v11.SetAuthorities }); ok {
+			r.SetAuthorities = vtpb.CloneVT()
+		} else {
+			r.SetAuthorities = proto.Clone(rhs).(*v11.SetAuthorities)
+		}
+	}
+	return r
+}
+
+func (m *Message_RevokeCertificate) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_RevokeCertificate)(nil)
+	}
+	r := new(Message_RevokeCertificate)
+	if rhs := m.RevokeCertificate; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v11.RevokeCertificate }); ok {
+			r.RevokeCertificate = vtpb.CloneVT()
+		} else {
+			r.RevokeCertificate = proto.Clone(rhs).(*v11.RevokeCertificate)
+		}
+	}
+	return r
+}
+
 func (m *Message_SetPolicies) CloneVT() isMessage_Sum {
 	if m == nil {
 		return (*Message_SetPolicies)(nil)
@@ -1964,6 +1994,68 @@ func (this *Message_UnbindNode) EqualVT(thatIface isMessage_Sum) bool {
 			q = &v11.UnbindNode{}
 		}
 		if equal, ok := interface{}(p).(interface{ EqualVT(*v11.UnbindNode) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_SetAuthorities) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_SetAuthorities)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.SetAuthorities, that.SetAuthorities; p != q {
+		if p == nil {
+			p = &v11.SetAuthorities{}
+		}
+		if q == nil {
+			q = &v11.SetAuthorities{}
+		}
+		if equal, ok := interface{}(p).(interface {
+			EqualVT(*v11.SetAuthorities) bool
+		}); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_RevokeCertificate) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_RevokeCertificate)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.RevokeCertificate, that.RevokeCertificate; p != q {
+		if p == nil {
+			p = &v11.RevokeCertificate{}
+		}
+		if q == nil {
+			q = &v11.RevokeCertificate{}
+		}
+		if equal, ok := interface{}(p).(interface {
+			EqualVT(*v11.RevokeCertificate) bool
+		}); ok {
 			if !equal.EqualVT(q) {
 				return false
 			}
@@ -4475,6 +4567,84 @@ func (m *Message_UnbindNode) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	}
 	return len(dAtA) - i, nil
 }
+func (m *Message_SetAuthorities) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_SetAuthorities) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.SetAuthorities != nil {
+		if vtmsg, ok := interface{}(m.SetAuthorities).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.SetAuthorities)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0x7
+		i--
+		dAtA[i] = 0xca
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0x7
+		i--
+		dAtA[i] = 0xca
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_RevokeCertificate) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_RevokeCertificate) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.RevokeCertificate != nil {
+		if vtmsg, ok := interface{}(m.RevokeCertificate).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.RevokeCertificate)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0x7
+		i--
+		dAtA[i] = 0xd2
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0x7
+		i--
+		dAtA[i] = 0xd2
+	}
+	return len(dAtA) - i, nil
+}
 func (m *Message_SetPolicies) MarshalToVT(dAtA []byte) (int, error) {
 	size := m.SizeVT()
 	return m.MarshalToSizedBufferVT(dAtA[:size])
@@ -6901,6 +7071,46 @@ func (m *Message_UnbindNode) SizeVT() (n int) {
 			l = size.SizeVT()
 		} else {
 			l = proto.Size(m.UnbindNode)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_SetAuthorities) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.SetAuthorities != nil {
+		if size, ok := interface{}(m.SetAuthorities).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.SetAuthorities)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_RevokeCertificate) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.RevokeCertificate != nil {
+		if size, ok := interface{}(m.RevokeCertificate).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.RevokeCertificate)
 		}
 		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
 	} else {
@@ -9607,6 +9817,120 @@ func (m *Message) UnmarshalVT(dAtA []byte) error {
 					}
 				}
 				m.Sum = &Message_UnbindNode{UnbindNode: v}
+			}
+			iNdEx = postIndex
+		case 121:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field SetAuthorities", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_SetAuthorities); ok {
+				if unmarshal, ok := interface{}(oneof.SetAuthorities).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.SetAuthorities); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v11.SetAuthorities{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_SetAuthorities{SetAuthorities: v}
+			}
+			iNdEx = postIndex
+		case 122:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field RevokeCertificate", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_RevokeCertificate); ok {
+				if unmarshal, ok := interface{}(oneof.RevokeCertificate).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.RevokeCertificate); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v11.RevokeCertificate{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_RevokeCertificate{RevokeCertificate: v}
 			}
 			iNdEx = postIndex
 		case 200:
