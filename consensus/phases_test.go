@@ -308,7 +308,7 @@ func TestTrapLatePeersAreOffered(t *testing.T) {
 		}
 	}
 	d, _ := h.app.Decode(raw)
-	h.pool.Remove(d.ID)
+	h.pool.Evict(d.ID)
 	clock = clock.Add(time.Minute)
 	if got := len(h.pool.Reap(0)); got != 0 {
 		t.Fatalf("%d offered after removal", got)
