@@ -283,6 +283,20 @@ func (n *Node) Status() Status {
 	return s
 }
 
+// Listed is how many peers the configuration lists, itself not counted.
+func (n *Node) Listed() int {
+	listed := 0
+	for _, l := range n.peering.peers {
+		if l.id != n.node.NodeInfo().ID() {
+			listed++
+		}
+	}
+	return listed
+}
+
+// ValidatorAddress is the address of this node's consensus key.
+func (n *Node) ValidatorAddress() types.Address { return n.self }
+
 // Behind is how many blocks the node lacks of what a peer has, 0 where none has more.
 func (n *Node) Behind() int64 {
 	own := n.o.App.Tree().Version()

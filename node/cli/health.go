@@ -28,8 +28,9 @@ func (a *app) healthCommand() *cobra.Command {
 		Long: lines(
 			"Asks the node of the home folder, at its telemetry listener on this machine, how it is.",
 			"The answer is one word and the reason: healthy, catching-up, waiting (no block comes, most",
-			"often since too few other validators are online: it mends itself), halted (consensus has",
-			"ended by a fault and the process is about to end) or silent (the node does not answer).",
+			"often since too few other validators are online: it mends itself), stuck (no block comes,",
+			"although peers have more), halted (consensus has ended by a fault and the process is about",
+			"to end) or silent (the node does not answer).",
 			"",
 			"The exit code is 0 or 1, within 2 seconds: 0 when the node takes part, and with --live",
 			"also while it waits, since a node that waits for others is not mended by a restart.",
@@ -44,7 +45,7 @@ func (a *app) healthCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			state, good := stateOf(h, live)
+			state, good := string(h.State), goodEnough(h.State, live)
 			reason := h.Reason
 			if reason == "" {
 				reason = fmt.Sprintf("the latest block is %s old", (time.Duration(h.BlockAgeMs) * time.Millisecond).Round(100*time.Millisecond))
@@ -59,17 +60,16 @@ func (a *app) healthCommand() *cobra.Command {
 	return c
 }
 
-// stateOf is a word for how a node is, and whether that is good enough.
-func stateOf(h *telemetry.Health, live bool) (state string, good bool) {
-	switch {
-	case h.Halted:
-		return "halted", false
-	case !h.Healthy:
-		return "waiting", live
-	case h.CatchingUp:
-		return "catching-up", true
+// goodEnough tells whether a state is one that a supervisor may leave alone. A node that
+// waits for others is not mended by a restart.
+func goodEnough(s telemetry.State, live bool) bool {
+	switch s {
+	case telemetry.Healthy, telemetry.CatchingUp:
+		return true
+	case telemetry.Waiting, telemetry.Stuck:
+		return live
 	}
-	return "healthy", true
+	return false
 }
 
 // health asks the node of the home folder.
@@ -102,7 +102,7 @@ func (a *app) health(ctx context.Context) (*telemetry.Health, error) {
 		return nil, unanswered(err)
 	}
 	h := new(telemetry.Health)
-	if err := json.Unmarshal(raw, h); err != nil {
+	if err := json.Unmarshal(raw, h); err != nil || h.State == "" {
 		return nil, unanswered(fmt.Errorf("%s answered with %s, which is no node's health", c.Telemetry.Listen, answer.Status))
 	}
 	return h, nil
