@@ -68,6 +68,7 @@ type Node struct {
 	listener  net.Listener      // nil: no door
 	telemetry *telemetry.Server // nil: none
 	metrics   *consensus.Metrics
+	registry  *registry
 	tracer    *trace.Tracer   // nil: none
 	forecasts *forecast.Store // nil: none
 	guard     keyGuard
@@ -183,7 +184,8 @@ func (n *Node) open(o Options) error {
 			return fmt.Errorf("listen for clients: %w", err)
 		}
 	}
-	registry := prometheus.NewRegistry()
+	registry := newRegistry()
+	n.registry = registry
 	registry.MustRegister(telemetry.NewRefused(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := n.openTracer(o.Version, keys.NodeID, registry); err != nil {
 		return err
@@ -211,7 +213,7 @@ func (n *Node) open(o Options) error {
 }
 
 // openTracer begins with traces, where the configuration says where they go.
-func (n *Node) openTracer(version, nodeID string, registry *prometheus.Registry) error {
+func (n *Node) openTracer(version, nodeID string, registry *registry) error {
 	c := n.config.Telemetry
 	o := trace.Options{
 		Endpoint: c.Traces, FileBytes: c.TracesFileBytes, Ratio: c.TracesRatio, Moniker: n.config.Node.Moniker, Version: version,
@@ -247,7 +249,7 @@ func (n *Node) closeTracer() error {
 
 // engineMetrics lets the engine register its measurements, for which it knows the
 // process's default registry alone.
-func engineMetrics(c *cmtconfig.InstrumentationConfig, registry *prometheus.Registry) cmtnode.MetricsProvider {
+func engineMetrics(c *cmtconfig.InstrumentationConfig, registry *registry) cmtnode.MetricsProvider {
 	provide := cmtnode.DefaultMetricsProvider(c)
 	return func(chainID string) (*cs.Metrics, *p2p.Metrics, *mempool.Metrics, *sm.Metrics, *proxy.Metrics, *blocksync.Metrics, *statesync.Metrics) {
 		defaultRegistry.Lock()
@@ -262,7 +264,7 @@ func engineMetrics(c *cmtconfig.InstrumentationConfig, registry *prometheus.Regi
 // defaultRegistry guards prometheus.DefaultRegisterer.
 var defaultRegistry sync.Mutex
 
-func (n *Node) openEngine(version string, registry *prometheus.Registry) error {
+func (n *Node) openEngine(version string, registry *registry) error {
 	c := n.config
 	n.modules = Wire()
 	n.modules.Observer = n.metrics
@@ -324,7 +326,7 @@ func openDB(backend, name, dir string) (dbm.DB, error) {
 	return db, nil
 }
 
-func (n *Node) openDoors(genesis []byte, security *tls.Config, registry *prometheus.Registry) error {
+func (n *Node) openDoors(genesis []byte, security *tls.Config, registry *registry) error {
 	r := n.config.RPC
 	var err error
 	options := rpc.Options{
