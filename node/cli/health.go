@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -74,36 +75,52 @@ func goodEnough(s telemetry.State, live bool) bool {
 
 // health asks the node of the home folder.
 func (a *app) health(ctx context.Context) (*telemetry.Health, error) {
-	c, err := config.Load(a.homeDir())
+	h := new(telemetry.Health)
+	if err := a.askTelemetry(ctx, http.MethodGet, "/health", "", h); err != nil {
+		return nil, err
+	}
+	if h.State == "" {
+		return nil, sentence(errSick, "the node is silent: what answers is no node's health")
+	}
+	return h, nil
+}
+
+// askTelemetry asks the node of the home folder at its telemetry listener, and decodes its
+// answer.
+func (a *app) askTelemetry(ctx context.Context, method, path, body string, into any) error {
+	overrides, err := a.overrides(nil)
 	if err != nil {
-		return nil, errHome.Wrap(err)
+		return err
+	}
+	c, err := config.Load(a.homeDir(), overrides...)
+	if err != nil {
+		return errHome.Wrap(err)
 	}
 	if c.Telemetry.Listen == "" {
-		return nil, sentence(errHome, "telemetry.listen is empty in %s, so nobody can be asked; set it", a.homeDir().ConfigFile())
+		return sentence(errHome, "telemetry.listen is empty in %s, so nobody can be asked; set it", a.homeDir().ConfigFile())
 	}
 	ctx, cancel := context.WithTimeout(ctx, healthPatience)
 	defer cancel()
 	unanswered := func(why any) error {
 		return sentence(errSick, "the node is silent: %v", why)
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.Telemetry.Listen+"/health", nil)
+	request, err := http.NewRequestWithContext(ctx, method, "http://"+c.Telemetry.Listen+path, strings.NewReader(body))
 	if err != nil {
-		return nil, unanswered(err)
+		return unanswered(err)
 	}
 	// No proxy stands between a process and its own machine.
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	answer, err := client.Do(request)
 	if err != nil {
-		return nil, unanswered(err)
+		return unanswered(err)
 	}
 	defer answer.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(answer.Body, maxHealth))
 	if err != nil {
-		return nil, unanswered(err)
+		return unanswered(err)
 	}
-	h := new(telemetry.Health)
-	if err := json.Unmarshal(raw, h); err != nil || h.State == "" {
-		return nil, unanswered(fmt.Errorf("%s answered with %s, which is no node's health", c.Telemetry.Listen, answer.Status))
+	if err := json.Unmarshal(raw, into); err != nil {
+		return unanswered(fmt.Errorf("%s answered with %s, which is no node's health", c.Telemetry.Listen, answer.Status))
 	}
-	return h, nil
+	return nil
 }

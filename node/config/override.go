@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"os"
 	"reflect"
 	"slices"
 	"strconv"
@@ -175,15 +174,4 @@ func distance(a, b string) int {
 		}
 	}
 	return row[len(b)]
-}
-
-// ReadOverrides are those of this process's environment and of a flag's values, which go
-// before the environment.
-func ReadOverrides(flag string, values []string) ([]Override, error) {
-	environment, err := Environment(os.Environ())
-	if err != nil {
-		return nil, err
-	}
-	flags, err := Flags(flag, values)
-	return append(environment, flags...), err
 }
