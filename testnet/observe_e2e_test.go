@@ -74,14 +74,17 @@ func TestATraceJoinsFourNodes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	out := e.run("testnet", "start", "--dir", e.dir, "--detach", "--output", "json")
+	out, err := e.command("testnet", "start", "--dir", e.dir, "--detach", "--output", "json").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
 	var started struct {
 		HowTo struct {
 			Submit string `json:"submit"`
 		} `json:"how_to"`
 	}
-	if err := json.Unmarshal([]byte(out), &started); err != nil {
-		t.Fatal(err, out)
+	if err := json.Unmarshal(out, &started); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
 	cmd := e.command()
 	cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", started.HowTo.Submit + " --output json"}

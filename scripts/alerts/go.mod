@@ -2,7 +2,10 @@ module github.com/chancery/chancery/scripts/alerts
 
 go 1.26.0
 
-require github.com/prometheus/prometheus v0.315.1
+require (
+	github.com/prometheus/common v0.71.0
+	github.com/prometheus/prometheus v0.315.1
+)
 
 require (
 	cloud.google.com/go/auth v0.23.2 // indirect

@@ -22,6 +22,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/model/textparse"
@@ -49,7 +50,7 @@ func main() {
 
 func run(path string, args []string) error {
 	p := parser.NewParser(parser.Options{})
-	groups, errs := rulefmt.ParseFile(path, false, 0, p)
+	groups, errs := rulefmt.ParseFile(path, false, model.UTF8Validation, p, slog.New(slog.DiscardHandler))
 	if len(errs) > 0 {
 		return errs[0]
 	}
