@@ -171,4 +171,3 @@ func store(ctx context.Context, db *tsdb.DB, texts map[string][]byte, at time.Ti
 	}
 	return app.Commit()
 }
-
