@@ -37,7 +37,7 @@ func known(t *testing.T) map[string]bool {
 
 // Every alert uses metrics that there are and has a runbook with cause, check and remedy,
 // and every runbook is an alert's. scripts/alerts holds the expressions against
-// Prometheus' own parser and engine.
+// Prometheus' own parser.
 func TestAlertsAndRunbooks(t *testing.T) {
 	raw, err := os.ReadFile("../docs/operations/alerts.yml")
 	if err != nil {
