@@ -26,6 +26,8 @@ type Options struct {
 	Modules []Module
 	// Screen judges transactions; nil: none is judged.
 	Screen Screen
+	// Observer is told where time goes; nil: nobody is.
+	Observer Observer
 	// Rand seeds the caches and batch verification. No result depends on it.
 	Rand io.Reader
 	// Verified is how many verified signatures are remembered. 0: 200 000.
@@ -40,7 +42,8 @@ type App struct {
 	chainID  string
 	tree     state.Tree
 	auth     Authenticator
-	screen   Screen // nil: none
+	screen   Screen   // nil: none
+	observer Observer // nil: none
 	modules  []Module
 	router   *router
 	registry *state.Registry
@@ -91,7 +94,7 @@ func New(o Options) (*App, error) {
 		return nil, err
 	}
 	a := &App{
-		chainID: o.ChainID, tree: o.Tree, auth: o.Authenticator, screen: o.Screen, modules: o.Modules,
+		chainID: o.ChainID, tree: o.Tree, auth: o.Authenticator, screen: o.Screen, observer: o.Observer, modules: o.Modules,
 		core: newCoreState(), rand: o.Rand, decoded: decoded,
 		verified: keys.NewMemory(o.Verified, seed), seen: &seenSet{ids: make(map[tx.ID]struct{})},
 	}

@@ -123,8 +123,11 @@ func (x *Execution) Deliver(d *tx.Decoded) (*chainv1.TxResult, error) {
 	v.author, v.organisation, v.signers = d.Body.Author, authority.Organisation, authority.Signers
 	ctx := &Ctx{env: v.env, overlay: x.overlay, meter: m, updates: &x.updates}
 	c := &Candidate{Decoded: d, Authority: authority}
+	mark := x.app.mark()
 	verdict, row, failure := x.judge(v, c)
+	x.app.spent(StageJudge, mark, d)
 	var responses [][]byte
+	mark = x.app.mark()
 	switch {
 	case failure != nil:
 	case verdict.GetRuling() == chainv1.Ruling_RULING_HOLD || verdict.GetRuling() == chainv1.Ruling_RULING_DENY:
@@ -154,6 +157,7 @@ func (x *Execution) Deliver(d *tx.Decoded) (*chainv1.TxResult, error) {
 			})
 		}
 	}
+	x.app.spent(StageExecute, mark, d)
 	m.used += ctx.beside
 	// What kept transactions and the screen's own doing need comes on top of the limit of
 	// one transaction: what fits into a block alone must not be refused for ever.
@@ -348,19 +352,25 @@ func (a *App) AdmitWithHints(ds []*tx.Decoded, asks []Ask) []Admission {
 			items = append(items, signatures(d, out[i].Authority)...)
 		}
 	}
+	mark := a.mark()
 	good := a.verified.Verify(a.rand, items)
+	a.spent(StageVerify, mark, ds...)
 	for i, d := range ds {
 		if out[i].Err != nil {
 			continue
 		}
 		n := len(d.Tx.Signatures)
 		if out[i].Err = badSignature(d, good[:n]); out[i].Err == nil {
+			mark = a.mark()
 			out[i].Err = a.foresee(views[i], d, out[i].Authority)
+			a.spent(StageCheck, mark, d)
 		}
 		if out[i].Err == nil && x.screening != nil && asks[i] != AskNothing {
 			c := &Candidate{Decoded: d, Authority: out[i].Authority}
 			if asks[i] == AskHint || x.full(views[i], c) {
+				mark = a.mark()
 				verdict, _, _ := x.judge(views[i], c)
+				a.spent(StageHint, mark, d)
 				out[i].Err = x.room(views[i], c, verdict)
 				if asks[i] == AskHint {
 					out[i].Hint = verdict
@@ -430,7 +440,9 @@ func (a *App) Preverify(ds []*tx.Decoded) {
 		}
 		items = append(items, signatures(d, authority)...)
 	}
+	mark := a.mark()
 	a.verified.Verify(a.rand, items)
+	a.spent(StageVerify, mark, ds...)
 }
 
 func signatures(d *tx.Decoded, authority Authority) []keys.Item {

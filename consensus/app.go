@@ -57,6 +57,8 @@ type application struct {
 	voice      Voice                       // nil: says nothing, and lets nobody say anything
 	lied       func(Lie)                   // nil: nobody is told
 	bend       func(txs [][]byte) [][]byte // a seam for tests: what a dishonest proposer does to its block
+	metrics    *Metrics
+	self       []byte // address of this node's consensus key
 	log        *slog.Logger
 	build      time.Duration // the most that building a proposal may take
 	idle       time.Duration // how long a proposal waits for a first transaction

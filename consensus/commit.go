@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	abci "github.com/cometbft/cometbft/abci/types"
 
@@ -22,7 +23,7 @@ func (a *application) Commit(context.Context, *abci.RequestCommit) (*abci.Respon
 	if a.decided == nil {
 		return nil, errors.New("Commit without FinalizeBlock")
 	}
-	record := a.decided.Record
+	record, begun := a.decided.Record, time.Now()
 	a.mu.Lock()
 	appended := a.appended
 	a.appended = nil
@@ -30,6 +31,7 @@ func (a *application) Commit(context.Context, *abci.RequestCommit) (*abci.Respon
 	if _, err := appended.wait(); err != nil {
 		return nil, err
 	}
+	written := time.Now()
 	if err := a.app.Commit(); err != nil {
 		return nil, fmt.Errorf("commit block %d: %w", record.Height, err)
 	}
@@ -44,7 +46,11 @@ func (a *application) Commit(context.Context, *abci.RequestCommit) (*abci.Respon
 	for i, t := range record.Txs {
 		ids[i] = tx.ID(t.TxId)
 	}
-	a.pool.Remove(ids...)
+	a.pool.Committed(ids...)
+	a.metrics.committing.WithLabelValues("records").Observe(written.Sub(begun).Seconds())
+	a.metrics.committing.WithLabelValues("state").Observe(time.Since(written).Seconds())
+	a.metrics.committed(record, size)
+	a.metrics.spanAll("commit", begun, idsOf(record))
 	if record.Time-a.expired >= sweepEvery {
 		a.expired = record.Time
 		a.pool.Expire(record.Time)

@@ -1,9 +1,12 @@
 package consensus
 
 import (
+	"bytes"
 	"context"
+	"time"
 
 	abci "github.com/cometbft/cometbft/abci/types"
+	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
 
 	"github.com/chancery/chancery/chain"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
@@ -13,16 +16,22 @@ import (
 // executed as a candidate is neither executed nor applied again. Of the state nothing is
 // written to disk; the records, which nobody sees before Commit, begin to be.
 func (a *application) FinalizeBlock(_ context.Context, req *abci.RequestFinalizeBlock) (*abci.ResponseFinalizeBlock, error) {
-	header := headerOf(req.Height, req.Time)
+	header, begun := headerOf(req.Height, req.Time), time.Now()
 	key := keyOf(header, req.Txs)
 	block, ok := a.candidates.lookup(key)
+	from := "candidate"
 	if !ok {
-		block = a.replay(header, req.Txs)
+		from, block = "executed", a.replay(header, req.Txs)
 	}
 	root, err := a.apply(key, block)
 	if err != nil {
 		return nil, err
 	}
+	a.metrics.finalized.WithLabelValues(from).Inc()
+	a.metrics.finalizing.Observe(time.Since(begun).Seconds())
+	a.metrics.evidence.Add(float64(len(req.Misbehavior)))
+	a.metrics.spanAll("finalize", begun, idsOf(block.Record))
+	a.watchSignature(req.DecidedLastCommit)
 	a.record(block.Record)
 	a.decided, a.decidedTxs = block, req.Txs
 	res := &abci.ResponseFinalizeBlock{AppHash: root}
@@ -36,6 +45,15 @@ func (a *application) FinalizeBlock(_ context.Context, req *abci.RequestFinalize
 	// They act two blocks later. The genesis validators went out with InitChain.
 	res.ValidatorUpdates = abciUpdates(block.Updates)
 	return res, nil
+}
+
+// watchSignature counts a commit that this node's validator did not sign.
+func (a *application) watchSignature(commit abci.CommitInfo) {
+	for _, v := range commit.Votes {
+		if bytes.Equal(v.Validator.Address, a.self) && v.BlockIdFlag != cmtproto.BlockIDFlagCommit {
+			a.metrics.missed.Inc()
+		}
+	}
 }
 
 // replay executes a decided block. More than two thirds accepted it, so a docket or a

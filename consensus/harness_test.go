@@ -141,8 +141,9 @@ func (h *host) open(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	metrics := NewMetrics(nil)
 	h.application = &application{
-		app: app, pool: NewPool(app, DefaultPoolOptions()), records: log,
+		app: app, pool: NewPool(app, DefaultPoolOptions(), metrics), metrics: metrics, records: log,
 		membership: everybody{}, log: slog.New(slog.DiscardHandler), build: time.Second,
 	}
 }

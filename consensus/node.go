@@ -1,10 +1,12 @@
 package consensus
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	"github.com/cometbft/cometbft/proxy"
 	sm "github.com/cometbft/cometbft/state"
 	"github.com/cometbft/cometbft/types"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/tx"
@@ -51,9 +54,13 @@ type Options struct {
 	SnapshotInterval int64
 	// Sync makes a node without a state begin with a snapshot; nil: with the genesis.
 	Sync *SyncOptions
-	// Metrics is the engine's; nil: none.
-	Metrics cmtnode.MetricsProvider
-	Log     *slog.Logger
+	// Metrics are those of the stages, the same that observe App; nil: of this node's own.
+	Metrics *Metrics
+	// Registry takes what is measured; nil: nobody does.
+	Registry prometheus.Registerer
+	// EngineMetrics is the engine's own; nil: none.
+	EngineMetrics cmtnode.MetricsProvider
+	Log           *slog.Logger
 	// Version is the binary's, for Status.
 	Version string
 }
@@ -100,11 +107,19 @@ func Open(o Options) (*Node, error) {
 	// of which it knows nothing; PrepareProposal waits instead.
 	o.Config.Consensus.CreateEmptyBlocks = true
 	o.Config.Consensus.CreateEmptyBlocksInterval = 0
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics(nil)
+	}
 	n := &Node{o: o, log: o.Log, done: make(chan struct{})}
-	n.pool = NewPool(o.App, o.Pool)
+	n.pool = NewPool(o.App, o.Pool, o.Metrics)
+	if o.Registry != nil {
+		if err := errors.Join(o.Metrics.Register(o.Registry), o.Registry.Register(newPoolCollector(n.pool))); err != nil {
+			return nil, err
+		}
+	}
 	n.app = &application{
 		recent: recent.Blocks[[][]byte]{MaxBytes: recentBytes},
-		app:    o.App, pool: n.pool, records: o.Records, membership: o.Membership, voice: o.Voice, lied: o.Lied, log: o.Log,
+		app:    o.App, pool: n.pool, records: o.Records, membership: o.Membership, voice: o.Voice, lied: o.Lied, metrics: o.Metrics, log: o.Log,
 		// Together they leave a fifth of the time for the proposal to travel.
 		build: o.Config.Consensus.TimeoutPropose * 3 / 10,
 		idle:  o.Config.Consensus.TimeoutPropose / 2,
@@ -130,7 +145,8 @@ func Open(o Options) (*Node, error) {
 	}
 	pv := privval.LoadFilePV(o.Config.PrivValidatorKeyFile(), o.Config.PrivValidatorStateFile())
 	n.self = pv.GetAddress()
-	metrics := o.Metrics
+	n.app.self = n.self
+	metrics := o.EngineMetrics
 	if metrics == nil {
 		metrics = cmtnode.DefaultMetricsProvider(config.DefaultInstrumentationConfig())
 	}
@@ -238,7 +254,9 @@ func (n *Node) Stop() error {
 // whose signatures are others than those of the committed transaction of the same
 // id give chain.ErrOtherBytes.
 func (n *Node) Submit(ctx context.Context, raw []byte, hint bool) (tx.ID, *chainv1.Verdict, error) {
+	begun := time.Now()
 	a := n.pool.submit(ctx, raw, hint)
+	n.o.Metrics.span(a.id, "submit", begun, true)
 	if !errors.Is(a.err, chain.ErrSeen) {
 		return a.id, a.hint, a.err
 	}
@@ -297,6 +315,60 @@ func (n *Node) Status() Status {
 		s.Healthy, s.Reason = false, err.Error()
 	}
 	return s
+}
+
+// Listed is how many peers the configuration lists, itself not counted.
+func (n *Node) Listed() int {
+	listed := 0
+	for _, l := range n.peering.peers {
+		if l.id != n.node.NodeInfo().ID() {
+			listed++
+		}
+	}
+	return listed
+}
+
+// ValidatorAddress is the address of this node's consensus key.
+func (n *Node) ValidatorAddress() types.Address { return n.self }
+
+// Behind is how many blocks the node lacks of what a peer has, 0 where none has more.
+func (n *Node) Behind() int64 {
+	own := n.o.App.Tree().Version()
+	var behind int64
+	n.node.Switch().Peers().ForEach(func(p p2p.Peer) {
+		// A peer's height is that of the block that it is deciding.
+		if s, ok := p.Get(types.PeerStateKey).(interface{ GetHeight() int64 }); ok {
+			behind = max(behind, s.GetHeight()-1-own)
+		}
+	})
+	return behind
+}
+
+// ClockOffset is how far this machine's clock was ahead of the other validators' when it
+// committed its latest block: against the median of the times that they put on their
+// votes for that block. It holds the time that votes travel, so that small values mean
+// nothing. False where it is not known: before the first block, while the node catches
+// up, and without other validators.
+func (n *Node) ClockOffset() (time.Duration, bool) {
+	height, at := n.o.Metrics.Committed()
+	if height == 0 || n.node.ConsensusReactor().WaitSync() {
+		return 0, false
+	}
+	commit := n.node.BlockStore().LoadSeenCommit(height)
+	if commit == nil {
+		return 0, false
+	}
+	var times []time.Time
+	for _, s := range commit.Signatures {
+		if s.BlockIDFlag == types.BlockIDFlagCommit && !bytes.Equal(s.ValidatorAddress, n.self) {
+			times = append(times, s.Timestamp)
+		}
+	}
+	if len(times) == 0 {
+		return 0, false
+	}
+	slices.SortFunc(times, time.Time.Compare)
+	return at.Sub(times[len(times)/2]), true
 }
 
 // LightBlock is the signed header of a height and its validators. The commit of a

@@ -312,7 +312,7 @@ func TestTrapLatePeersAreOffered(t *testing.T) {
 		}
 	}
 	d, _ := h.app.Decode(raw)
-	h.pool.Remove(d.ID)
+	h.pool.Evict(d.ID)
 	clock = clock.Add(time.Minute)
 	if got := len(h.pool.Reap(0)); got != 0 {
 		t.Fatalf("%d offered after removal", got)
@@ -488,7 +488,7 @@ func TestUrgentFirst(t *testing.T) {
 	if want := []string{"loud:desk2", "quiet:desk1", "loud:desk2"}; !slices.Equal(order[:3], want) || order[len(order)-1] != "loud:desk1" {
 		t.Errorf("a block takes %v, want %v first and what is not urgent last", order, want)
 	}
-	h.pool.Remove(func() (ids []tx.ID) {
+	h.pool.Evict(func() (ids []tx.ID) {
 		h.pool.Candidates(func(d *tx.Decoded) Next { ids = append(ids, d.ID); return Continue })
 		return ids
 	}()...)

@@ -62,10 +62,11 @@ func DefaultPoolOptions() PoolOptions {
 // that nobody's flood delays another's, nor an organisation's own what is urgent. It is the application-side mempool: the
 // engine only carries transactions between the pools of the nodes.
 type Pool struct {
-	app  *chain.App
-	o    PoolOptions
-	now  func() time.Time
-	work chan admission
+	app     *chain.App
+	o       PoolOptions
+	metrics *Metrics
+	now     func() time.Time
+	work    chan admission
 	// offered is the bytes in work that came from peers.
 	offered atomic.Int64
 	// arrived is sent to, without waiting, whenever a transaction enters.
@@ -96,6 +97,8 @@ type waiting struct {
 	d       *tx.Decoded
 	lane    *lane
 	in      *list.List // of the lane
+	since   time.Time  // when it entered
+	peer    bool       // whether a peer brought it
 	offerAt time.Time
 	queue   offerQueue
 	offer   *list.Element // in offers[queue]
@@ -141,10 +144,10 @@ type answer struct {
 	err  error
 }
 
-// NewPool makes an empty pool; Run must be running for Submit to answer.
-func NewPool(app *chain.App, o PoolOptions) *Pool {
+// NewPool makes an empty pool that measures itself in m; Run must be running for Submit to answer.
+func NewPool(app *chain.App, o PoolOptions, m *Metrics) *Pool {
 	return &Pool{
-		app: app, o: o, now: time.Now,
+		app: app, o: o, metrics: m, now: time.Now,
 		work:    make(chan admission, o.Queue),
 		arrived: make(chan struct{}, 1),
 		byID:    make(map[tx.ID]*list.Element),
@@ -226,6 +229,7 @@ func (p *Pool) Offer(raw []byte) bool {
 
 // admit judges a batch together, puts what is good into the pool, and answers.
 func (p *Pool) admit(batch []admission) {
+	begun := time.Now()
 	answers := make([]answer, len(batch))
 	var judged []*tx.Decoded
 	var places []int // in batch, of what is judged
@@ -249,7 +253,13 @@ func (p *Pool) admit(batch []admission) {
 			answers[i].err = p.place(judged[j], admitted.Authority.Organisation, batch[i].fromPeer)
 		}
 	}
+	p.metrics.batches.Observe(time.Since(begun).Seconds())
+	p.metrics.batchSize.Observe(float64(len(batch)))
 	for i, a := range batch {
+		if err := answers[i].err; err != nil {
+			p.metrics.refused.WithLabelValues(source(a.fromPeer), code(err)).Inc()
+		}
+		p.metrics.span(answers[i].id, "admit", begun, false)
 		if a.done != nil {
 			a.done <- answers[i]
 		}
@@ -277,7 +287,8 @@ func (p *Pool) place(d *tx.Decoded, organisation string, fromPeer bool) error {
 		p.lanes[organisation] = l
 		p.order = append(p.order, l)
 	}
-	w := &waiting{d: d, lane: l, in: &l.ordinary, offerAt: p.now(), queue: offerNow}
+	w := &waiting{d: d, lane: l, in: &l.ordinary, since: p.now(), peer: fromPeer, queue: offerNow}
+	w.offerAt = w.since
 	most, mostOfLane := p.o.MaxBytes, p.o.MaxLaneBytes
 	if p.o.Urgent != nil && p.o.Urgent(d.Messages) {
 		w.in, most, mostOfLane = &l.urgent, most+most/8, mostOfLane+mostOfLane/8
@@ -285,6 +296,7 @@ func (p *Pool) place(d *tx.Decoded, organisation string, fromPeer bool) error {
 	if p.bytes+len(d.Raw) > most || l.bytes+len(d.Raw) > mostOfLane {
 		return chain.ErrBusy.With("%d bytes of %s are waiting", l.bytes, l.organisation)
 	}
+	p.metrics.admitted.WithLabelValues(source(fromPeer)).Inc()
 	if fromPeer {
 		w.offerAt, w.queue = w.offerAt.Add(p.o.RelayAfter), offerLater
 	}
@@ -446,19 +458,38 @@ func (p *Pool) Postpone(ids ...tx.ID) {
 	}
 }
 
-// Remove takes transactions out of the pool.
-func (p *Pool) Remove(ids ...tx.ID) {
+// Evict takes transactions out of the pool that no block can hold.
+func (p *Pool) Evict(ids ...tx.ID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, id := range ids {
-		p.remove(id)
+		if p.remove(id) != nil {
+			p.metrics.left.WithLabelValues("refused").Inc()
+		}
 	}
 }
 
-func (p *Pool) remove(id tx.ID) {
+// Committed takes transactions out of the pool that are in a block.
+func (p *Pool) Committed(ids ...tx.ID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.now()
+	for _, id := range ids {
+		w := p.remove(id)
+		if w == nil {
+			continue
+		}
+		p.metrics.left.WithLabelValues("committed").Inc()
+		p.metrics.waited.WithLabelValues(source(w.peer)).Observe(now.Sub(w.since).Seconds())
+		p.metrics.span(id, "pool", w.since, false)
+	}
+}
+
+// remove takes one out, nil where it is not there.
+func (p *Pool) remove(id tx.ID) *waiting {
 	e, ok := p.byID[id]
 	if !ok {
-		return
+		return nil
 	}
 	w := e.Value.(*waiting)
 	w.in.Remove(e)
@@ -466,6 +497,7 @@ func (p *Pool) remove(id tx.ID) {
 	p.bytes -= len(w.d.Raw)
 	p.offers[w.queue].Remove(w.offer)
 	delete(p.byID, id)
+	return w
 }
 
 // Expire takes out what became void before the given block time.
@@ -479,6 +511,7 @@ func (p *Pool) Expire(blockTime int64) {
 				e = e.Next()
 				if w.d.Body.ValidUntil < blockTime {
 					p.remove(w.d.ID)
+					p.metrics.left.WithLabelValues("expired").Inc()
 				}
 			}
 		}

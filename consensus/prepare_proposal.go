@@ -19,8 +19,8 @@ import (
 // makes few blocks and a busy one loses no time.
 func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepareProposal) (*abci.ResponsePrepareProposal, error) {
 	a.pool.Await(a.idle)
-	header := headerOf(req.Height, req.Time)
-	deadline := time.Now().Add(a.build)
+	header, begun := headerOf(req.Height, req.Time), time.Now()
+	deadline := begun.Add(a.build)
 	votes := a.votes(req.Height, req.LocalLastCommit, req.MaxTxBytes)
 	x := a.app.Begin(header, votes...)
 	var txs [][]byte
@@ -59,9 +59,14 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 		return Continue
 	})
 	txs = slices.Insert(txs, 0, x.Docket(req.LocalLastCommit.Round, votes))
-	a.candidates.add(keyOf(header, txs), x.End())
-	a.pool.Remove(evict...)
+	block := x.End()
+	a.candidates.add(keyOf(header, txs), block)
+	a.pool.Evict(evict...)
 	a.pool.Postpone(later...)
+	a.metrics.proposals.WithLabelValues("prepared").Inc()
+	a.metrics.proposed.Observe(float64(len(block.Record.Txs)))
+	a.metrics.preparing.Observe(time.Since(begun).Seconds())
+	a.metrics.spanAll("propose", begun, idsOf(block.Record))
 	if a.bend != nil {
 		txs = a.bend(txs)
 	}

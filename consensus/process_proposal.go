@@ -3,6 +3,7 @@ package consensus
 import (
 	"context"
 	"fmt"
+	"time"
 
 	abci "github.com/cometbft/cometbft/abci/types"
 
@@ -13,14 +14,18 @@ import (
 // its place, SPEC B1, and whose docket says what this node finds, SPEC D3. The answer depends on the block and the previous state
 // alone, so honest validators never disagree.
 func (a *application) ProcessProposal(_ context.Context, req *abci.RequestProcessProposal) (*abci.ResponseProcessProposal, error) {
-	header := headerOf(req.Height, req.Time)
+	header, begun := headerOf(req.Height, req.Time), time.Now()
 	key := keyOf(header, req.Txs)
 	if block, ok := a.candidates.lookup(key); ok {
+		a.metrics.proposals.WithLabelValues("accepted").Inc()
 		a.speculate(key, block)
 		return &abci.ResponseProcessProposal{Status: abci.ResponseProcessProposal_ACCEPT}, nil
 	}
 	block, err := a.execute(header, req.Txs)
+	a.metrics.processing.Observe(time.Since(begun).Seconds())
 	if err != nil {
+		a.metrics.proposals.WithLabelValues("refused").Inc()
+		a.metrics.rejected.WithLabelValues(code(err)).Inc()
 		a.log.Warn("rejecting a proposal", "height", req.Height, "proposer", fmt.Sprintf("%X", req.ProposerAddress), "reason", err)
 		if a.lied != nil {
 			lie := Lie{Height: req.Height, Proposer: req.ProposerAddress, Reason: err}
@@ -31,6 +36,8 @@ func (a *application) ProcessProposal(_ context.Context, req *abci.RequestProces
 		}
 		return &abci.ResponseProcessProposal{Status: abci.ResponseProcessProposal_REJECT}, nil
 	}
+	a.metrics.proposals.WithLabelValues("accepted").Inc()
+	a.metrics.spanAll("process", begun, idsOf(block.Record))
 	a.candidates.add(key, block)
 	a.speculate(key, block)
 	return &abci.ResponseProcessProposal{Status: abci.ResponseProcessProposal_ACCEPT}, nil

@@ -63,8 +63,9 @@ func joining(t *testing.T, tree state.Tree) *application {
 	if err != nil {
 		t.Fatal(err)
 	}
+	metrics := NewMetrics(nil)
 	return &application{
-		app: app, pool: NewPool(app, DefaultPoolOptions()), records: log, membership: everybody{}, log: slog.New(slog.DiscardHandler),
+		app: app, pool: NewPool(app, DefaultPoolOptions(), metrics), metrics: metrics, records: log, membership: everybody{}, log: slog.New(slog.DiscardHandler),
 		build: time.Second, begins: true, listed: []string{"friend"},
 		halt: func(err error) { t.Errorf("the node ends: %v", err) },
 	}

@@ -27,6 +27,9 @@ type keyGuard struct {
 	}
 }
 
+// errForeign says that somebody else signs with this home's validator key.
+var errForeign = errors.New("the guard of the validator key found a foreign signature")
+
 // lastSigned is the latest height that this home signed something of.
 func (g keyGuard) lastSigned() (int64, error) {
 	raw, err := os.ReadFile(g.home.ValidatorStateFile())
@@ -58,7 +61,7 @@ func (g keyGuard) check(height int64) error {
 			return err
 		}
 		if last < height {
-			return fmt.Errorf("block %d carries a signature of this node's validator key, but this home signed nothing after block %d. Another process uses the key, or %s is an old copy. Stop the other process, or restore the newest copy of that file; see 'Two processes with one key' in docs/operating.md", height, last, g.home.ValidatorStateFile())
+			return fmt.Errorf("%w: block %d carries a signature of this node's validator key, but this home signed nothing after block %d. Another process uses the key, or %s is an old copy. Stop the other process, or restore the newest copy of that file; see 'Two processes with one key' in docs/operating.md", errForeign, height, last, g.home.ValidatorStateFile())
 		}
 	}
 	return nil

@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/consensus"
 	"github.com/chancery/chancery/node/evidence"
@@ -40,7 +38,7 @@ type judgement struct {
 // openJudgement opens what this node believes of others, and what it saw of proposals
 // that the rules refuse. Neither is optional: a node that forgot would clear those it
 // warned of.
-func (n *Node) openJudgement(app *chain.App, registry *prometheus.Registry) error {
+func (n *Node) openJudgement(app *chain.App, registry *registry) error {
 	dir := filepath.Join(n.home.Data(), "judgement")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the folder of the node's own judgement: %w", err)
@@ -179,7 +177,7 @@ func (a arrivals) look(height int64) {
 
 // openWebhooks makes the dispatcher, where an endpoint is configured. A secret that
 // cannot be read stops the node: events that nobody can check would be lost unseen.
-func (n *Node) openWebhooks(version string, registry *prometheus.Registry) (err error) {
+func (n *Node) openWebhooks(version string, registry *registry) (err error) {
 	options := n.config.Endpoints()
 	if len(options.Endpoints) == 0 {
 		return nil

@@ -12,10 +12,19 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cometbft/cometbft/blocksync"
+	cmtconfig "github.com/cometbft/cometbft/config"
+	cs "github.com/cometbft/cometbft/consensus"
+	"github.com/cometbft/cometbft/mempool"
 	cmtnode "github.com/cometbft/cometbft/node"
+	"github.com/cometbft/cometbft/p2p"
+	"github.com/cometbft/cometbft/proxy"
+	sm "github.com/cometbft/cometbft/state"
+	"github.com/cometbft/cometbft/statesync"
 	"github.com/cometbft/cometbft/types"
 	dbm "github.com/cosmos/cosmos-db"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/consensus"
@@ -25,6 +34,7 @@ import (
 	"github.com/chancery/chancery/node/forecast"
 	"github.com/chancery/chancery/node/rpc"
 	"github.com/chancery/chancery/node/telemetry"
+	"github.com/chancery/chancery/node/trace"
 	"github.com/chancery/chancery/node/webhook"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
@@ -43,6 +53,8 @@ type Options struct {
 	Log *slog.Logger
 	// Now is the clock by which certificates end; time.Now where it is nil.
 	Now func() time.Time
+	// Level changes what Log writes while the node runs; nil: nothing does.
+	Level *slog.LevelVar
 }
 
 // Node is a running node.
@@ -50,12 +62,16 @@ type Node struct {
 	home      config.Home
 	config    config.Config
 	log       *slog.Logger
+	level     *slog.LevelVar // nil: it does not change
 	genesis   *types.GenesisDoc
 	engine    *consensus.Node
 	door      *rpc.Server
 	listener  net.Listener      // nil: no door
 	telemetry *telemetry.Server // nil: none
-	forecasts *forecast.Store   // nil: none
+	metrics   *consensus.Metrics
+	registry  *registry
+	tracer    *trace.Tracer   // nil: none
+	forecasts *forecast.Store // nil: none
 	guard     keyGuard
 	modules   Modules
 	deeds     *deeds
@@ -79,7 +95,9 @@ func Run(ctx context.Context, home config.Home, o Options) error {
 	}
 	setGarbageCollector(n.config.Node)
 	if err := n.Start(); err != nil {
-		return errors.Join(err, n.Stop())
+		err = errors.Join(err, n.Stop())
+		n.linger(ctx, err)
+		return err
 	}
 	select {
 	case <-ctx.Done():
@@ -87,7 +105,27 @@ func Run(ctx context.Context, home config.Home, o Options) error {
 	case err = <-n.failed:
 		n.log.Error("the node failed and stops", "error", err)
 	}
-	return errors.Join(err, n.Stop())
+	err = errors.Join(err, n.Stop())
+	n.linger(ctx, err)
+	return err
+}
+
+// lingerTime is how long the process of a node that the guard stopped goes on telling so:
+// longer than collectors take to come by.
+const lingerTime = 45 * time.Second
+
+// linger tells collectors that the guard stopped the node, which has ended, before the
+// process does: of all reasons this is the one that a restart must not paper over.
+func (n *Node) linger(ctx context.Context, err error) {
+	if !errors.Is(err, errForeign) || n.config.Telemetry.Listen == "" {
+		return
+	}
+	n.log.Error("the node has stopped; its telemetry tells so for a while before the process ends", "for", lingerTime)
+	ctx, cancel := context.WithTimeout(ctx, lingerTime)
+	defer cancel()
+	if err := telemetry.Refused(ctx, n.config.Telemetry.Listen, err, n.log); err != nil {
+		n.log.Warn("collectors are not told why the node stopped", "error", err)
+	}
 }
 
 // setGarbageCollector tunes the process, unless its environment does.
@@ -113,14 +151,14 @@ func Open(home config.Home, o Options) (*Node, error) {
 	} else if err := c.Check(); err != nil {
 		return nil, err
 	}
-	log := o.Log
+	log, level := o.Log, o.Level
 	if log == nil {
 		var err error
-		if log, err = c.Node.Logger(os.Stderr); err != nil {
+		if log, level, err = c.Node.Logger(os.Stderr); err != nil {
 			return nil, err
 		}
 	}
-	n := &Node{home: home, config: *c, log: log, failed: make(chan error, 1)}
+	n := &Node{home: home, config: *c, log: log, level: level, failed: make(chan error, 1)}
 	if err := n.open(o); err != nil {
 		n.closeListeners()
 		return nil, err
@@ -151,9 +189,17 @@ func (n *Node) open(o Options) error {
 			return fmt.Errorf("listen for clients: %w", err)
 		}
 	}
-	registry := prometheus.NewRegistry()
-	if err := n.openEngine(o.Version, registry); err != nil {
+	registry := newRegistry()
+	n.registry = registry
+	registry.MustRegister(telemetry.NewRefused(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if err := n.openTracer(o.Version, keys.NodeID, registry); err != nil {
 		return err
+	}
+	if err := n.openEngine(o.Version, registry); err != nil {
+		return errors.Join(err, n.closeTracer())
+	}
+	if err := registry.Register(newCollector(n, o.Version)); err != nil {
+		return errors.Join(fmt.Errorf("register the node's metrics: %w", err), n.engine.Stop())
 	}
 	address, err := hex.DecodeString(keys.ValidatorAddress)
 	if err != nil {
@@ -171,12 +217,65 @@ func (n *Node) open(o Options) error {
 	return nil
 }
 
-func (n *Node) openEngine(version string, registry *prometheus.Registry) error {
+// openTracer begins with traces, where the configuration says where they go.
+func (n *Node) openTracer(version, nodeID string, registry *registry) error {
+	c := n.config.Telemetry
+	o := trace.Options{
+		Endpoint: c.Traces, FileBytes: c.TracesFileBytes, Ratio: c.TracesRatio, Moniker: n.config.Node.Moniker, Version: version,
+		Node: nodeID, ChainID: n.genesis.ChainID, Metrics: registry, Log: n.log.With("part", "trace"),
+	}
+	if c.TracesCA != "" {
+		o.CA = n.home.Resolve(c.TracesCA)
+	}
+	if c.TracesFile != "" {
+		o.File = n.home.Resolve(c.TracesFile)
+	}
+	var spans consensus.Spans
+	if o.Enabled() {
+		var err error
+		if n.tracer, err = trace.New(context.Background(), o); err != nil {
+			return err
+		}
+		spans = n.tracer
+	}
+	n.metrics = consensus.NewMetrics(spans)
+	return nil
+}
+
+// closeTracer exports what waits.
+func (n *Node) closeTracer() error {
+	if n.tracer == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	return n.tracer.Close(ctx)
+}
+
+// engineMetrics lets the engine register its measurements, for which it knows the
+// process's default registry alone.
+func engineMetrics(c *cmtconfig.InstrumentationConfig, registry *registry) cmtnode.MetricsProvider {
+	provide := cmtnode.DefaultMetricsProvider(c)
+	return func(chainID string) (*cs.Metrics, *p2p.Metrics, *mempool.Metrics, *sm.Metrics, *proxy.Metrics, *blocksync.Metrics, *statesync.Metrics) {
+		defaultRegistry.Lock()
+		defer defaultRegistry.Unlock()
+		before := prometheus.DefaultRegisterer
+		prometheus.DefaultRegisterer = registry
+		defer func() { prometheus.DefaultRegisterer = before }()
+		return provide(chainID)
+	}
+}
+
+// defaultRegistry guards prometheus.DefaultRegisterer.
+var defaultRegistry sync.Mutex
+
+func (n *Node) openEngine(version string, registry *registry) error {
 	c := n.config
 	if err := n.discardUnfinished(); err != nil {
 		return err
 	}
 	n.modules = Wire()
+	n.modules.Observer = n.metrics
 	tree, err := openTree(c.State, n.home.Data(), n.log)
 	if err != nil {
 		return err
@@ -218,8 +317,8 @@ func (n *Node) openEngine(version string, registry *prometheus.Registry) error {
 			Exit:      time.Duration(c.Watchdog.ExitSeconds) * time.Second,
 		},
 		Snapshots: kept, SnapshotInterval: c.Snapshots.Interval, Sync: begin,
-		Metrics: cmtnode.DefaultMetricsProvider(engine.Instrumentation),
-		Log:     n.log, Version: version,
+		Metrics: n.metrics, Registry: registry, EngineMetrics: engineMetrics(engine.Instrumentation, registry),
+		Log: n.log, Version: version,
 	})
 	if err != nil {
 		return errors.Join(err, kept.Close(), log.Close(), app.Close())
@@ -244,7 +343,7 @@ func openDB(backend, name, dir string) (dbm.DB, error) {
 	return db, nil
 }
 
-func (n *Node) openDoors(genesis []byte, registry *prometheus.Registry, clock func() time.Time) error {
+func (n *Node) openDoors(genesis []byte, registry *registry, clock func() time.Time) error {
 	r := n.config.RPC
 	var err error
 	options := rpc.Options{
@@ -272,8 +371,10 @@ func (n *Node) openDoors(genesis []byte, registry *prometheus.Registry, clock fu
 	if err := registry.Register(telemetry.NewCollector(status)); err != nil {
 		return fmt.Errorf("register the node's metrics: %w", err)
 	}
-	n.telemetry, err = telemetry.Listen(n.config.Telemetry.Listen, n.config.Telemetry.Pprof, registry, status,
-		func() bool { return n.engine.Err() != nil }, n.log.With("part", "telemetry"))
+	n.telemetry, err = telemetry.Listen(telemetry.Options{
+		Address: n.config.Telemetry.Listen, Pprof: n.config.Telemetry.Pprof, Gatherer: registry, Status: status,
+		Halted: func() bool { return n.engine.Err() != nil }, Level: n.level, Log: n.log.With("part", "telemetry"),
+	})
 	return err
 }
 
@@ -402,6 +503,7 @@ func (n *Node) Stop() error {
 		err = errors.Join(err, s.close())
 	}
 	n.closeListeners()
+	err = errors.Join(err, n.closeTracer())
 	// The engine votes until it stops, after the book's own goroutine has ended.
 	return errors.Join(err, n.judgement.book.Save())
 }
@@ -460,6 +562,7 @@ func (e engine) Status() *nodev1.StatusResponse {
 		Healthy: s.Healthy, Reason: s.Reason, NodeId: s.NodeID, ValidatorAddress: s.ValidatorAddress,
 		Moniker: s.Moniker, LatestBlockAgeMs: s.LatestBlockAgeMs, Version: s.Version,
 		Certificates: e.expiries(),
+		PeerIds:      s.Peers, BehindBlocks: uint64(max(0, e.n.Behind())),
 	}
 }
 

@@ -21,6 +21,9 @@ type Modules struct {
 	Provenance *provenance.Module
 	Threat     *threat.Module
 	Governance *governance.Module
+
+	// Observer is told where the time of transactions goes; nil: nobody is.
+	Observer chain.Observer
 }
 
 // Wire builds every module and ties them together. A module that reacts to
@@ -50,7 +53,7 @@ func (m Modules) List() []chain.Module {
 // App is the state machine over a tree, which it owns from then on.
 func (m Modules) App(chainID string, tree state.Tree) (*chain.App, error) {
 	return chain.New(chain.Options{
-		ChainID: chainID, Tree: tree, Authenticator: m.Identity, Screen: m.Threat, Modules: m.List(), Rand: rand.Reader,
+		ChainID: chainID, Tree: tree, Authenticator: m.Identity, Screen: m.Threat, Modules: m.List(), Observer: m.Observer, Rand: rand.Reader,
 	})
 }
 

@@ -32,6 +32,8 @@ type Environment struct {
 	Out, Err io.Writer
 	// Lookup is os.LookupEnv but in tests.
 	Lookup func(string) (string, bool)
+	// Environ is os.Environ but in tests.
+	Environ []string
 	// Passphrase opens the keyring.
 	Passphrase keyring.PassphraseFunc
 	// Keyring changes how the keyring is opened.
@@ -65,7 +67,7 @@ func Main(version string) int {
 	// A second interrupt ends the process at once.
 	context.AfterFunc(ctx, stop)
 	return Run(ctx, os.Args[1:], Environment{
-		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Lookup: os.LookupEnv,
+		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Lookup: os.LookupEnv, Environ: os.Environ(),
 		Passphrase: keyring.Standard(), Terminal: term.IsTerminal(int(os.Stderr.Fd())),
 		Screen: term.IsTerminal(int(os.Stdout.Fd())), Version: version,
 	})

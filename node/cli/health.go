@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,8 +29,9 @@ func (a *app) healthCommand() *cobra.Command {
 		Long: lines(
 			"Asks the node of the home folder, at its telemetry listener on this machine, how it is.",
 			"The answer is one word and the reason: healthy, catching-up, waiting (no block comes, most",
-			"often since too few other validators are online: it mends itself), halted (consensus has",
-			"ended by a fault and the process is about to end) or silent (the node does not answer).",
+			"often since too few other validators are online: it mends itself), stuck (no block comes,",
+			"although peers have more), halted (consensus has ended by a fault and the process is about",
+			"to end) or silent (the node does not answer).",
 			"",
 			"The exit code is 0 or 1, within 2 seconds: 0 when the node takes part, and with --live",
 			"also while it waits, since a node that waits for others is not mended by a restart.",
@@ -44,7 +46,7 @@ func (a *app) healthCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			state, good := stateOf(h, live)
+			state, good := string(h.State), goodEnough(h.State, live)
 			reason := h.Reason
 			if reason == "" {
 				reason = fmt.Sprintf("the latest block is %s old", (time.Duration(h.BlockAgeMs) * time.Millisecond).Round(100*time.Millisecond))
@@ -59,51 +61,66 @@ func (a *app) healthCommand() *cobra.Command {
 	return c
 }
 
-// stateOf is a word for how a node is, and whether that is good enough.
-func stateOf(h *telemetry.Health, live bool) (state string, good bool) {
-	switch {
-	case h.Halted:
-		return "halted", false
-	case !h.Healthy:
-		return "waiting", live
-	case h.CatchingUp:
-		return "catching-up", true
+// goodEnough tells whether a state is one that a supervisor may leave alone. A node that
+// waits for others is not mended by a restart.
+func goodEnough(s telemetry.State, live bool) bool {
+	switch s {
+	case telemetry.Healthy, telemetry.CatchingUp:
+		return true
+	case telemetry.Waiting, telemetry.Stuck:
+		return live
 	}
-	return "healthy", true
+	return false
 }
 
 // health asks the node of the home folder.
 func (a *app) health(ctx context.Context) (*telemetry.Health, error) {
-	c, err := config.Load(a.homeDir())
+	h := new(telemetry.Health)
+	if err := a.askTelemetry(ctx, http.MethodGet, "/health", "", h); err != nil {
+		return nil, err
+	}
+	if h.State == "" {
+		return nil, sentence(errSick, "the node is silent: what answers is no node's health")
+	}
+	return h, nil
+}
+
+// askTelemetry asks the node of the home folder at its telemetry listener, and decodes its
+// answer.
+func (a *app) askTelemetry(ctx context.Context, method, path, body string, into any) error {
+	overrides, err := a.overrides(nil)
 	if err != nil {
-		return nil, errHome.Wrap(err)
+		return err
+	}
+	c, err := config.Load(a.homeDir(), overrides...)
+	if err != nil {
+		return errHome.Wrap(err)
 	}
 	if c.Telemetry.Listen == "" {
-		return nil, sentence(errHome, "telemetry.listen is empty in %s, so nobody can be asked; set it", a.homeDir().ConfigFile())
+		return sentence(errHome, "telemetry.listen is empty in %s, so nobody can be asked; set it", a.homeDir().ConfigFile())
 	}
 	ctx, cancel := context.WithTimeout(ctx, healthPatience)
 	defer cancel()
 	unanswered := func(why any) error {
 		return sentence(errSick, "the node is silent: %v", why)
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.Telemetry.Listen+"/health", nil)
+	request, err := http.NewRequestWithContext(ctx, method, "http://"+c.Telemetry.Listen+path, strings.NewReader(body))
 	if err != nil {
-		return nil, unanswered(err)
+		return unanswered(err)
 	}
 	// No proxy stands between a process and its own machine.
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	answer, err := client.Do(request)
 	if err != nil {
-		return nil, unanswered(err)
+		return unanswered(err)
 	}
 	defer answer.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(answer.Body, maxHealth))
 	if err != nil {
-		return nil, unanswered(err)
+		return unanswered(err)
 	}
-	h := new(telemetry.Health)
-	if err := json.Unmarshal(raw, h); err != nil {
-		return nil, unanswered(fmt.Errorf("%s answered with %s, which is no node's health", c.Telemetry.Listen, answer.Status))
+	if err := json.Unmarshal(raw, into); err != nil {
+		return unanswered(fmt.Errorf("%s answered with %s, which is no node's health", c.Telemetry.Listen, answer.Status))
 	}
-	return h, nil
+	return nil
 }

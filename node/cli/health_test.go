@@ -38,10 +38,10 @@ func TestHealth(t *testing.T) {
 		says        string
 		plain, live bool
 	}{
-		{`{"healthy":true,"height":7,"block_age_ms":250}`, 200, "healthy", true, true},
-		{`{"healthy":true,"catching_up":true}`, 200, "catching-up", true, true},
-		{`{"healthy":false,"reason":"no block for 20s"}`, 503, "waiting", false, true},
-		{`{"healthy":false,"reason":"consensus has halted","halted":true}`, 503, "halted", false, false},
+		{`{"state":"healthy","healthy":true,"height":7,"block_age_ms":250}`, 200, "healthy", true, true},
+		{`{"state":"catching-up","healthy":true,"catching_up":true}`, 200, "catching-up", true, true},
+		{`{"state":"waiting","healthy":false,"reason":"no block for 20s"}`, 503, "waiting", false, true},
+		{`{"state":"halted","healthy":false,"reason":"consensus has halted","halted":true}`, 503, "halted", false, false},
 		{`<html>`, 404, "no node's health", false, false},
 	} {
 		answer, code = w.answer, w.code

@@ -2,20 +2,16 @@ package cli
 
 import (
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/gofrs/flock"
 	"github.com/spf13/cobra"
 
 	"github.com/chancery/chancery/node"
 	"github.com/chancery/chancery/node/config"
-	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
 )
 
 func (a *app) initCommand() *cobra.Command {
@@ -101,15 +97,22 @@ func (a *app) makeHome(c config.Config, genesis []byte) (config.NodeKeys, error)
 }
 
 func (a *app) startCommand() *cobra.Command {
-	return &cobra.Command{
+	var set []string
+	c := &cobra.Command{
 		Use:   "start",
 		Short: "Run the node until it is interrupted",
 		Long: lines(
 			"Runs the node of the home folder. It stops in good order on an interrupt or SIGTERM.",
 			"It ends with exit code 1 when it cannot go on; its log says why.",
+			"",
+			"A key of the configuration file can be given by the environment, p2p.listen as",
+			"CHANCERY_SET_P2P_LISTEN, or by --set, which goes before both.",
 		),
-		Example: examples("chancery start --home /var/lib/chancery"),
-		Args:    cobra.NoArgs,
+		Example: examples(
+			"chancery start --home /var/lib/chancery",
+			"chancery start --set node.log_format=json --set p2p.listen=0.0.0.0:26656",
+		),
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if _, err := os.Stat(a.homeDir().ConfigFile()); errors.Is(err, fs.ErrNotExist) {
 				return sentence(errHome, "%s is no node's home; run: chancery init --home %[1]s", a.home)
@@ -119,9 +122,19 @@ func (a *app) startCommand() *cobra.Command {
 				return err
 			}
 			defer lock.Close()
-			return node.Run(cmd.Context(), a.homeDir(), node.Options{Version: a.Version})
+			overrides, err := a.overrides(set)
+			if err != nil {
+				return err
+			}
+			read, err := config.Load(a.homeDir(), overrides...)
+			if err != nil {
+				return errHome.Wrap(err)
+			}
+			return node.Run(cmd.Context(), a.homeDir(), node.Options{Config: &read, Version: a.Version})
 		},
 	}
+	setFlag(c, &set)
+	return c
 }
 
 // occupy takes the home's lock, which a running node holds.
@@ -186,70 +199,4 @@ func (a *app) resetCommand() *cobra.Command {
 	}
 	c.Flags().BoolVar(&sure, "yes", false, "do not ask")
 	return c
-}
-
-func (a *app) statusCommand() *cobra.Command {
-	healthy := false
-	c := &cobra.Command{
-		Use:   "status",
-		Short: "Show how a node is",
-		Example: examples(
-			"chancery status",
-			"chancery status --node 127.0.0.1:9190 --output json",
-			"chancery status --healthy || echo broken",
-		),
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := a.within(cmd)
-			defer cancel()
-			c, err := a.dial(ctx)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			s, err := c.Status(ctx)
-			if err != nil {
-				return err
-			}
-			if a.output == outputJSON {
-				err = a.print(s)
-			} else {
-				health := "healthy"
-				if !s.Healthy {
-					health = "not healthy: " + s.Reason
-				}
-				if s.CatchingUp {
-					health += ", catching up"
-				}
-				for _, e := range s.Certificates {
-					if e.AlarmDays >= 0 {
-						a.note("%s", expiry(e))
-					}
-				}
-				err = a.print(facts{
-					{"chain", s.ChainId}, {"node", c.Address()}, {"name", s.Moniker}, {"health", health},
-					{"height", s.Height}, {"block time", moment(s.Time)},
-					{"block age", (time.Duration(s.LatestBlockAgeMs) * time.Millisecond).String()},
-					{"state root", digits(s.AppHash)}, {"peers", s.Peers},
-					{"pool", fmt.Sprintf("%d transactions, %s", s.PoolTxs, size(int64(s.PoolBytes)))},
-					{"oldest events", s.OldestRecord}, {"oldest state", s.OldestState},
-					{"node id", s.NodeId}, {"validator", s.ValidatorAddress}, {"version", s.Version},
-				})
-			}
-			if err == nil && healthy && !s.Healthy {
-				return silent{sentence(errSick, "the node is not healthy: %s", s.Reason)}
-			}
-			return err
-		},
-	}
-	c.Flags().BoolVar(&healthy, "healthy", false, "exit with 1 when the node is not healthy")
-	return c
-}
-
-// expiry is the alarm of a certificate as a sentence.
-func expiry(e *nodev1.CertificateExpiry) string {
-	if e.AlarmDays == 0 {
-		return fmt.Sprintf("ALARM: the certificate for %s %.16s… ended on %s; replace it now", e.Use, hex.EncodeToString(e.Fingerprint), time.UnixMilli(e.ExpiresAt).UTC().Format(time.RFC3339))
-	}
-	return fmt.Sprintf("ALARM: the certificate for %s %.16s… ends on %s, in less than %d days; replace it", e.Use, hex.EncodeToString(e.Fingerprint), time.UnixMilli(e.ExpiresAt).UTC().Format(time.RFC3339), e.AlarmDays)
 }

@@ -19,6 +19,8 @@ func (a *app) commands() []*cobra.Command {
 		grouped("node", a.startCommand()),
 		grouped("node", a.statusCommand()),
 		grouped("node", a.healthCommand()),
+		grouped("node", a.doctorCommand()),
+		grouped("node", a.logLevelCommand()),
 		grouped("node", a.resetCommand()),
 		grouped("node", a.genesisCommand()),
 		grouped("node", a.stateCommand()),

@@ -18,6 +18,7 @@ import (
 
 	"github.com/chancery/chancery/node/forecast"
 	"github.com/chancery/chancery/node/intel"
+	"github.com/chancery/chancery/node/trace"
 	"github.com/chancery/chancery/node/webhook"
 )
 
@@ -139,9 +140,15 @@ func (s Sync) Enabled() bool { return len(s.Servers) > 0 }
 
 // Telemetry is section [telemetry].
 type Telemetry struct {
-	Listen string `toml:"listen" doc:"Loopback host:port of /metrics (Prometheus), /health and /status. Empty: none."`
+	Listen string `toml:"listen" doc:"Loopback host:port of /metrics (Prometheus), /livez, /readyz, /startupz, /health, /status and /loglevel. Empty: none."`
 	Pprof  bool   `toml:"pprof" doc:"Whether that listener serves /debug/pprof too."`
-	Engine bool   `toml:"engine" doc:"Whether /metrics includes the consensus engine's own measurements."`
+	Engine bool   `toml:"engine" doc:"Whether /metrics includes the consensus engine's own measurements, which begin with cometbft_."`
+
+	Traces          string  `toml:"traces_endpoint" doc:"OTLP receiver of traces over gRPC: http://HOST:PORT on loopback, or https://HOST:PORT. Empty: none."`
+	TracesCA        string  `toml:"traces_tls_ca" doc:"PEM file of the authorities that sign that receiver's certificate, relative to the home. Empty: the system's."`
+	TracesFile      string  `toml:"traces_file" doc:"File that traces are written to as lines of OTLP JSON, relative to the home. Empty: none."`
+	TracesFileBytes int64   `toml:"traces_file_bytes" doc:"With how many bytes that file is renamed to .1, in whose place another begins."`
+	TracesRatio     float64 `toml:"traces_ratio" doc:"Share of transactions that are traced, 0 to 1. Nodes with the same share trace the same transactions."`
 }
 
 // Watchdog is section [watchdog].
@@ -327,7 +334,7 @@ func Default() Config {
 		},
 		Snapshots: Snapshots{Interval: 1000, Keep: 2},
 		Sync:      Sync{Servers: []string{}, TrustPeriod: Duration(168 * time.Hour)},
-		Telemetry: Telemetry{Listen: "127.0.0.1:26660"},
+		Telemetry: Telemetry{Listen: "127.0.0.1:26660", Engine: true, TracesFileBytes: 64 << 20, TracesRatio: 0.01},
 		Watchdog:  Watchdog{StallSeconds: 15},
 		Forecast: Forecast{
 			Subjects: f.Subjects, Bucket: Duration(f.Bucket), Buckets: f.Buckets, Hours: f.Hours, LookBack: Duration(f.LookBack),
@@ -340,9 +347,10 @@ func Default() Config {
 	}
 }
 
-// Load reads the configuration of a home. A key that is not in the file has its
-// default; a key that this version does not know is an error.
-func Load(h Home) (Config, error) {
+// Load reads the configuration of a home, before which the overrides go, the last of them
+// first. A key that is given nowhere has its default; a key that this version does not
+// know is an error.
+func Load(h Home, overrides ...Override) (Config, error) {
 	raw, err := os.ReadFile(h.ConfigFile())
 	if errors.Is(err, fs.ErrNotExist) {
 		return Config{}, fmt.Errorf("%s does not exist; make a home with 'chancery init --home %s'", h.ConfigFile(), h)
@@ -350,8 +358,16 @@ func Load(h Home) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("read the configuration: %w", err)
 	}
-	c, err := Parse(raw)
+	c, err := decode(raw)
 	if err != nil {
+		return Config{}, fmt.Errorf("%s: %w", h.ConfigFile(), err)
+	}
+	for _, o := range overrides {
+		if err := c.apply(o); err != nil {
+			return Config{}, err
+		}
+	}
+	if err := c.Check(); err != nil {
 		return Config{}, fmt.Errorf("%s: %w", h.ConfigFile(), err)
 	}
 	return c, nil
@@ -359,6 +375,18 @@ func Load(h Home) (Config, error) {
 
 // Parse reads a configuration file over the defaults and checks it.
 func Parse(raw []byte) (Config, error) {
+	c, err := decode(raw)
+	if err == nil {
+		err = c.Check()
+	}
+	if err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
+
+// decode reads a configuration file over the defaults.
+func decode(raw []byte) (Config, error) {
 	c := Default()
 	// Each table of a list has the defaults before it is read.
 	var tables struct {
@@ -378,14 +406,11 @@ func Parse(raw []byte) (Config, error) {
 		return Config{}, err
 	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
-		names := make([]string, len(unknown))
+		list := make([]string, len(unknown))
 		for i, k := range unknown {
-			names[i] = k.String()
+			list[i] = k.String() + strings.Replace(didYouMean(k.String(), names()), ";", ",", 1)
 		}
-		return Config{}, fmt.Errorf("unknown keys: %s; remove them or correct their spelling", strings.Join(names, ", "))
-	}
-	if err := c.Check(); err != nil {
-		return Config{}, err
+		return Config{}, fmt.Errorf("unknown keys: %s; remove them or correct their spelling", strings.Join(list, "; "))
 	}
 	return c, nil
 }
@@ -493,6 +518,14 @@ func (c Config) Check() error {
 		address("telemetry.listen", c.Telemetry.Listen)
 		want(Loopback(c.Telemetry.Listen), "telemetry.listen", "%s is not loopback; let a collector on this machine read it", c.Telemetry.Listen)
 	}
+	if e := c.Telemetry.Traces; e != "" {
+		err := trace.CheckEndpoint(e)
+		want(err == nil, "telemetry.traces_endpoint", "%v", err)
+		host, plain := strings.CutPrefix(e, "http://")
+		want(err != nil || !plain || Loopback(strings.TrimSuffix(host, "/")), "telemetry.traces_endpoint", "%s is not loopback, so it needs https", e)
+	}
+	want(c.Telemetry.TracesRatio >= 0 && c.Telemetry.TracesRatio <= 1, "telemetry.traces_ratio", "%v, want 0 to 1", c.Telemetry.TracesRatio)
+	want(c.Telemetry.TracesFileBytes >= 1<<20, "telemetry.traces_file_bytes", "%d, want at least 1048576", c.Telemetry.TracesFileBytes)
 	want(c.Watchdog.StallSeconds > 0, "watchdog.stall_seconds", "must be positive")
 	want(c.Watchdog.ExitSeconds == 0 || c.Watchdog.ExitSeconds > c.Watchdog.StallSeconds, "watchdog.exit_seconds", "must be 0 or more than stall_seconds")
 	if f := c.Forecast.Settings(); f.Subjects != 0 {

@@ -59,7 +59,7 @@ func TestUnknownKeysAreNamed(t *testing.T) {
 		"top = 1\n":                  "top",
 		"[node]\nMoniker_ = \"x\"\n": "node.Moniker_",
 		"[[webhook]]\nname = \"a\"\nsecret = \"whsec_x\"\n": "webhook.secret",
-		"[consensus]\ntimeout_comit = \"1s\"\n[rpc]\na=1\n": "consensus.timeout_comit, rpc.a",
+		"[consensus]\ntimeout_comit = \"1s\"\n[rpc]\na=1\n": "consensus.timeout_comit, did you mean consensus.timeout_commit?; rpc.a",
 	} {
 		_, err := Parse([]byte(text))
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "unknown keys") {

@@ -45,6 +45,15 @@ func (h Home) CreateKeys() (NodeKeys, error) {
 	return publicKeys(node, key.PubKey()), nil
 }
 
+// NodeID is what peers know a home's node by.
+func NodeID(h Home) (string, error) {
+	key, err := p2p.LoadNodeKey(h.NodeKeyFile())
+	if err != nil {
+		return "", fmt.Errorf("read the node key: %w", err)
+	}
+	return string(key.ID()), nil
+}
+
 // Keys reads the public halves of the home's keys.
 func (h Home) Keys() (NodeKeys, error) {
 	node, err := p2p.LoadNodeKey(h.NodeKeyFile())

@@ -2,8 +2,12 @@
 // machine alone:
 //
 //	/metrics       Prometheus
+//	/livez         200 unless consensus has ended by a fault: a restart may help against a 503
+//	/readyz        200 when the node takes part and is in step with its peers
+//	/startupz      200 once the node has been ready since its start
 //	/health        200 when the node takes part, 503 with the reason when not; see Health
 //	/status        the node's status as JSON
+//	/loglevel      GET says what is logged, PUT with debug, info, warn or error changes it
 //	/debug/pprof/  profiles, when asked for
 package telemetry
 
@@ -13,10 +17,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -45,24 +52,112 @@ type Server struct {
 	log      *slog.Logger
 }
 
-// Health is what /health answers.
+// Health is what /health and the probes answer.
 type Health struct {
+	State   State  `json:"state"`
 	Healthy bool   `json:"healthy"`
 	Reason  string `json:"reason"` // why it is not healthy
 	Height  int64  `json:"height"`
 	// CatchingUp tells that the node still fetches blocks that others have.
 	CatchingUp bool `json:"catching_up"`
-	// Halted tells that consensus has ended by a fault and the process is about to. A node
-	// that is unhealthy and not halted waits for others, which mends itself.
+	// Halted tells that consensus has ended by a fault and the process is about to.
 	Halted     bool   `json:"halted"`
 	Peers      uint32 `json:"peers"`
-	BlockAgeMs int64  `json:"block_age_ms"` // since the node saw its latest block
+	BlockAgeMs int64  `json:"block_age_ms"`  // since the node saw its latest block
+	Behind     uint64 `json:"behind_blocks"` // that a peer has and the node lacks
 }
 
-// Listen opens the listener, which must be on loopback. The measurements of own
-// and those of the process's default registry are served together. halted tells whether
-// consensus has ended by a fault.
-func Listen(address string, withPprof bool, own prometheus.Gatherer, status func() *nodev1.StatusResponse, halted func() bool, log *slog.Logger) (*Server, error) {
+// State is a word for how a node is.
+type State string
+
+// The states.
+const (
+	Healthy    State = "healthy"     // it takes part
+	CatchingUp State = "catching-up" // it fetches blocks that others have
+	Waiting    State = "waiting"     // no block comes, nor to its peers: too few validators are online; it mends itself
+	Stuck      State = "stuck"       // no block comes, although its peers have more: look at the log; a restart may help
+	Halted     State = "halted"      // consensus has ended by a fault and the process is about to end
+)
+
+// stuckAfter is how many blocks peers are ahead of a node that is stuck rather than late.
+const stuckAfter = 3
+
+func healthOf(s *nodev1.StatusResponse, halted bool) Health {
+	h := Health{
+		State: Healthy, Healthy: s.Healthy, Reason: s.Reason, Height: s.Height, CatchingUp: s.CatchingUp,
+		Halted: halted, Peers: s.Peers, BlockAgeMs: s.LatestBlockAgeMs, Behind: s.BehindBlocks,
+	}
+	switch {
+	case halted:
+		h.State = Halted
+	case !s.Healthy && s.BehindBlocks >= stuckAfter && !s.CatchingUp:
+		h.State = Stuck
+	case !s.Healthy:
+		h.State = Waiting
+	case s.CatchingUp:
+		h.State = CatchingUp
+	}
+	return h
+}
+
+// Options is what a Server is made of.
+type Options struct {
+	Address  string // loopback
+	Pprof    bool
+	Gatherer prometheus.Gatherer
+	Status   func() *nodev1.StatusResponse
+	Halted   func() bool    // whether consensus has ended by a fault
+	Level    *slog.LevelVar // what Log writes; nil: it does not change
+	Log      *slog.Logger
+}
+
+// Listen opens the listener, which must be on loopback.
+func Listen(o Options) (*Server, error) {
+	mux := http.NewServeMux()
+	serveMetrics(mux, o.Gatherer)
+	health := func() Health { return healthOf(o.Status(), o.Halted()) }
+	probe := func(path string, good func(Health) bool) {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
+			h, code := health(), http.StatusOK
+			if !good(h) {
+				code = http.StatusServiceUnavailable
+			}
+			answer(w, code, h)
+		})
+	}
+	ready := func(h Health) bool { return h.State == Healthy }
+	var started atomic.Bool
+	probe("/health", func(h Health) bool { return h.Healthy })
+	probe("/livez", func(h Health) bool { return !h.Halted })
+	probe("/readyz", ready)
+	probe("/startupz", func(h Health) bool {
+		if ready(h) {
+			started.Store(true)
+		}
+		return started.Load()
+	})
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
+		raw, err := protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}.Marshal(o.Status())
+		if err != nil {
+			http.Error(w, "the status cannot be written", http.StatusInternalServerError)
+			return
+		}
+		answer(w, http.StatusOK, json.RawMessage(raw))
+	})
+	if o.Level != nil {
+		serveLevel(mux, o.Level, o.Log)
+	}
+	if o.Pprof {
+		mux.HandleFunc("/debug/pprof/", pprof.Index)
+		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	}
+	return listen(o.Address, mux, o.Log)
+}
+
+func listen(address string, mux http.Handler, log *slog.Logger) (*Server, error) {
 	if !config.Loopback(address) {
 		return nil, fmt.Errorf("telemetry.listen: %s is not loopback", address)
 	}
@@ -70,41 +165,69 @@ func Listen(address string, withPprof bool, own prometheus.Gatherer, status func
 	if err != nil {
 		return nil, fmt.Errorf("listen for telemetry: %w", err)
 	}
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers{own, prometheus.DefaultGatherer}, promhttp.HandlerOpts{
-		MaxRequestsInFlight: maxScrapes, Timeout: 10 * time.Second,
-	}))
-	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
-		s := status()
-		code := http.StatusOK
-		if !s.Healthy {
-			code = http.StatusServiceUnavailable
-		}
-		answer(w, code, Health{
-			Healthy: s.Healthy, Reason: s.Reason, Height: s.Height, CatchingUp: s.CatchingUp,
-			Halted: halted(), Peers: s.Peers, BlockAgeMs: s.LatestBlockAgeMs,
-		})
-	})
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
-		raw, err := protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}.Marshal(status())
-		if err != nil {
-			http.Error(w, "the status cannot be written", http.StatusInternalServerError)
-			return
-		}
-		answer(w, http.StatusOK, json.RawMessage(raw))
-	})
-	if withPprof {
-		mux.HandleFunc("/debug/pprof/", pprof.Index)
-		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	}
-	s := &Server{listener: netutil.LimitListener(l, maxConnections), log: log, http: &http.Server{
+	return &Server{listener: netutil.LimitListener(l, maxConnections), log: log, http: &http.Server{
 		Handler: local(mux), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: patience, WriteTimeout: patience, IdleTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}}
-	return s, nil
+	}}, nil
+}
+
+func serveMetrics(mux *http.ServeMux, g prometheus.Gatherer) {
+	mux.Handle("GET /metrics", promhttp.HandlerFor(g, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes, Timeout: 10 * time.Second}))
+}
+
+// maxLevel is the most that a request to change the level is read of.
+const maxLevel = 64
+
+// serveLevel tells and changes what is logged.
+func serveLevel(mux *http.ServeMux, level *slog.LevelVar, log *slog.Logger) {
+	type now struct {
+		Level string `json:"level"`
+	}
+	tell := func(w http.ResponseWriter) { answer(w, http.StatusOK, now{strings.ToLower(level.Level().String())}) }
+	mux.HandleFunc("GET /loglevel", func(w http.ResponseWriter, _ *http.Request) { tell(w) })
+	mux.HandleFunc("PUT /loglevel", func(w http.ResponseWriter, r *http.Request) {
+		raw, err := io.ReadAll(io.LimitReader(r.Body, maxLevel))
+		if err != nil {
+			http.Error(w, "the level did not arrive", http.StatusBadRequest)
+			return
+		}
+		wanted, err := config.Level(strings.TrimSpace(string(raw)))
+		if err != nil {
+			http.Error(w, "the level must be debug, info, warn or error", http.StatusBadRequest)
+			return
+		}
+		before := level.Level()
+		level.Set(wanted)
+		log.Warn("the level of the log was changed", "from", before, "to", wanted)
+		tell(w)
+	})
+}
+
+// NewRefused is the measurement of whether the guard of the validator key stopped the node.
+func NewRefused() prometheus.Gauge {
+	return prometheus.NewGauge(prometheus.GaugeOpts{Name: "chancery_guard_refused", Help: "1 when the guard of the validator key stopped the node, because somebody else signs with its key; told for a while before the process ends."})
+}
+
+// Refused stands in for the server of a node that has stopped for a reason that nobody
+// should overlook, until ctx ends.
+func Refused(ctx context.Context, address string, why error, log *slog.Logger) error {
+	registry := prometheus.NewRegistry()
+	refused := NewRefused()
+	refused.Set(1)
+	registry.MustRegister(refused)
+	mux := http.NewServeMux()
+	serveMetrics(mux, registry)
+	for _, path := range []string{"/health", "/livez", "/readyz", "/startupz"} {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
+			answer(w, http.StatusServiceUnavailable, Health{State: Halted, Halted: true, Reason: why.Error()})
+		})
+	}
+	s, err := listen(address, mux, log)
+	if err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { s.Shutdown(context.Background()) })()
+	return s.Serve()
 }
 
 // local refuses requests that a web page elsewhere made a browser send here: they
@@ -177,8 +300,6 @@ func NewCollector(status func() *nodev1.StatusResponse) *Collector {
 	add("block_time_seconds", "Time of the latest block, Unix seconds.", func(s *nodev1.StatusResponse) float64 { return float64(s.Time) / 1000 })
 	add("block_age_seconds", "How long ago the node saw its latest block.", func(s *nodev1.StatusResponse) float64 { return float64(s.LatestBlockAgeMs) / 1000 })
 	add("peers", "Connected peers.", func(s *nodev1.StatusResponse) float64 { return float64(s.Peers) })
-	add("pool_transactions", "Transactions that wait for a block.", func(s *nodev1.StatusResponse) float64 { return float64(s.PoolTxs) })
-	add("pool_bytes", "Their bytes.", func(s *nodev1.StatusResponse) float64 { return float64(s.PoolBytes) })
 	add("healthy", "1 when the node takes part.", func(s *nodev1.StatusResponse) float64 { return one(s.Healthy) })
 	add("catching_up", "1 while the node fetches blocks that others have.", func(s *nodev1.StatusResponse) float64 { return one(s.CatchingUp) })
 	return c

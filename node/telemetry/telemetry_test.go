@@ -1,6 +1,8 @@
 package telemetry
 
 import (
+	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -10,16 +12,29 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/proto"
 
 	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
 )
 
-// listen serves a status that the test chooses.
-func listen(t *testing.T, status func() *nodev1.StatusResponse) string {
+// listenHealth serves a status that the test chooses.
+func listenHealth(t *testing.T, status func() *nodev1.StatusResponse) string {
 	t.Helper()
 	own := prometheus.NewRegistry()
 	own.MustRegister(NewCollector(status))
-	s, err := Listen("127.0.0.1:0", false, own, status, func() bool { return false }, slog.New(slog.DiscardHandler))
+	return listenWith(t, Options{Gatherer: own, Status: status})
+}
+
+func listenWith(t *testing.T, o Options) string {
+	t.Helper()
+	o.Address, o.Log = "127.0.0.1:0", slog.New(slog.DiscardHandler)
+	if o.Halted == nil {
+		o.Halted = func() bool { return false }
+	}
+	if o.Gatherer == nil {
+		o.Gatherer = prometheus.NewRegistry()
+	}
+	s, err := Listen(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +70,7 @@ func ask(t *testing.T, url string) (int, string) {
 
 func TestAnswers(t *testing.T) {
 	sick := false
-	address := listen(t, func() *nodev1.StatusResponse {
+	address := listenHealth(t, func() *nodev1.StatusResponse {
 		s := healthy()
 		if sick {
 			s.Healthy, s.Reason = false, "no block for 20s"
@@ -79,10 +94,10 @@ func TestAnswers(t *testing.T) {
 }
 
 func TestOthersAreRefused(t *testing.T) {
-	if _, err := Listen("0.0.0.0:0", false, prometheus.NewRegistry(), healthy, func() bool { return false }, slog.New(slog.DiscardHandler)); err == nil {
+	if _, err := Listen(Options{Address: "0.0.0.0:0", Gatherer: prometheus.NewRegistry(), Status: healthy, Log: slog.New(slog.DiscardHandler)}); err == nil {
 		t.Error("it listens for other machines")
 	}
-	address := listen(t, healthy)
+	address := listenHealth(t, healthy)
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/status", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +116,7 @@ func TestOthersAreRefused(t *testing.T) {
 // Connections that say nothing are closed, and hold up a collector no longer than
 // that takes.
 func TestSilentConnectionsHoldUpNobodyForLong(t *testing.T) {
-	address := listen(t, healthy)
+	address := listenHealth(t, healthy)
 	for range 2 * maxConnections {
 		c, err := net.Dial("tcp", address)
 		if err != nil {
@@ -111,5 +126,95 @@ func TestSilentConnectionsHoldUpNobodyForLong(t *testing.T) {
 	}
 	if code, _ := ask(t, "http://"+address+"/health"); code != 200 {
 		t.Errorf("/health answers %d", code)
+	}
+}
+
+// The probes tell a consensus that has ended from one that waits for others, and from one
+// that is alone in not getting on.
+func TestProbesTellHaltedFromSlow(t *testing.T) {
+	var s nodev1.StatusResponse
+	halted := false
+	address := listenWith(t, Options{
+		Status: func() *nodev1.StatusResponse { return proto.CloneOf(&s) }, Halted: func() bool { return halted },
+	})
+	for _, w := range []struct {
+		name                 string
+		set                  func()
+		live, ready, started int
+		state                State
+	}{
+		{"catching up", func() { s.Healthy, s.CatchingUp = true, true }, 200, 503, 503, CatchingUp},
+		{"healthy", func() { s.CatchingUp = false }, 200, 200, 200, Healthy},
+		{"waiting", func() { s.Healthy, s.Reason = false, "no block for 20s" }, 200, 503, 200, Waiting},
+		{"stuck", func() { s.BehindBlocks = 7 }, 200, 503, 200, Stuck},
+		{"halted", func() { halted = true }, 503, 503, 200, Halted},
+	} {
+		w.set()
+		for path, want := range map[string]int{"/livez": w.live, "/readyz": w.ready, "/startupz": w.started} {
+			code, body := ask(t, "http://"+address+path)
+			if code != want || !strings.Contains(body, `"state":"`+string(w.state)+`"`) {
+				t.Errorf("%s: %s answers %d, want %d: %s", w.name, path, code, want, body)
+			}
+		}
+	}
+}
+
+// The level of the log changes while the node runs, to a level that there is.
+func TestLevelOfTheLog(t *testing.T) {
+	level := new(slog.LevelVar)
+	address := listenWith(t, Options{Status: healthy, Level: level})
+	put := func(text string) int {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://"+address+"/loglevel", strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		return answer.StatusCode
+	}
+	if code := put("debug"); code != 200 || level.Level() != slog.LevelDebug {
+		t.Errorf("%d, %v", code, level)
+	}
+	if code := put("loud"); code != 400 || level.Level() != slog.LevelDebug {
+		t.Errorf("%d, %v", code, level)
+	}
+	if code, body := ask(t, "http://"+address+"/loglevel"); code != 200 || !strings.Contains(body, "debug") {
+		t.Errorf("%d, %s", code, body)
+	}
+}
+
+// A node that the guard stopped says so to whoever comes by before its process ends.
+func TestRefusedTells(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	_ = l.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- Refused(ctx, address, errors.New("block 7 carries a foreign signature"), slog.New(slog.DiscardHandler))
+	}()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if c, err := net.Dial("tcp", address); err == nil {
+			_ = c.Close()
+			break
+		} else if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+	if _, body := ask(t, "http://"+address+"/metrics"); !strings.Contains(body, "chancery_guard_refused 1") {
+		t.Error(body)
+	}
+	if code, body := ask(t, "http://"+address+"/livez"); code != 503 || !strings.Contains(body, "block 7") {
+		t.Errorf("%d, %s", code, body)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

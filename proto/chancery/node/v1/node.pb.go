@@ -96,9 +96,13 @@ type StatusResponse struct {
 	OldestRecord int64 `protobuf:"varint,16,opt,name=oldest_record,json=oldestRecord,proto3" json:"oldest_record,omitempty"`
 	// Oldest height of the state that queries may name, 0 when there is none.
 	OldestState int64 `protobuf:"varint,17,opt,name=oldest_state,json=oldestState,proto3" json:"oldest_state,omitempty"`
+	// Node ids of the connected peers, sorted.
+	PeerIds []string `protobuf:"bytes,18,rep,name=peer_ids,json=peerIds,proto3" json:"peer_ids,omitempty"`
+	// Blocks that a peer has and the node lacks.
+	BehindBlocks uint64 `protobuf:"varint,19,opt,name=behind_blocks,json=behindBlocks,proto3" json:"behind_blocks,omitempty"`
 	// Certificates that matter to the node's door and when they end, the first to end
 	// first. Empty where the door has no TLS.
-	Certificates  []*CertificateExpiry `protobuf:"bytes,30,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	Certificates  []*CertificateExpiry `protobuf:"bytes,20,rep,name=certificates,proto3" json:"certificates,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -248,6 +252,20 @@ func (x *StatusResponse) GetOldestRecord() int64 {
 func (x *StatusResponse) GetOldestState() int64 {
 	if x != nil {
 		return x.OldestState
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetPeerIds() []string {
+	if x != nil {
+		return x.PeerIds
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetBehindBlocks() uint64 {
+	if x != nil {
+		return x.BehindBlocks
 	}
 	return 0
 }
@@ -1125,7 +1143,7 @@ var File_chancery_node_v1_node_proto protoreflect.FileDescriptor
 const file_chancery_node_v1_node_proto_rawDesc = "" +
 	"\n" +
 	"\x1bchancery/node/v1/node.proto\x12\x10chancery.node.v1\x1a\x1dchancery/chain/v1/chain.proto\"\x0f\n" +
-	"\rStatusRequest\"\xcf\x04\n" +
+	"\rStatusRequest\"\x8f\x05\n" +
 	"\x0eStatusResponse\x12\x19\n" +
 	"\bchain_id\x18\x01 \x01(\tR\achainId\x12\x16\n" +
 	"\x06height\x18\x02 \x01(\x03R\x06height\x12\x12\n" +
@@ -1146,8 +1164,10 @@ const file_chancery_node_v1_node_proto_rawDesc = "" +
 	"\x13latest_block_age_ms\x18\x0e \x01(\x03R\x10latestBlockAgeMs\x12\x18\n" +
 	"\aversion\x18\x0f \x01(\tR\aversion\x12#\n" +
 	"\roldest_record\x18\x10 \x01(\x03R\foldestRecord\x12!\n" +
-	"\foldest_state\x18\x11 \x01(\x03R\voldestState\x12G\n" +
-	"\fcertificates\x18\x1e \x03(\v2#.chancery.node.v1.CertificateExpiryR\fcertificates\"\x85\x01\n" +
+	"\foldest_state\x18\x11 \x01(\x03R\voldestState\x12\x19\n" +
+	"\bpeer_ids\x18\x12 \x03(\tR\apeerIds\x12#\n" +
+	"\rbehind_blocks\x18\x13 \x01(\x04R\fbehindBlocks\x12G\n" +
+	"\fcertificates\x18\x14 \x03(\v2#.chancery.node.v1.CertificateExpiryR\fcertificates\"\x85\x01\n" +
 	"\x11CertificateExpiry\x12\x10\n" +
 	"\x03use\x18\x01 \x01(\tR\x03use\x12 \n" +
 	"\vfingerprint\x18\x02 \x01(\fR\vfingerprint\x12\x1d\n" +

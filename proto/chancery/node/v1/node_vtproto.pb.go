@@ -57,10 +57,16 @@ func (m *StatusResponse) CloneVT() *StatusResponse {
 	r.Version = m.Version
 	r.OldestRecord = m.OldestRecord
 	r.OldestState = m.OldestState
+	r.BehindBlocks = m.BehindBlocks
 	if rhs := m.AppHash; rhs != nil {
 		tmpBytes := make([]byte, len(rhs))
 		copy(tmpBytes, rhs)
 		r.AppHash = tmpBytes
+	}
+	if rhs := m.PeerIds; rhs != nil {
+		tmpContainer := make([]string, len(rhs))
+		copy(tmpContainer, rhs)
+		r.PeerIds = tmpContainer
 	}
 	if rhs := m.Certificates; rhs != nil {
 		tmpContainer := make([]*CertificateExpiry, len(rhs))
@@ -513,6 +519,18 @@ func (this *StatusResponse) EqualVT(that *StatusResponse) bool {
 		return false
 	}
 	if this.OldestState != that.OldestState {
+		return false
+	}
+	if len(this.PeerIds) != len(that.PeerIds) {
+		return false
+	}
+	for i, vx := range this.PeerIds {
+		vy := that.PeerIds[i]
+		if vx != vy {
+			return false
+		}
+	}
+	if this.BehindBlocks != that.BehindBlocks {
 		return false
 	}
 	if len(this.Certificates) != len(that.Certificates) {
@@ -1002,7 +1020,25 @@ func (m *StatusResponse) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 			i--
 			dAtA[i] = 0x1
 			i--
-			dAtA[i] = 0xf2
+			dAtA[i] = 0xa2
+		}
+	}
+	if m.BehindBlocks != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.BehindBlocks))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x98
+	}
+	if len(m.PeerIds) > 0 {
+		for iNdEx := len(m.PeerIds) - 1; iNdEx >= 0; iNdEx-- {
+			i -= len(m.PeerIds[iNdEx])
+			copy(dAtA[i:], m.PeerIds[iNdEx])
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.PeerIds[iNdEx])))
+			i--
+			dAtA[i] = 0x1
+			i--
+			dAtA[i] = 0x92
 		}
 	}
 	if m.OldestState != 0 {
@@ -1962,6 +1998,15 @@ func (m *StatusResponse) SizeVT() (n int) {
 	if m.OldestState != 0 {
 		n += 2 + protohelpers.SizeOfVarint(uint64(m.OldestState))
 	}
+	if len(m.PeerIds) > 0 {
+		for _, s := range m.PeerIds {
+			l = len(s)
+			n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+		}
+	}
+	if m.BehindBlocks != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.BehindBlocks))
+	}
 	if len(m.Certificates) > 0 {
 		for _, e := range m.Certificates {
 			l = e.SizeVT()
@@ -2752,7 +2797,58 @@ func (m *StatusResponse) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
-		case 30:
+		case 18:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field PeerIds", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.PeerIds = append(m.PeerIds, string(dAtA[iNdEx:postIndex]))
+			iNdEx = postIndex
+		case 19:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field BehindBlocks", wireType)
+			}
+			m.BehindBlocks = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.BehindBlocks |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 20:
 			if wireType != 2 {
 				return fmt.Errorf("proto: wrong wireType = %d for field Certificates", wireType)
 			}
