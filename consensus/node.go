@@ -38,6 +38,9 @@ type Options struct {
 	Membership Membership
 	// Voice is what the validator says with its votes; nil: nothing.
 	Voice Voice
+	// MaySign says why the validator key must not sign now; nil: it always may. It is asked
+	// before each signature and must not wait.
+	MaySign func() error
 	// Lied is told of proposals that the rules refuse; nil: nobody is. It must not wait.
 	Lied func(Lie)
 	// Pool bounds the pool; the zero value means DefaultPoolOptions.
@@ -109,7 +112,11 @@ func Open(o Options) (*Node, error) {
 	if metrics == nil {
 		metrics = cmtnode.DefaultMetricsProvider(config.DefaultInstrumentationConfig())
 	}
-	n.node, err = cmtnode.NewNode(o.Config, pv, nodeKey,
+	var signer types.PrivValidator = pv
+	if o.MaySign != nil {
+		signer = heldSigner{pv, o.MaySign}
+	}
+	n.node, err = cmtnode.NewNode(o.Config, signer, nodeKey,
 		// One mutex per connection: queries never wait for consensus.
 		proxy.NewConnSyncLocalClientCreator(n.app),
 		func() (*types.GenesisDoc, error) { return o.Genesis, nil },

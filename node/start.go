@@ -56,6 +56,7 @@ type Node struct {
 	telemetry *telemetry.Server // nil: none
 	forecasts *forecast.Store   // nil: none
 	guard     keyGuard
+	hold      *signingHold // nil: the home is no restored one
 	modules   Modules
 	deeds     *deeds
 	judgement *judgement
@@ -154,7 +155,7 @@ func (n *Node) open(o Options) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("the validator's address: %w", err), n.engine.Stop())
 	}
-	n.guard = keyGuard{home: n.home, address: address, blocks: n.engine}
+	n.guard = keyGuard{home: n.home, address: address, hold: n.hold, blocks: n.engine}
 	n.deeds = newDeeds(n.engine.Txs, n.engine.App().Decode)
 	if err := n.openWebhooks(o.Version, registry); err != nil {
 		return errors.Join(err, n.engine.Stop())
@@ -192,11 +193,18 @@ func (n *Node) openEngine(version string, registry *prometheus.Registry) error {
 	if err != nil {
 		return errors.Join(err, log.Close(), app.Close())
 	}
+	if n.hold, err = newSigningHold(n.home, n.log); err != nil {
+		return errors.Join(err, log.Close(), app.Close())
+	}
+	var maySign func() error
+	if n.hold != nil {
+		maySign = n.hold.may
+	}
 	pool := consensus.DefaultPoolOptions()
 	pool.MaxBytes, pool.MaxLaneBytes = c.Pool.MaxBytes, c.Pool.MaxLaneBytes
 	n.engine, err = consensus.Open(consensus.Options{
 		Config: engine, Genesis: n.genesis, App: app, Records: log, Membership: n.modules.Identity, Pool: pool,
-		Voice: &voice{book: n.judgement.book, log: n.log}, Lied: n.judgement.accuser.tell,
+		Voice: &voice{book: n.judgement.book, log: n.log}, Lied: n.judgement.accuser.tell, MaySign: maySign,
 		Watchdog: consensus.WatchdogOptions{
 			Unhealthy: time.Duration(c.Watchdog.StallSeconds) * time.Second,
 			Exit:      time.Duration(c.Watchdog.ExitSeconds) * time.Second,
@@ -313,6 +321,9 @@ func (n *Node) Start() error {
 			n.fail(err)
 		}
 	})
+	if n.hold != nil {
+		n.group.Go(func() { n.followHold(ctx) })
+	}
 	n.group.Go(func() { n.watchHealth(ctx) })
 	n.runJudgement(ctx)
 	n.group.Go(func() { writeImages(ctx, n.engine.App().Tree(), n.log) })
@@ -349,6 +360,19 @@ func (n *Node) Start() error {
 	n.log.Info("the node runs", "chain", status.ChainID, "height", status.Height, "node", status.NodeID,
 		"validator", status.ValidatorAddress, "rpc", n.Address(), "telemetry", n.TelemetryAddress(), "version", status.Version)
 	return nil
+}
+
+// followHold lets the key of a restored validator sign when it is safe.
+func (n *Node) followHold(ctx context.Context) {
+	for height := n.engine.Records().Head() + 1; n.hold.may() != nil; height++ {
+		if err := n.engine.Records().Wait(ctx, height); err != nil {
+			return // the node is being stopped
+		}
+		if err := n.hold.saw(height, n.engine.Status().CatchingUp); err != nil {
+			n.fail(err)
+			return
+		}
+	}
 }
 
 // fail reports the first failure to Run.

@@ -33,7 +33,7 @@ func (m memPairs) Each(fn func(k, v []byte) error) error {
 	return nil
 }
 
-// inspected makes a tree of 20 versions in a database and returns their roots.
+// inspected makes a tree of 12 versions in a database and returns their roots.
 func inspected(t *testing.T, db dbm.DB) [][]byte {
 	t.Helper()
 	// The tree closes what it owns; the test reads on.
@@ -42,13 +42,13 @@ func inspected(t *testing.T, db dbm.DB) [][]byte {
 		t.Fatal(err)
 	}
 	var roots [][]byte
-	for v := range 20 {
+	for v := range 12 {
 		var changes []Change
 		for i := range v {
 			k := fmt.Appendf(nil, "k%03d", (i*7+v*3)%60)
 			changes = append(changes, Change{Key: k, Value: fmt.Appendf(nil, "v%d", v)})
 		}
-		if v > 10 {
+		if v > 6 {
 			changes = append(changes, Change{Key: fmt.Appendf(nil, "k%03d", v)})
 		}
 		slices.SortFunc(changes, func(a, b Change) int { return bytes.Compare(a.Key, b.Key) })
@@ -101,7 +101,7 @@ func TestInspectionOfATreeOnDiskFindsEveryVersionAndEveryFlippedBit(t *testing.T
 		if p.k[0] != iavlNode || len(p.v) == 0 {
 			continue
 		}
-		for at := n % 3; at < len(p.v); at += 3 {
+		for at := n % 29; at < len(p.v); at += 29 {
 			bad := bytes.Clone(p.v)
 			bad[at] ^= 1 << (n % 8)
 			if err := db.Set(p.k, bad); err != nil {

@@ -116,7 +116,7 @@ func (a *app) occupy() (*flock.Flock, error) {
 	if err := os.MkdirAll(a.homeDir().Data(), 0o700); err != nil {
 		return nil, errHome.Wrap(err)
 	}
-	lock := flock.New(filepath.Join(a.homeDir().Data(), "node.lock"), flock.SetPermissions(0o600))
+	lock := flock.New(a.homeDir().LockFile(), flock.SetPermissions(0o600))
 	held, err := lock.TryLock()
 	if err != nil {
 		return nil, errHome.Wrap(err)
@@ -160,7 +160,7 @@ func (a *app) resetCommand() *cobra.Command {
 			removed := []string{}
 			for _, e := range entries {
 				path := filepath.Join(h.Data(), e.Name())
-				if path == h.ValidatorStateFile() || path == lock.Path() {
+				if path == h.ValidatorStateFile() || path == h.RestoredFile() || path == lock.Path() {
 					continue
 				}
 				if err := os.RemoveAll(path); err != nil {
