@@ -21,6 +21,7 @@ func (a *app) commands() []*cobra.Command {
 		grouped("node", a.resetCommand()),
 		grouped("node", a.genesisCommand()),
 		grouped("node", a.stateCommand()),
+		grouped("node", a.fsckCommand()),
 
 		grouped("node", testnet.Command(testnet.Deps{})),
 
