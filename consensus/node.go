@@ -66,6 +66,7 @@ type Node struct {
 	log   *slog.Logger
 
 	committed *committed
+	databases databases
 
 	cancel  context.CancelFunc
 	group   sync.WaitGroup
@@ -120,7 +121,7 @@ func Open(o Options) (*Node, error) {
 		// One mutex per connection: queries never wait for consensus.
 		proxy.NewConnSyncLocalClientCreator(n.app),
 		func() (*types.GenesisDoc, error) { return o.Genesis, nil },
-		config.DefaultDBProvider, metrics, logger{o.Log.With("part", "engine")},
+		n.databases.provide, metrics, logger{o.Log.With("part", "engine")},
 	)
 	if err != nil {
 		return nil, fmt.Errorf("open the consensus engine: %w", err)

@@ -21,6 +21,7 @@ import (
 
 	dbm "github.com/cosmos/cosmos-db"
 
+	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/consensus/recent"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
@@ -232,3 +233,6 @@ func Kind(key []byte) (Key, error) {
 	}
 	return 0, fmt.Errorf("the key %x is none of the records", key)
 }
+
+// Freeze is the records as they are now; see state.FrozenPairs.
+func (l *Log) Freeze() (*state.FrozenPairs, error) { return state.NewFrozenPairs(l.db) }
