@@ -72,14 +72,15 @@ func SigningFloor(home config.Home) (int64, error) {
 // MarkRestored makes a home that was restored at a height safe to start. With from 0 the
 // validator key signs nothing until others have made blocks without it; otherwise it signs
 // from that height on, which the consortium has agreed on because too many validators are
-// lost for blocks to be made without this one. It replaces the record of what was signed.
-func MarkRestored(home config.Home, height, from int64) error {
-	r := &restored{Format: 1, Height: height, Floor: height, Held: from == 0, Before: height}
+// lost for blocks to be made without this one. signed is the height up to which the key is
+// known to have signed, 0 where that is not known. It replaces the record of what was signed.
+func MarkRestored(home config.Home, height, signed, from int64) error {
+	r := &restored{Format: 1, Height: height, Floor: max(height, signed), Held: from == 0, Before: max(height, signed)}
 	if from > 0 {
 		r.Floor, r.Before = from-1, from-1
 	}
-	if r.Floor < height {
-		return fmt.Errorf("the backup is of height %d: the validator may sign from %d on at the earliest", height, height+1)
+	if least := max(height, signed); r.Floor < least {
+		return fmt.Errorf("the backup is of height %d, and the key signed height %d for certain: the validator may sign from %d on at the earliest", height, signed, least+1)
 	}
 	if err := r.save(home); err != nil {
 		return err

@@ -54,7 +54,9 @@ type Node struct {
 	door      *rpc.Server
 	listener  net.Listener      // nil: no door
 	telemetry *telemetry.Server // nil: none
-	forecasts *forecast.Store   // nil: none
+	admin     *admin            // nil: none
+	version   string
+	forecasts *forecast.Store // nil: none
 	guard     keyGuard
 	hold      *signingHold // nil: the home is no restored one
 	modules   Modules
@@ -117,7 +119,7 @@ func Open(home config.Home, o Options) (*Node, error) {
 			return nil, err
 		}
 	}
-	n := &Node{home: home, config: *c, log: log, failed: make(chan error, 1)}
+	n := &Node{home: home, config: *c, log: log, version: o.Version, failed: make(chan error, 1)}
 	if err := n.open(o); err != nil {
 		n.closeListeners()
 		return nil, err
@@ -164,6 +166,9 @@ func (n *Node) open(o Options) error {
 		return errors.Join(err, n.engine.Stop())
 	}
 	n.openSources(address)
+	if n.admin, err = openAdmin(n); err != nil {
+		return errors.Join(err, n.engine.Stop())
+	}
 	return nil
 }
 
@@ -349,6 +354,13 @@ func (n *Node) Start() error {
 			}
 		})
 	}
+	if n.admin != nil {
+		n.group.Go(func() {
+			if err := n.admin.serve(); err != nil {
+				n.fail(err)
+			}
+		})
+	}
 	if n.telemetry != nil {
 		n.group.Go(func() {
 			if err := n.telemetry.Serve(); err != nil {
@@ -407,11 +419,15 @@ func (n *Node) Stop() error {
 	if n.telemetry != nil {
 		n.telemetry.Shutdown(ctx)
 	}
+	var closed error
+	if n.admin != nil {
+		closed = n.admin.close()
+	}
 	if n.cancel != nil {
 		n.cancel()
 	}
 	n.group.Wait()
-	err := n.engine.Stop()
+	err := errors.Join(closed, n.engine.Stop())
 	n.closeListeners()
 	// The engine votes until it stops, after the book's own goroutine has ended.
 	return errors.Join(err, n.judgement.book.Save())

@@ -77,6 +77,9 @@ func (h Home) LockFile() string { return h.path("data/node.lock") }
 // sign again.
 func (h Home) RestoredFile() string { return h.path("data/restored.json") }
 
+// AdminSocket is the socket of a running node for the operator of this machine.
+func (h Home) AdminSocket() string { return h.path("data/admin.sock") }
+
 // Judgement is the folder of what the node believes of others.
 func (h Home) Judgement() string { return h.path("data/judgement") }
 

@@ -170,3 +170,20 @@ func TreeKind(home config.Home) (string, error) {
 	}
 	return "", fmt.Errorf("%s holds no state: %w", home.Data(), fs.ErrNotExist)
 }
+
+// EnginePairs is a database of the engine as a backup reads it.
+type EnginePairs struct{ cmtdb.DB }
+
+// Each gives fn all pairs in order of key.
+func (p EnginePairs) Each(fn func(key, value []byte) error) error {
+	it, err := p.Iterator(nil, nil)
+	if err != nil {
+		return err
+	}
+	for ; it.Valid(); it.Next() {
+		if err := fn(it.Key(), it.Value()); err != nil {
+			return errors.Join(err, it.Close())
+		}
+	}
+	return errors.Join(it.Error(), it.Close())
+}
