@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"sync"
+	"time"
 
 	cmtjson "github.com/cometbft/cometbft/libs/json"
 	"github.com/cometbft/cometbft/privval"
@@ -99,12 +100,13 @@ func MarkRestored(home config.Home, height, signed, from int64) error {
 // signingHold keeps a restored validator from signing, and knows afterwards which blocks
 // the key signed before.
 type signingHold struct {
-	home config.Home
-	log  *slog.Logger
+	home  config.Home
+	log   *slog.Logger
+	since int64 // when the node started, Unix milliseconds of this machine's clock
 
 	mu       sync.Mutex // guards what follows
 	restored restored
-	caughtUp int64 // head when the node had caught up first; 0: not yet
+	first    int64 // block that others made after the node started; 0: none yet
 }
 
 // newSigningHold is the hold of a home, nil where the home is no restored one.
@@ -116,7 +118,7 @@ func newSigningHold(home config.Home, log *slog.Logger) (*signingHold, error) {
 	if r.Held {
 		log.Warn("the home was restored from a backup: the validator key signs nothing until the node has caught up and the other validators have made blocks", "backup", r.Height)
 	}
-	return &signingHold{home: home, log: log, restored: *r}, nil
+	return &signingHold{home: home, log: log, since: time.Now().UnixMilli(), restored: *r}, nil
 }
 
 // errHeld is what the engine is told.
@@ -138,21 +140,23 @@ func (h *signingHold) before(height int64) bool {
 	return h.restored.Held || height <= h.restored.Before
 }
 
-// foreign is how many blocks others must have made since the node caught up. The key may
-// have signed the first of them before the home was lost, and none after that.
+// foreign is how many blocks others must have made after the first whose time is after the
+// node's start. A block's time is that of the votes for the one before it, so whoever had
+// the key before this node started signed nothing of that first block; the others are for
+// clocks that differ.
 const foreign = 2
 
-// saw tells the hold of a committed block, and whether the node has caught up.
-func (h *signingHold) saw(height int64, catchingUp bool) error {
+// saw tells the hold of a committed block and its time, and whether the node is catching up.
+func (h *signingHold) saw(height, at int64, catchingUp bool) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
-	case !h.restored.Held || catchingUp:
+	case !h.restored.Held || catchingUp || at <= h.since:
 		return nil
-	case h.caughtUp == 0:
-		h.caughtUp = height
+	case h.first == 0:
+		h.first = height
 		return nil
-	case height < h.caughtUp+foreign:
+	case height < h.first+foreign:
 		return nil
 	}
 	r := h.restored

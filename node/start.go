@@ -380,7 +380,11 @@ func (n *Node) followHold(ctx context.Context) {
 		if err := n.engine.Records().Wait(ctx, height); err != nil {
 			return // the node is being stopped
 		}
-		if err := n.hold.saw(height, n.engine.Status().CatchingUp); err != nil {
+		r, err := n.engine.Records().Block(height)
+		if err == nil {
+			err = n.hold.saw(height, r.Time, n.engine.Status().CatchingUp)
+		}
+		if err != nil {
 			n.fail(err)
 			return
 		}
