@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/chancery/chancery/node/internal/durable"
 )
 
 const minute = int64(60_000)
@@ -305,7 +307,7 @@ func TestWhoFollowsTheExtensionsKnowsTheBook(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			b.write = func(path string, raw []byte) error { return os.WriteFile(path, raw, 0o600) }
+			b.write = func(path string, raw []byte) error { return os.WriteFile(path, durable.Seal(raw), 0o600) }
 			return b
 		}
 		b := open()
