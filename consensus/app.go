@@ -138,7 +138,9 @@ func (a *application) execute(h chain.Header, txs [][]byte) (*chain.Block, error
 	return x.End(), nil
 }
 
-func abciResult(r *chainv1.TxResult) *abci.ExecTxResult {
+// Result is a transaction's result as the engine has it: the hash of all of a block is in
+// the next header.
+func Result(r *chainv1.TxResult) *abci.ExecTxResult {
 	return &abci.ExecTxResult{
 		Code: r.Code, Codespace: r.Codespace, Log: r.Log, GasUsed: int64(r.Units),
 		Data: chain.Outcome(r),

@@ -40,7 +40,7 @@ func (a *application) FinalizeBlock(_ context.Context, req *abci.RequestFinalize
 		res.TxResults = append(res.TxResults, &abci.ExecTxResult{})
 	}
 	for _, r := range block.Record.Txs {
-		res.TxResults = append(res.TxResults, abciResult(r))
+		res.TxResults = append(res.TxResults, Result(r))
 	}
 	// They act two blocks later. The genesis validators went out with InitChain.
 	res.ValidatorUpdates = abciUpdates(block.Updates)

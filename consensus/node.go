@@ -42,6 +42,9 @@ type Options struct {
 	Membership Membership
 	// Voice is what the validator says with its votes; nil: nothing.
 	Voice Voice
+	// MaySign says why the validator key must not sign now; nil: it always may. It is asked
+	// before each signature and must not wait.
+	MaySign func() error
 	// Lied is told of proposals that the rules refuse; nil: nobody is. It must not wait.
 	Lied func(Lie)
 	// Pool bounds the pool; without MaxBytes it is DefaultPoolOptions.
@@ -77,6 +80,7 @@ type Node struct {
 	log   *slog.Logger
 
 	committed *committed
+	databases databases
 
 	cancel  context.CancelFunc
 	group   sync.WaitGroup
@@ -150,11 +154,15 @@ func Open(o Options) (*Node, error) {
 	if metrics == nil {
 		metrics = cmtnode.DefaultMetricsProvider(config.DefaultInstrumentationConfig())
 	}
-	n.node, err = cmtnode.NewNode(o.Config, pv, nodeKey,
+	var signer types.PrivValidator = pv
+	if o.MaySign != nil {
+		signer = heldSigner{pv, o.MaySign}
+	}
+	n.node, err = cmtnode.NewNode(o.Config, signer, nodeKey,
 		// One mutex per connection: queries never wait for consensus.
 		proxy.NewConnSyncLocalClientCreator(n.app),
 		func() (*types.GenesisDoc, error) { return o.Genesis, nil },
-		config.DefaultDBProvider, metrics, logger{o.Log.With("part", "engine")}, options...,
+		n.databases.provide, metrics, logger{o.Log.With("part", "engine")}, options...,
 	)
 	if err != nil {
 		return nil, fmt.Errorf("open the consensus engine: %w", err)

@@ -10,6 +10,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/chancery/chancery/chain/state"
+	"github.com/chancery/chancery/node/config"
 )
 
 // folder is the state.Files of a folder on disk.
@@ -18,15 +19,12 @@ type folder struct {
 	lock *flock.Flock
 }
 
-// lockFile is in the folder while it is in use, and after.
-const lockFile = "LOCK"
-
 // openFolder makes the folder, if it is not there, and locks it.
 func openFolder(dir string) (*folder, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	f := &folder{dir: dir, lock: flock.New(filepath.Join(dir, lockFile), flock.SetPermissions(0o600))}
+	f := &folder{dir: dir, lock: flock.New(filepath.Join(dir, config.FolderLock), flock.SetPermissions(0o600))}
 	free, err := f.lock.TryLock()
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", dir, err)
@@ -59,7 +57,7 @@ func (f *folder) List() ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if e.Name() != lockFile && e.Type().IsRegular() {
+		if e.Name() != config.FolderLock && e.Type().IsRegular() {
 			names = append(names, e.Name())
 		}
 	}

@@ -22,6 +22,7 @@ import (
 type keyGuard struct {
 	home    config.Home
 	address types.Address
+	hold    *signingHold // nil: the home is no restored one
 	blocks  interface {
 		LightBlock(height int64) (*types.LightBlock, error)
 	}
@@ -54,6 +55,9 @@ func (g keyGuard) check(height int64) error {
 	for _, s := range light.Commit.Signatures {
 		if s.BlockIDFlag != types.BlockIDFlagCommit || !bytes.Equal(s.ValidatorAddress, g.address) {
 			continue
+		}
+		if g.hold != nil && g.hold.before(height) {
+			return nil
 		}
 		// What this process signs is on disk before anybody sees it.
 		last, err := g.lastSigned()

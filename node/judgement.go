@@ -39,7 +39,7 @@ type judgement struct {
 // that the rules refuse. Neither is optional: a node that forgot would clear those it
 // warned of.
 func (n *Node) openJudgement(app *chain.App, registry *registry) error {
-	dir := filepath.Join(n.home.Data(), "judgement")
+	dir := n.home.Judgement()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the folder of the node's own judgement: %w", err)
 	}
@@ -183,7 +183,7 @@ func (n *Node) openWebhooks(version string, registry *registry) (err error) {
 		return nil
 	}
 	n.webhooks, err = webhook.New(options, webhook.Deps{
-		Home: string(n.home), Data: filepath.Join(n.home.Data(), "webhooks"), ChainID: n.engine.App().ChainID(),
+		Home: string(n.home), Data: n.home.Webhooks(), ChainID: n.engine.App().ChainID(),
 		Blocks: n.engine.Records(), DefaultTypes: attention, Version: version, Metrics: registry, Log: n.log.With("part", "webhook"),
 	})
 	if err != nil {

@@ -70,9 +70,12 @@ type Node struct {
 	telemetry *telemetry.Server // nil: none
 	metrics   *consensus.Metrics
 	registry  *registry
-	tracer    *trace.Tracer   // nil: none
+	tracer    *trace.Tracer // nil: none
+	admin     *admin        // nil: none
+	version   string
 	forecasts *forecast.Store // nil: none
 	guard     keyGuard
+	hold      *signingHold // nil: the home is no restored one
 	modules   Modules
 	deeds     *deeds
 	judgement *judgement
@@ -158,7 +161,7 @@ func Open(home config.Home, o Options) (*Node, error) {
 			return nil, err
 		}
 	}
-	n := &Node{home: home, config: *c, log: log, level: level, failed: make(chan error, 1)}
+	n := &Node{home: home, config: *c, log: log, level: level, version: o.Version, failed: make(chan error, 1)}
 	if err := n.open(o); err != nil {
 		n.closeListeners()
 		return nil, err
@@ -205,7 +208,7 @@ func (n *Node) open(o Options) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("the validator's address: %w", err), n.engine.Stop())
 	}
-	n.guard = keyGuard{home: n.home, address: address, blocks: n.engine}
+	n.guard = keyGuard{home: n.home, address: address, hold: n.hold, blocks: n.engine}
 	n.deeds = newDeeds(n.engine.Txs, n.engine.App().Decode)
 	if err := n.openWebhooks(o.Version, registry); err != nil {
 		return errors.Join(err, n.engine.Stop())
@@ -214,6 +217,9 @@ func (n *Node) open(o Options) error {
 		return errors.Join(err, n.engine.Stop())
 	}
 	n.openSources(address)
+	if n.admin, err = openAdmin(n); err != nil {
+		return errors.Join(err, n.engine.Stop())
+	}
 	return nil
 }
 
@@ -307,11 +313,18 @@ func (n *Node) openEngine(version string, registry *registry) error {
 	if err != nil {
 		return errors.Join(err, log.Close(), app.Close())
 	}
+	if n.hold, err = newSigningHold(n.home, n.log); err != nil {
+		return errors.Join(err, log.Close(), app.Close())
+	}
+	var maySign func() error
+	if n.hold != nil {
+		maySign = n.hold.may
+	}
 	pool := consensus.DefaultPoolOptions()
 	pool.MaxBytes, pool.MaxLaneBytes, pool.Urgent = c.Pool.MaxBytes, c.Pool.MaxLaneBytes, threat.NeverHeld
 	n.engine, err = consensus.Open(consensus.Options{
 		Config: engine, Genesis: n.genesis, App: app, Records: log, Membership: n.modules.Identity, Pool: pool,
-		Voice: &voice{book: n.judgement.book, log: n.log}, Lied: n.judgement.accuser.tell,
+		Voice: &voice{book: n.judgement.book, log: n.log}, Lied: n.judgement.accuser.tell, MaySign: maySign,
 		Watchdog: consensus.WatchdogOptions{
 			Unhealthy: time.Duration(c.Watchdog.StallSeconds) * time.Second,
 			Exit:      time.Duration(c.Watchdog.ExitSeconds) * time.Second,
@@ -416,6 +429,9 @@ func (n *Node) Start() error {
 	if n.secrets != nil {
 		n.group.Go(func() { n.secrets.follow(ctx, n.expiries) })
 	}
+	if n.hold != nil {
+		n.group.Go(func() { n.followHold(ctx) })
+	}
 	n.group.Go(func() { writeImages(ctx, n.config.State, n.engine.App().Tree(), n.log) })
 	if n.listener != nil {
 		if !n.config.RPC.TLS() {
@@ -424,6 +440,13 @@ func (n *Node) Start() error {
 		n.group.Go(func() {
 			if err := n.door.Serve(n.listener); err != nil {
 				n.fail(fmt.Errorf("serve clients: %w", err))
+			}
+		})
+	}
+	if n.admin != nil {
+		n.group.Go(func() {
+			if err := n.admin.serve(); err != nil {
+				n.fail(err)
 			}
 		})
 	}
@@ -462,6 +485,23 @@ func (n *Node) follow(ctx context.Context, from int64) {
 	}
 }
 
+// followHold lets the key of a restored validator sign when it is safe.
+func (n *Node) followHold(ctx context.Context) {
+	for height := n.engine.Records().Head() + 1; n.hold.may() != nil; height++ {
+		if err := n.engine.Records().Wait(ctx, height); err != nil {
+			return // the node is being stopped
+		}
+		r, err := n.engine.Records().Block(height)
+		if err == nil {
+			err = n.hold.saw(height, r.Time, n.engine.Status().CatchingUp)
+		}
+		if err != nil {
+			n.fail(err)
+			return
+		}
+	}
+}
+
 // fail reports the first failure to Run.
 func (n *Node) fail(err error) {
 	select {
@@ -494,11 +534,15 @@ func (n *Node) Stop() error {
 	if n.telemetry != nil {
 		n.telemetry.Shutdown(ctx)
 	}
+	var closed error
+	if n.admin != nil {
+		closed = n.admin.close()
+	}
 	if n.cancel != nil {
 		n.cancel()
 	}
 	n.group.Wait()
-	err := n.engine.Stop()
+	err := errors.Join(closed, n.engine.Stop())
 	for _, s := range n.sources {
 		err = errors.Join(err, s.close())
 	}

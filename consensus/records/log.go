@@ -21,6 +21,7 @@ import (
 
 	dbm "github.com/cosmos/cosmos-db"
 
+	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/consensus/recent"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
@@ -77,15 +78,15 @@ func (l *Log) Append(r *chainv1.BlockRecord) error {
 	}
 	b := l.db.NewBatch()
 	defer func() { _ = b.Close() }()
-	if err := b.Set(blockKey(r.Height), raw); err != nil {
+	if err := b.Set(BlockKey(r.Height), raw); err != nil {
 		return fmt.Errorf("record of block %d: %w", r.Height, err)
 	}
 	for i, t := range r.Txs {
-		if err := b.Set(txKey(t.TxId), binary.BigEndian.AppendUint32(blockKey(r.Height)[1:], uint32(i))); err != nil {
+		if err := b.Set(TxKey(t.TxId), PlaceOf(r.Height, i)); err != nil {
 			return fmt.Errorf("record of block %d: %w", r.Height, err)
 		}
 	}
-	if err := b.Set(headKey, blockKey(r.Height)[1:]); err != nil {
+	if err := b.Set(headKey, BlockKey(r.Height)[1:]); err != nil {
 		return fmt.Errorf("record of block %d: %w", r.Height, err)
 	}
 	write := b.Write
@@ -109,7 +110,7 @@ func (l *Log) Begin(height int64) error {
 	if l.sync {
 		set = l.db.SetSync
 	}
-	if err := set(headKey, blockKey(height)[1:]); err != nil {
+	if err := set(headKey, BlockKey(height)[1:]); err != nil {
 		return fmt.Errorf("begin the records behind block %d: %w", height, err)
 	}
 	l.Publish(height)
@@ -172,7 +173,7 @@ func (l *Log) Block(height int64) (*chainv1.BlockRecord, error) {
 	if r, ok := l.recent.Get(height); ok {
 		return r, nil
 	}
-	raw, err := l.db.Get(blockKey(height))
+	raw, err := l.db.Get(BlockKey(height))
 	if err != nil {
 		return nil, fmt.Errorf("read the record of block %d: %w", height, err)
 	}
@@ -189,7 +190,7 @@ func (l *Log) Block(height int64) (*chainv1.BlockRecord, error) {
 // Tx is the result of a transaction in a published block, and whether there is one. It
 // must not be changed.
 func (l *Log) Tx(id tx.ID) (*chainv1.TxResult, bool, error) {
-	raw, err := l.db.Get(txKey(id[:]))
+	raw, err := l.db.Get(TxKey(id[:]))
 	if err != nil {
 		return nil, false, fmt.Errorf("read the result of %s: %w", id, err)
 	}
@@ -216,8 +217,39 @@ func (l *Log) Tx(id tx.ID) (*chainv1.TxResult, bool, error) {
 // Close releases the database.
 func (l *Log) Close() error { return l.db.Close() }
 
-func blockKey(height int64) []byte {
+// BlockKey is the key of a block's record.
+func BlockKey(height int64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{'b'}, uint64(height))
 }
 
-func txKey(id []byte) []byte { return append([]byte{'t'}, id...) }
+// TxKey is the key of a transaction's place.
+func TxKey(id []byte) []byte { return append([]byte{'t'}, id...) }
+
+// PlaceOf is the value under TxKey: which block holds the transaction, and where.
+func PlaceOf(height int64, index int) []byte {
+	return binary.BigEndian.AppendUint32(BlockKey(height)[1:], uint32(index))
+}
+
+// Key is what is stored under a key.
+type Key byte
+
+// The kinds of keys.
+const (
+	Block Key = 'b'
+	Place Key = 't'
+	Head  Key = 'h'
+)
+
+// Kind tells what is stored under a key; an error says that the log has no such key.
+func Kind(key []byte) (Key, error) {
+	if len(key) > 0 {
+		k, n := Key(key[0]), len(key)-1
+		if k == Block && n == 8 || k == Place && n == len(tx.ID{}) || k == Head && n == 0 {
+			return k, nil
+		}
+	}
+	return 0, fmt.Errorf("the key %x is none of the records", key)
+}
+
+// Freeze is the records as they are now; see state.FrozenPairs.
+func (l *Log) Freeze() (*state.FrozenPairs, error) { return state.NewFrozenPairs(l.db) }

@@ -44,6 +44,7 @@ var (
 	errUnsure   = cliErrors.New(10, "nothing was changed, for the answer was not yes")
 	// errDocuments is an import that refused some.
 	errDocuments = cliErrors.New(11, "documents were refused; the report says why")
+	errDamaged   = cliErrors.New(12, "the data is damaged")
 )
 
 // sentence makes an error of the command line whose text is all that there is to

@@ -24,6 +24,9 @@ func (a *app) commands() []*cobra.Command {
 		grouped("node", a.resetCommand()),
 		grouped("node", a.genesisCommand()),
 		grouped("node", a.stateCommand()),
+		grouped("node", a.fsckCommand()),
+		grouped("node", a.backupCommand()),
+		grouped("node", a.restoreCommand()),
 
 		grouped("node", testnet.Command(testnet.Deps{})),
 

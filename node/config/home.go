@@ -57,6 +57,35 @@ func (h Home) ValidatorStateFile() string { return h.path(validatorStatePath) }
 // Data is the folder of the databases.
 func (h Home) Data() string { return h.path(dataPath) }
 
+// DiskTree is the folder of a state tree on disk. A home has one of this and
+// MemoryTree.
+func (h Home) DiskTree() string { return h.path("data/state.db") }
+
+// MemoryTree is the folder of a state tree in memory.
+func (h Home) MemoryTree() string { return h.path("data/state.memory") }
+
+// FolderLock is the name of the file in MemoryTree whose lock the node holds.
+const FolderLock = "LOCK"
+
+// Engine is the folder of the consensus engine's databases.
+func (h Home) Engine() string { return h.path(enginePath) }
+
+// LockFile is the file whose lock a running node holds.
+func (h Home) LockFile() string { return h.path("data/node.lock") }
+
+// RestoredFile says that the home was restored from a backup, and when its validator may
+// sign again.
+func (h Home) RestoredFile() string { return h.path("data/restored.json") }
+
+// AdminSocket is the socket of a running node for the operator of this machine.
+func (h Home) AdminSocket() string { return h.path("data/admin.sock") }
+
+// Judgement is the folder of what the node believes of others.
+func (h Home) Judgement() string { return h.path("data/judgement") }
+
+// Webhooks is the folder of how far each webhook is.
+func (h Home) Webhooks() string { return h.path("data/webhooks") }
+
 // Snapshots is the folder of copies of the state for nodes that join.
 func (h Home) Snapshots() string { return h.path("data/snapshots") }
 
@@ -66,9 +95,6 @@ func (h Home) RestoringFile() string { return h.path("data/restoring") }
 
 // SyncFolder is where chunks of a snapshot wait while the state is restored.
 func (h Home) SyncFolder() string { return h.path("data/sync") }
-
-// LockFile is locked while a node runs in the home.
-func (h Home) LockFile() string { return h.path("data/node.lock") }
 
 // Keyring is the folder of people's keys.
 func (h Home) Keyring() string { return h.path("keyring") }

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"sync"
 	"time"
 
@@ -27,6 +26,8 @@ const (
 	maxDocket = 64 << 10
 	// maxReason is how many bytes of a reason are kept.
 	maxReason = 2048
+	// maxFile is more bytes than a file of so many entries has.
+	maxFile = 256 << 20
 	// queue is how many entries may wait to be written; more are counted and dropped.
 	queue = 64
 )
@@ -57,15 +58,14 @@ type Log struct {
 // it: evidence does not vanish unsaid.
 func Open(path string, log *slog.Logger) (*Log, error) {
 	l := &Log{path: path, limit: MaxEntries, log: log, pending: make(chan Entry, queue)}
-	f, err := os.Open(path)
+	raw, err := durable.ReadSealed(path, maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return l, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the evidence: %w", err)
+		return nil, fmt.Errorf("read the evidence: %w; move the file away to go on without it", err)
 	}
-	defer func() { _ = f.Close() }()
-	lines := bufio.NewScanner(f)
+	lines := bufio.NewScanner(bytes.NewReader(raw))
 	lines.Buffer(nil, 1<<20)
 	for n := 1; lines.Scan(); n++ {
 		var e Entry
@@ -153,5 +153,5 @@ func (l *Log) save() error {
 			return err
 		}
 	}
-	return durable.Replace(l.path, out.Bytes())
+	return durable.ReplaceSealed(l.path, out.Bytes())
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/chancery/chancery/node/internal/durable"
 )
 
 // few is how many entries the tests keep.
@@ -71,10 +73,16 @@ func TestEvidenceNeverWaits(t *testing.T) {
 // A broken line is said, with its number.
 func TestBrokenEvidenceIsSaid(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lies.jsonl")
-	if err := os.WriteFile(path, []byte("{\"height\":1}\n{oops\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Open(path, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "line 2") {
-		t.Fatal(fmt.Sprint(err))
+	lines := []byte("{\"height\":1}\n{oops\n")
+	for _, c := range []struct {
+		raw  []byte
+		says string
+	}{{durable.Seal(lines), "line 2"}, {lines, "SHA-256"}} {
+		if err := os.WriteFile(path, c.raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(path, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Fatal(fmt.Sprint(err))
+		}
 	}
 }

@@ -63,7 +63,7 @@ type BookOptions struct {
 // safe for concurrent use; times are Unix milliseconds of block time.
 type Book struct {
 	path    string
-	write   func(path string, raw []byte) error // durable.Replace but in tests
+	write   func(path string, raw []byte) error // durable.ReplaceSealed but in tests
 	maxLife int64
 	metrics *Metrics
 

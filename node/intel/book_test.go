@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/chancery/chancery/node/internal/durable"
 )
 
 const minute = int64(60_000)
@@ -188,6 +190,11 @@ func TestACorruptFileIsAnErrorThatNamesIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	text, err := durable.Unseal(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good = text // what is bad has its seal all the same
 	bad := map[string][]byte{
 		"cut":     good[:len(good)/2],
 		"empty":   {},
@@ -200,7 +207,7 @@ func TestACorruptFileIsAnErrorThatNamesIt(t *testing.T) {
 		if bytes.Equal(raw, good) {
 			t.Fatalf("%s: nothing was changed", name)
 		}
-		if err := os.WriteFile(path, raw, 0o600); err != nil {
+		if err := os.WriteFile(path, durable.Seal(raw), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := Open(path, BookOptions{}); err == nil || !strings.Contains(err.Error(), path) {
@@ -305,7 +312,7 @@ func TestWhoFollowsTheExtensionsKnowsTheBook(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			b.write = func(path string, raw []byte) error { return os.WriteFile(path, raw, 0o600) }
+			b.write = func(path string, raw []byte) error { return os.WriteFile(path, durable.Seal(raw), 0o600) }
 			return b
 		}
 		b := open()

@@ -71,11 +71,11 @@ func Open(path string, o BookOptions) (*Book, error) {
 		}
 		o.Metrics = m
 	}
-	b := &Book{path: path, write: durable.Replace, maxLife: o.MaxLife.Milliseconds(), metrics: o.Metrics, subjects: map[string]*entry{}, counts: map[Origin]int{}}
+	b := &Book{path: path, write: durable.ReplaceSealed, maxLife: o.MaxLife.Milliseconds(), metrics: o.Metrics, subjects: map[string]*entry{}, counts: map[Origin]int{}}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("the book of opinions: %w", err)
 	}
-	raw, err := durable.Read(path, maxBookFile)
+	raw, err := durable.ReadSealed(path, maxBookFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return b, nil
 	}

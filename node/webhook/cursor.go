@@ -34,7 +34,7 @@ func place(dir, url string) (id, path string) {
 // save wrote for this chain and endpoint is an error that names it.
 func loadCursor(path, chain, endpoint string) (cursor, bool, error) {
 	c := cursor{Format: 1, Chain: chain, Endpoint: endpoint}
-	raw, err := durable.Read(path, 4096)
+	raw, err := durable.ReadSealed(path, 4096)
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, false, nil
 	}
@@ -61,7 +61,7 @@ func loadCursor(path, chain, endpoint string) (cursor, bool, error) {
 func (c cursor) save(path string) error {
 	raw, err := json.Marshal(c)
 	if err == nil {
-		err = durable.Replace(path, append(raw, '\n'))
+		err = durable.ReplaceSealed(path, raw)
 	}
 	if err != nil {
 		return fmt.Errorf("write the cursor of a webhook: %w", err)

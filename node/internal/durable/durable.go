@@ -2,6 +2,8 @@
 package durable
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -55,4 +57,43 @@ func Read(path string, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("%s has more than %d bytes", path, limit)
 	}
 	return raw, nil
+}
+
+// seal begins the last line of a sealed file: the SHA-256 of all before it follows.
+const seal = "#sha256 "
+
+// Seal adds to a text the line by which Unseal finds that a bit of it has changed.
+func Seal(raw []byte) []byte {
+	if n := len(raw); n > 0 && raw[n-1] != '\n' {
+		raw = append(bytes.Clone(raw), '\n')
+	}
+	return fmt.Appendf(bytes.Clone(raw), "%s%x\n", seal, sha256.Sum256(raw))
+}
+
+// ErrSeal says that a file is not as it was written.
+var ErrSeal = errors.New("the file is not as the node wrote it: its last line must be the SHA-256 of the lines before")
+
+// Unseal is the text that Seal was given, with a line's end.
+func Unseal(raw []byte) ([]byte, error) {
+	at := bytes.LastIndexByte(bytes.TrimSuffix(raw, []byte("\n")), '\n') + 1
+	if !bytes.Equal(raw, Seal(raw[:at])) {
+		return nil, ErrSeal
+	}
+	return raw[:at], nil
+}
+
+// ReplaceSealed is Replace of a text with its seal.
+func ReplaceSealed(path string, raw []byte) error { return Replace(path, Seal(raw)) }
+
+// ReadSealed is the text of a sealed file of at most limit bytes.
+func ReadSealed(path string, limit int64) ([]byte, error) {
+	raw, err := Read(path, limit)
+	if err != nil {
+		return nil, err
+	}
+	text, err := Unseal(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return text, nil
 }

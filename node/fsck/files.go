@@ -1,0 +1,140 @@
+package fsck
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	cmtjson "github.com/cometbft/cometbft/libs/json"
+	"github.com/cometbft/cometbft/libs/protoio"
+	"github.com/cometbft/cometbft/p2p"
+	"github.com/cometbft/cometbft/privval"
+	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
+
+	"github.com/chancery/chancery/node"
+	"github.com/chancery/chancery/node/internal/durable"
+)
+
+// keys checks the node's and the validator's key, and what the latter signed last.
+func (c *checker) keys() error {
+	if _, err := p2p.LoadNodeKey(c.home.NodeKeyFile()); err != nil {
+		c.problem(c.home.NodeKeyFile(), 0, "put your copy of the key there", "the node key cannot be read: %v", err)
+	}
+	raw, err := os.ReadFile(c.home.ValidatorKeyFile())
+	var key privval.FilePVKey
+	if err == nil {
+		err = cmtjson.Unmarshal(raw, &key)
+	}
+	switch {
+	case err != nil:
+	case key.PrivKey == nil || key.PubKey == nil:
+		err = errors.New("it holds no key")
+	case !key.PrivKey.PubKey().Equals(key.PubKey) || !bytes.Equal(key.PubKey.Address(), key.Address):
+		err = errors.New("its private and its public half do not belong together")
+	}
+	if err != nil {
+		c.problem(c.home.ValidatorKeyFile(), 0, "put your copy of the key there", "the validator key cannot be used: %v", err)
+		return nil
+	}
+	if err := c.lastSigned(key); err != nil {
+		c.problem(c.home.ValidatorStateFile(), 0,
+			"put the newest copy of the file there. If there is none: restore the home from a backup, after which the validator waits until it is safe to sign", "what the validator key signed last: %v", err)
+	}
+	return nil
+}
+
+// steps are what a validator signs of a height in turn.
+const (
+	stepPropose   = 1
+	stepPrevote   = 2
+	stepPrecommit = 3
+)
+
+// lastSigned checks the file by the signature in it, which covers height, round and step.
+// A file without a signature is one of a validator that signed nothing since the home was
+// made or restored; then restoring says from which height on it may.
+func (c *checker) lastSigned(key privval.FilePVKey) error {
+	raw, err := os.ReadFile(c.home.ValidatorStateFile())
+	if err != nil {
+		return err
+	}
+	var s privval.FilePVLastSignState
+	if err := cmtjson.Unmarshal(raw, &s); err != nil {
+		return err
+	}
+	if again, err := cmtjson.MarshalIndent(s, "", "  "); err != nil || !bytes.Equal(again, raw) {
+		return errors.New("the file is not as the node writes it")
+	}
+	if len(s.SignBytes) == 0 && len(s.Signature) == 0 {
+		floor, err := node.SigningFloor(c.home)
+		if err != nil {
+			return err
+		}
+		if s.Height != floor || s.Round != 0 || s.Height > 0 && s.Step != stepPrecommit || s.Height == 0 && s.Step != 0 {
+			return fmt.Errorf("it says height %d, round %d, step %d without a signature", s.Height, s.Round, s.Step)
+		}
+		return nil
+	}
+	if !key.PubKey.VerifySignature(s.SignBytes, s.Signature) {
+		return errors.New("the signature in it does not verify")
+	}
+	height, round, step := int64(0), int64(0), int8(0)
+	if s.Step == stepPropose {
+		var p cmtproto.CanonicalProposal
+		if err := protoio.UnmarshalDelimited(s.SignBytes, &p); err != nil {
+			return err
+		}
+		if p.Type == cmtproto.ProposalType {
+			step = stepPropose
+		}
+		height, round = p.Height, p.Round
+	} else {
+		var v cmtproto.CanonicalVote
+		if err := protoio.UnmarshalDelimited(s.SignBytes, &v); err != nil {
+			return err
+		}
+		switch v.Type {
+		case cmtproto.PrevoteType:
+			step = stepPrevote
+		case cmtproto.PrecommitType:
+			step = stepPrecommit
+		}
+		height, round = v.Height, v.Round
+	}
+	if s.Height != height || int64(s.Round) != round || s.Step != step {
+		return fmt.Errorf("it says height %d, round %d, step %d, and what was signed says %d, %d, %d", s.Height, s.Round, s.Step, height, round, step)
+	}
+	return nil
+}
+
+// sealedLimit is more than any of the small files holds.
+const sealedLimit = 256 << 20
+
+// sealed checks the small files that carry a checksum in their last line, and looks for
+// files that no part of the node wrote.
+func (c *checker) sealed() error {
+	for _, dir := range []string{c.home.Judgement(), c.home.Webhooks()} {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			continue // the node begins what is not there
+		}
+		for _, e := range entries {
+			path := filepath.Join(dir, e.Name())
+			if strings.HasPrefix(e.Name(), ".") || !e.Type().IsRegular() {
+				continue // left by a crash while it was written; nothing reads it
+			}
+			if _, err := durable.ReadSealed(path, sealedLimit); err != nil {
+				c.problem(path, 0, "restore the file from a backup, or move it away: the node begins a new one", "%v", err)
+			}
+		}
+	}
+	if path := c.home.RestoredFile(); exists(path) {
+		if _, err := node.SigningFloor(c.home); err != nil {
+			c.problem(path, 0, "restore the home from the backup again", "%v", err)
+		}
+	}
+	return nil
+}
