@@ -99,7 +99,7 @@ func (c *caches) evaluate(in *inputs) (*evaluation, error) {
 	}
 	v.Consent = in.consent
 	if out.answer != nil {
-		v.Entities = out.answer.slice.versions
+		v.Entities = out.answer.slice.versions()
 		v.Steps = out.answer.steps
 	}
 	v.InputsHash = in.hash(out.answer)
