@@ -141,7 +141,7 @@ func (c *caches) policySet(hash []byte, documents []*accessv1.Document) (*policy
 	if err != nil {
 		return nil, err
 	}
-	c.sets.Add(string(hash), set)
+	c.keepSet(string(hash), set)
 	return set, nil
 }
 
