@@ -73,6 +73,9 @@ func compareUIDs(a, b types.EntityUID) int {
 }
 
 func sortedUIDs(uids []types.EntityUID) []types.EntityUID {
+	if len(uids) < 2 {
+		return uids
+	}
 	out := slices.Clone(uids)
 	slices.SortFunc(out, compareUIDs)
 	return slices.Compact(out)

@@ -134,7 +134,8 @@ func (c *caches) decide(in *inputs, out *evaluation) error {
 	}
 	v.LegalBasis = basis
 
-	resource, _, registered := in.source(toCedar(in.request.Resource))
+	at := toCedar(in.request.Resource)
+	resource, version, registered := in.source(at)
 	if !registered && !in.settings.GetSettings().GetUnregisteredResources() {
 		v.Reason = reasonResource
 		return nil
@@ -158,6 +159,12 @@ func (c *caches) decide(in *inputs, out *evaluation) error {
 	q, err := c.question(in, uid)
 	if err != nil {
 		return err
+	}
+	q.source = func(uid types.EntityUID) (*entity, uint64, bool) {
+		if uid == at {
+			return resource, version, registered
+		}
+		return in.source(uid)
 	}
 	out.question = q
 	if out.answer, err = judge(q); err != nil {
@@ -200,7 +207,6 @@ func (c *caches) question(in *inputs, principal types.EntityUID) (*question, err
 		request:     types.Request{Principal: principal, Action: toCedar(in.request.Action), Resource: toCedar(in.request.Resource)},
 		policies:    emptySet,
 		guardRails:  emptySet,
-		source:      in.source,
 		memberships: memberships(in.principal),
 		charge:      in.charge,
 	}

@@ -38,8 +38,9 @@ type lineage struct {
 }
 
 func (l *lineage) has(uid types.EntityUID) bool {
-	if uid == l.uid {
-		return true
+	// Comparing for order is dearer than for equality.
+	if len(l.ancestors) <= 16 {
+		return slices.Contains(l.ancestors, uid)
 	}
 	_, ok := slices.BinarySearchFunc(l.ancestors, uid, compareUIDs)
 	return ok

@@ -193,6 +193,9 @@ func (g *gathering) ancestors(of ...types.EntityUID) ([]types.EntityUID, error) 
 				parents = append(parents, p)
 			}
 		}
+		if len(parents) == 0 {
+			break
+		}
 		level = nil
 		for _, p := range sortedUIDs(parents) {
 			if _, known := slices.BinarySearchFunc(all, p, compareUIDs); !known {
@@ -223,12 +226,17 @@ func (q *question) slice() (*slice, error) {
 	}
 	s.policies, s.guardRails = q.policies.choose(&request), q.guardRails.choose(&request)
 
-	level := []types.EntityUID{q.request.Principal, q.request.Action, q.request.Resource}
+	var level []types.EntityUID
 	s.size.join(measure(q.request.Context, &level))
 	level = s.guardRails.literals(s.policies.literals(level))
+	hops := max(s.policies.hops, s.guardRails.hops)
+	if hops == 0 && len(level) == 0 {
+		return s.sort(), nil
+	}
+	level = append(level, q.request.Principal, q.request.Action, q.request.Resource)
 	var all []types.EntityUID
 	followed := map[types.EntityUID]bool{}
-	for hop := 0; len(level) > 0 && hop <= max(s.policies.hops, s.guardRails.hops); hop++ {
+	for hop := 0; len(level) > 0 && hop <= hops; hop++ {
 		var next []types.EntityUID
 		for _, uid := range sortedUIDs(level) {
 			if followed[uid] {
@@ -239,7 +247,9 @@ func (q *question) slice() (*slice, error) {
 			if err != nil {
 				return nil, err
 			}
-			all = append(all, uid)
+			if uid != q.request.Principal && uid != q.request.Action && uid != q.request.Resource {
+				all = append(all, uid)
+			}
 			next = append(next, e.refs...)
 		}
 		level = next
@@ -247,8 +257,12 @@ func (q *question) slice() (*slice, error) {
 	if _, err := g.ancestors(all...); err != nil {
 		return nil, err
 	}
+	return s.sort(), nil
+}
+
+func (s *slice) sort() *slice {
 	slices.SortFunc(s.found, func(a, b found) int { return compareUIDs(a.entity.cedar.UID, b.entity.cedar.UID) })
-	return s, nil
+	return s
 }
 
 // withMemberships adds what identity says to the principal's own entity.
