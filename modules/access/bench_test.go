@@ -167,44 +167,53 @@ func BenchmarkWholeSet(b *testing.B) {
 	}
 }
 
-// BenchmarkEvaluateWhileCommitting decides while blocks of 2000 writes, some of
-// them to the entities that are asked about, are applied and saved ten times a second.
+// BenchmarkEvaluateWhileCommitting decides while nothing is committed, and while blocks
+// of 2000 writes, some of them to the entities that are asked about, are applied and
+// saved ten times a second.
 func BenchmarkEvaluateWhileCommitting(b *testing.B) {
 	for _, policies := range []int{1000, 10_000} {
-		b.Run(fmt.Sprint(policies), func(b *testing.B) {
-			d := newBureau(b, policies)
-			r := rand.New(rand.NewPCG(1, 2))
-			d.ask(b, r)
-			stop, blocks := make(chan struct{}), 0
-			var committing sync.WaitGroup
-			committing.Go(func() {
-				r := rand.New(rand.NewPCG(3, 4))
-				for tick := time.NewTicker(100 * time.Millisecond); ; blocks++ {
-					select {
-					case <-stop:
-						tick.Stop()
-						return
-					case <-tick.C:
-					}
-					d.write(b, func(w state.Writer) {
-						for range 1000 {
-							d.put(w, r.IntN(d.entities), r.IntN(9))
-						}
-					})
-				}
-			})
-			var took []time.Duration
-			for b.Loop() {
-				start := time.Now()
+		for _, load := range []string{"idle", "committing"} {
+			b.Run(fmt.Sprint(policies, "/", load), func(b *testing.B) {
+				d := newBureau(b, policies)
+				r := rand.New(rand.NewPCG(1, 2))
 				d.ask(b, r)
-				took = append(took, time.Since(start))
+				stop, blocks := make(chan struct{}), 0
+				var committing sync.WaitGroup
+				if load == "committing" {
+					committing.Go(func() { blocks = d.commit(b, stop) })
+				}
+				var took []time.Duration
+				for b.Loop() {
+					start := time.Now()
+					d.ask(b, r)
+					took = append(took, time.Since(start))
+				}
+				close(stop)
+				committing.Wait()
+				slices.Sort(took)
+				b.ReportMetric(float64(took[len(took)/2].Nanoseconds()), "p50-ns")
+				b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds()), "p99-ns")
+				b.ReportMetric(float64(blocks), "blocks")
+			})
+		}
+	}
+}
+
+// commit writes blocks until stop is closed, and returns how many.
+func (d *bureau) commit(b *testing.B, stop <-chan struct{}) (blocks int) {
+	r := rand.New(rand.NewPCG(3, 4))
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for ; ; blocks++ {
+		select {
+		case <-stop:
+			return blocks
+		case <-tick.C:
+		}
+		d.write(b, func(w state.Writer) {
+			for range 1000 {
+				d.put(w, r.IntN(d.entities), r.IntN(9))
 			}
-			close(stop)
-			committing.Wait()
-			slices.Sort(took)
-			b.ReportMetric(float64(took[len(took)/2].Nanoseconds()), "p50-ns")
-			b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds()), "p99-ns")
-			b.ReportMetric(float64(blocks), "blocks")
 		})
 	}
 }

@@ -3,6 +3,7 @@ package access
 import (
 	"slices"
 
+	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/types"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
 )
@@ -174,6 +175,14 @@ func (s *policySet) choose(request *[parts]lineage) *selection {
 		out.hops = max(out.hops, s.policies[i].hops)
 	}
 	return out
+}
+
+// authorize is Cedar's answer of the selected policies alone.
+func (s *selection) authorize(entities types.EntityGetter, request types.Request) (types.Decision, types.Diagnostic) {
+	if len(s.chosen) == 0 {
+		return types.Deny, types.Diagnostic{}
+	}
+	return cedar.Authorize(s, entities, request)
 }
 
 // literals appends the entities that the selected policies' conditions name.

@@ -3,7 +3,6 @@ package access
 import (
 	"slices"
 
-	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/types"
 
 	accessv1 "github.com/chancery/chancery/proto/chancery/access/v1"
@@ -62,8 +61,8 @@ func judge(q *question) (*answer, error) {
 			}
 		}
 	}
-	_, rails := cedar.Authorize(s.guardRails, s, q.request)
-	decision, own := cedar.Authorize(s.policies, s, q.request)
+	_, rails := s.guardRails.authorize(s, q.request)
+	decision, own := s.policies.authorize(s, q.request)
 	a.guardRails = reasons(rails)
 	a.forbidden = len(a.guardRails) > 0
 	a.allowed = decision == types.Allow
@@ -136,6 +135,9 @@ func (s *slice) versions() []*accessv1.EntityVersion {
 	return out
 }
 
+// nothing stands for an entity that there is not.
+var nothing = &entity{}
+
 // gathering fills a slice.
 type gathering struct {
 	*question
@@ -164,7 +166,7 @@ func (g *gathering) load(uid types.EntityUID) (*entity, error) {
 	if ok {
 		g.found = append(g.found, found{e, version})
 	} else {
-		e = &entity{cedar: types.Entity{UID: uid}}
+		e = nothing
 	}
 	if uid == g.request.Principal && len(g.memberships) > 0 {
 		e, ok = g.withMemberships(e), true
@@ -215,7 +217,7 @@ func (g *gathering) ancestors(of ...types.EntityUID) ([]types.EntityUID, error) 
 // policies' conditions name, what the attributes of these and of the request's
 // entities lead to in as many hops as the policies take, and the ancestors of all.
 func (q *question) slice() (*slice, error) {
-	s := &slice{seen: make(map[types.EntityUID]member, 16)}
+	s := &slice{seen: make(map[types.EntityUID]member, 16), asked: make([]asked, 0, 12), found: make([]found, 0, 4)}
 	g := &gathering{question: q, slice: s}
 	request := [parts]lineage{{uid: q.request.Principal}, {uid: q.request.Action}, {uid: q.request.Resource}}
 	for i := range request {
