@@ -19,7 +19,7 @@ import (
 
 var nowhere = slog.New(slog.NewTextHandler(io.Discard, nil))
 
-func held(t *testing.T, height, signed, from int64) (config.Home, *signingHold) {
+func restoredHome(t *testing.T, height, signed, from int64) (config.Home, *signingHold) {
 	t.Helper()
 	home, _ := nodetest.NewHome(t, NewGenesis)
 	if err := MarkRestored(home, height, signed, from); err != nil {
@@ -33,7 +33,7 @@ func held(t *testing.T, height, signed, from int64) (config.Home, *signingHold) 
 }
 
 func TestARestoredKeySignsWhenOthersHaveMadeBlocksAfterItsStart(t *testing.T) {
-	home, h := held(t, 10, 0, 0)
+	home, h := restoredHome(t, 10, 0, 0)
 	after := h.since + 1
 	for _, step := range []struct {
 		height, at int64

@@ -22,7 +22,7 @@ func NewMap[K, V any](s *Schema, prefix byte, name string, kc KeyCodec[K], vc Va
 
 // Key is the full tree key of k, which proofs are about.
 func (m Map[K, V]) Key(k K) []byte {
-	dst := make([]byte, 0, len(m.prefix)+40)
+	dst := make([]byte, 0, len(m.prefix)+94)
 	return m.kc.Encode(append(dst, m.prefix...), k)
 }
 

@@ -1,6 +1,7 @@
 package state_test
 
 import (
+	"strings"
 	"testing"
 
 	dbm "github.com/cosmos/cosmos-db"
@@ -72,5 +73,44 @@ func TestPeekIsNotWhatLookupReturns(t *testing.T) {
 	heads.Put(o, 1, mine)
 	if changed, _ := heads.Peek(o, 1); changed.Height != 8 {
 		t.Fatalf("after Put, Peek says %d, want 8", changed.Height)
+	}
+}
+
+// A large value is remembered by where it lies: Peek sees what Lookup sees when it is
+// written, replaced by as many bytes, rolled back and read at an earlier version.
+func TestPeekSeesLargeValues(t *testing.T) {
+	large := state.NewMap(state.NewSchema("test", 0x7f), 0x01, "large", state.Uint64, state.StringValue)
+	tree := open(t, dbm.NewMemDB())
+	agree := func(r state.Reader) {
+		t.Helper()
+		for k := range uint64(100) {
+			want, wantOK := large.Lookup(r, k)
+			if got, ok := large.Peek(r, k); ok != wantOK || got != want {
+				t.Fatalf("key %d: Peek says %.4q… %v, Lookup %.4q… %v", k, got, ok, want, wantOK)
+			}
+		}
+	}
+	var snaps []state.Snapshot
+	for v := range 3 {
+		o := state.NewOverlay(tree.Latest())
+		for k := range uint64(100) {
+			large.Put(o, k, strings.Repeat(string(rune('a'+v)), 20<<10))
+			mark := o.Mark()
+			large.Put(o, k, strings.Repeat("z", 20<<10))
+			large.Peek(o, k)
+			o.Rollback(mark)
+		}
+		agree(o)
+		if _, err := tree.Apply(o.Changes()); err != nil {
+			t.Fatal(err)
+		}
+		if err := tree.Save(); err != nil {
+			t.Fatal(err)
+		}
+		snaps = append(snaps, tree.Latest())
+		for _, s := range snaps {
+			agree(s)
+			agree(s)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import lru "github.com/hashicorp/golang-lru/v2"
 
 const (
 	cachedSets        = 64
+	cachedNodes       = 4 * maxSetNodes // of the syntax trees of all cached sets
 	cachedSchemas     = 32
 	cachedEntities    = 8192
 	cachedEntityBytes = 2 << 10
@@ -19,6 +20,22 @@ type caches struct {
 
 func newCaches() *caches {
 	return &caches{sets: cache[*policySet](cachedSets), schemas: cache[*cedarSchema](cachedSchemas), entities: cache[*entity](cachedEntities)}
+}
+
+// keepSet keeps a parsed set and lets go of those that were used least until all
+// together are within cachedNodes. Calls at the same time may keep a little more.
+func (c *caches) keepSet(hash string, set *policySet) {
+	c.sets.Add(hash, set)
+	for c.sets.Len() > 1 {
+		nodes := uint64(0)
+		for _, s := range c.sets.Values() {
+			nodes += s.nodes
+		}
+		if nodes <= cachedNodes {
+			return
+		}
+		c.sets.RemoveOldest()
+	}
 }
 
 func cache[V any](size int) *lru.Cache[string, V] {

@@ -6,6 +6,8 @@ import (
 
 	"github.com/cedar-policy/cedar-go/types"
 	"github.com/cedar-policy/cedar-go/x/exp/schema/resolved"
+
+	accessv1 "github.com/chancery/chancery/proto/chancery/access/v1"
 )
 
 // The attributes of the context that the module sets itself.
@@ -83,37 +85,53 @@ func refuseSystemKeys(r types.Record) error {
 // fullContext is the context that policies see: what was given, and what the
 // module knows. With a schema it has of the latter what the action declares.
 func (in *inputs) fullContext(given types.Record, action types.EntityUID, s *cedarSchema) types.Record {
-	all := types.RecordMap{
-		keyPurpose: types.String(in.request.Purpose),
-		keyConsent: types.NewRecord(types.RecordMap{
-			"status":  types.String(in.consent.Status),
-			"id":      types.String(hex.EncodeToString(in.consent.Id)),
-			"version": types.Long(in.consent.Version), // counts changes of one consent
-		}),
-		keyRisk:          types.Long(in.risk),
-		keyNow:           types.NewDatetime(time.UnixMilli(in.time).UTC()),
-		keyTime:          types.Long(in.time),
-		keyHeight:        types.Long(in.height),
-		keyBreakGlass:    types.Boolean(len(in.glass) > 0),
-		keyPrincipalKind: types.String(in.principal.Kind),
-		keyOrganisation:  types.String(in.principal.Organisation),
-	}
 	out := given.Map()
 	if out == nil {
-		out = types.RecordMap{}
+		out = make(types.RecordMap, len(systemKeys))
 	}
-	for _, key := range systemKeys {
-		name := types.String(key.name)
-		if s != nil {
-			a := s.resolved.Actions[action]
-			if a.AppliesTo == nil {
-				continue
+	declared := func(types.String) bool { return true }
+	if s != nil {
+		appliesTo := s.resolved.Actions[action].AppliesTo
+		declared = func(name types.String) bool {
+			if appliesTo == nil {
+				return false
 			}
-			if _, declared := a.AppliesTo.Context[name]; !declared {
-				continue
-			}
+			_, ok := appliesTo.Context[name]
+			return ok
 		}
-		out[name] = all[name]
 	}
+	set := func(name types.String, value types.Value) {
+		if declared(name) {
+			out[name] = value
+		}
+	}
+	set(keyPurpose, types.String(in.request.Purpose))
+	set(keyConsent, consentRecord(in.consent))
+	set(keyRisk, types.Long(in.risk))
+	set(keyNow, types.NewDatetime(time.UnixMilli(in.time).UTC()))
+	set(keyTime, types.Long(in.time))
+	set(keyHeight, types.Long(in.height))
+	set(keyBreakGlass, types.Boolean(len(in.glass) > 0))
+	set(keyPrincipalKind, types.String(in.principal.Kind))
+	set(keyOrganisation, types.String(in.principal.Organisation))
 	return types.NewRecord(out)
+}
+
+var withoutConsent = newConsentRecord(consentNotRequired, nil, 0)
+
+func consentRecord(f *accessv1.ConsentFinding) types.Record {
+	if f.Status == consentNotRequired {
+		return withoutConsent
+	}
+	return newConsentRecord(f.Status, f.Id, f.Version)
+}
+
+// newConsentRecord is what policies see of a consent. version counts the changes of
+// one consent.
+func newConsentRecord(status string, id []byte, version uint64) types.Record {
+	return types.NewRecord(types.RecordMap{
+		"status":  types.String(status),
+		"id":      types.String(hex.EncodeToString(id)),
+		"version": types.Long(version),
+	})
 }

@@ -69,7 +69,7 @@ func checkRequest(q *accessv1.Request) error {
 
 // live gathers the inputs of a request from state.
 func (m *Module) live(r chain.ReadCtx, q *accessv1.Request) *inputs {
-	o := m.store.organisation(r, q.Organisation)
+	o := m.store.standing(r, q.Organisation)
 	in := &inputs{
 		request:   q,
 		principal: m.principal(r, q.Principal),
@@ -92,7 +92,7 @@ func (m *Module) live(r chain.ReadCtx, q *accessv1.Request) *inputs {
 	if g, ok := m.coveringGlass(r, q); ok {
 		in.glass = g.Id
 	}
-	guardRails := m.store.organisation(r, m.deps.Identity.Consortium()).GuardRails
+	guardRails := m.store.standing(r, m.deps.Identity.Consortium()).GuardRails
 	m.versions(r, in, o.Policies, o.Schema, o.Settings, guardRails)
 	return in
 }
@@ -101,20 +101,21 @@ func (m *Module) live(r chain.ReadCtx, q *accessv1.Request) *inputs {
 // this node has the parsed form at hand.
 func parsing(json string) uint64 { return uint64(len(json)) / 16 }
 
-// versions looks up the given versions of what is evaluated; 0 is none.
+// versions looks up the given versions of what is evaluated, to look at only; 0 is
+// none.
 func (m *Module) versions(r state.Reader, in *inputs, policies, schema, settings, guardRails uint64) {
 	organisation := in.request.Organisation
 	if policies > 0 {
-		in.policies, _ = m.store.policies.Lookup(r, state.Join(organisation, policies))
+		in.policies, _ = m.store.policies.Peek(r, state.Join(organisation, policies))
 	}
 	if schema > 0 {
-		in.schema, _ = m.store.schemas.Lookup(r, state.Join(organisation, schema))
+		in.schema, _ = m.store.schemas.Peek(r, state.Join(organisation, schema))
 	}
 	if settings > 0 {
-		in.settings, _ = m.store.settings.Lookup(r, state.Join(organisation, settings))
+		in.settings, _ = m.store.settings.Peek(r, state.Join(organisation, settings))
 	}
 	if guardRails > 0 {
-		in.guardRails, _ = m.store.guardRails.Lookup(r, guardRails)
+		in.guardRails, _ = m.store.guardRails.Peek(r, guardRails)
 	}
 }
 
@@ -127,11 +128,18 @@ func (m *Module) principal(r chain.ReadCtx, did string) *accessv1.Principal {
 	p := &accessv1.Principal{
 		Kind:   kind,
 		Active: m.deps.Identity.Active(r, did),
-		Roles:  slices.Sorted(slices.Values(m.deps.Identity.Roles(r, did))),
-		Groups: slices.Sorted(slices.Values(m.deps.Identity.Groups(r, did))),
+		Roles:  sorted(m.deps.Identity.Roles(r, did)),
+		Groups: sorted(m.deps.Identity.Groups(r, did)),
 	}
 	p.Organisation, _ = m.deps.Identity.Organisation(r, did)
 	return p
+}
+
+func sorted(names []string) []string {
+	if slices.IsSorted(names) {
+		return names
+	}
+	return slices.Sorted(slices.Values(names))
 }
 
 // findConsent asks consent.

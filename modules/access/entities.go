@@ -73,6 +73,9 @@ func compareUIDs(a, b types.EntityUID) int {
 }
 
 func sortedUIDs(uids []types.EntityUID) []types.EntityUID {
+	if len(uids) < 2 {
+		return uids
+	}
 	out := slices.Clone(uids)
 	slices.SortFunc(out, compareUIDs)
 	return slices.Compact(out)
@@ -139,14 +142,20 @@ func parseEntity(text string, s *cedarSchema) (*entity, error) {
 	if len(canonical) > maxEntityBytes {
 		return nil, ErrTooLarge.With("%s has %d bytes, at most %d", e.UID, len(canonical), maxEntityBytes)
 	}
-	out := &entity{cedar: e, json: string(canonical)}
-	out.size.join(measure(e.Attributes, &out.refs))
-	out.size.join(measure(e.Tags, &out.refs))
+	out := newEntity(e, string(canonical))
 	if out.size.str > maxStringBytes {
 		return nil, ErrTooLarge.With("%s holds a string of %d bytes, at most %d", e.UID, out.size.str, maxStringBytes)
 	}
-	out.refs = sortedUIDs(out.refs)
 	return out, nil
+}
+
+// newEntity measures an entity that has a canonical form.
+func newEntity(e types.Entity, canonical string) *entity {
+	out := &entity{cedar: e, json: canonical}
+	out.size.join(measure(e.Attributes, &out.refs))
+	out.size.join(measure(e.Tags, &out.refs))
+	out.refs = sortedUIDs(out.refs)
+	return out
 }
 
 func checkUID(typ types.EntityType, id types.String) error {
@@ -187,10 +196,12 @@ func (c *caches) entity(stored string) *entity {
 	if e, ok := c.entities.Get(stored); ok {
 		return e
 	}
-	e, err := parseEntity(stored, nil)
-	if err != nil {
+	// What is stored is canonical and within bounds: parseEntity saw to that.
+	var parsed types.Entity
+	if err := parsed.UnmarshalJSON([]byte(stored)); err != nil {
 		panic("access: a stored entity does not parse: " + err.Error())
 	}
+	e := newEntity(parsed, stored)
 	if len(stored) <= cachedEntityBytes {
 		c.entities.Add(stored, e)
 	}

@@ -83,8 +83,24 @@ type evaluation struct {
 	answer   *answer   // nil: denied before Cedar was asked
 }
 
-// evaluate is the one function that decides. It reads nothing but its inputs.
+// evaluate decides and puts together what is recorded of a decision.
 func (c *caches) evaluate(in *inputs) (*evaluation, error) {
+	out, err := c.outcome(in)
+	if err != nil {
+		return nil, err
+	}
+	v := out.verdict
+	if out.answer != nil {
+		v.Entities = out.answer.slice.versions()
+		v.Steps = out.answer.steps
+	}
+	v.InputsHash = in.hash(out.answer)
+	return out, nil
+}
+
+// outcome is the one function that decides. It reads nothing but its inputs. Of its
+// verdict the entities, the steps and the hash of the inputs are missing.
+func (c *caches) outcome(in *inputs) (*evaluation, error) {
 	in.consent = &accessv1.ConsentFinding{Status: consentNotRequired}
 	out := &evaluation{verdict: &accessv1.Verdict{
 		Outcome:           accessv1.Outcome_OUTCOME_DENY,
@@ -93,16 +109,10 @@ func (c *caches) evaluate(in *inputs) (*evaluation, error) {
 		SettingsVersion:   in.settings.GetVersion(),
 		GuardRailsVersion: in.guardRails.GetVersion(),
 	}}
-	v := out.verdict
 	if err := c.decide(in, out); err != nil {
 		return nil, err
 	}
-	v.Consent = in.consent
-	if out.answer != nil {
-		v.Entities = out.answer.slice.versions
-		v.Steps = out.answer.steps
-	}
-	v.InputsHash = in.hash(out.answer)
+	out.verdict.Consent = in.consent
 	return out, nil
 }
 
@@ -124,7 +134,8 @@ func (c *caches) decide(in *inputs, out *evaluation) error {
 	}
 	v.LegalBasis = basis
 
-	resource, _, registered := in.source(toCedar(in.request.Resource))
+	at := toCedar(in.request.Resource)
+	resource, version, registered := in.source(at)
 	if !registered && !in.settings.GetSettings().GetUnregisteredResources() {
 		v.Reason = reasonResource
 		return nil
@@ -148,6 +159,12 @@ func (c *caches) decide(in *inputs, out *evaluation) error {
 	q, err := c.question(in, uid)
 	if err != nil {
 		return err
+	}
+	q.source = func(uid types.EntityUID) (*entity, uint64, bool) {
+		if uid == at {
+			return resource, version, registered
+		}
+		return in.source(uid)
 	}
 	out.question = q
 	if out.answer, err = judge(q); err != nil {
@@ -190,7 +207,6 @@ func (c *caches) question(in *inputs, principal types.EntityUID) (*question, err
 		request:     types.Request{Principal: principal, Action: toCedar(in.request.Action), Resource: toCedar(in.request.Resource)},
 		policies:    emptySet,
 		guardRails:  emptySet,
-		source:      in.source,
 		memberships: memberships(in.principal),
 		charge:      in.charge,
 	}

@@ -58,14 +58,14 @@ func (m *Module) explain(r chain.ReadCtx, q *accessv1.ExplainRequest) (*accessv1
 	for _, key := range slices.Sorted(cq.request.Context.Keys()) {
 		out.Context = append(out.Context, string(key))
 	}
-	for _, v := range a.slice.versions {
-		out.Entities = append(out.Entities, fact(a.slice.entities, v))
+	for _, v := range a.slice.versions() {
+		out.Entities = append(out.Entities, fact(a.slice, v))
 	}
 	if a.malformed != "" {
 		return out, nil
 	}
 	env := eval.Env{
-		Entities: a.slice.entities, Principal: cq.request.Principal, Action: cq.request.Action,
+		Entities: a.slice, Principal: cq.request.Principal, Action: cq.request.Action,
 		Resource: cq.request.Resource, Context: cq.request.Context,
 	}
 	for _, p := range cq.guardRails.policies {
@@ -80,9 +80,9 @@ func (m *Module) explain(r chain.ReadCtx, q *accessv1.ExplainRequest) (*accessv1
 }
 
 // fact describes an entity of a slice.
-func fact(entities types.EntityMap, v *accessv1.EntityVersion) *accessv1.EntityFact {
+func fact(s *slice, v *accessv1.EntityVersion) *accessv1.EntityFact {
 	out := &accessv1.EntityFact{Uid: v.Uid, Version: v.Version}
-	e, ok := entities[toCedar(v.Uid)]
+	e, ok := s.Get(toCedar(v.Uid))
 	if !ok {
 		return out
 	}

@@ -2,9 +2,7 @@ package access
 
 import (
 	"slices"
-	"strings"
 
-	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/types"
 
 	accessv1 "github.com/chancery/chancery/proto/chancery/access/v1"
@@ -46,7 +44,7 @@ func judge(q *question) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &answer{slice: s, steps: q.steps(s)}
+	a := &answer{slice: s, steps: s.steps()}
 	if a.steps > maxSteps {
 		return nil, ErrTooMuchWork.With("%d steps, at most %d", a.steps, maxSteps)
 	}
@@ -63,8 +61,8 @@ func judge(q *question) (*answer, error) {
 			}
 		}
 	}
-	_, rails := cedar.Authorize(q.guardRails, s.entities, q.request)
-	decision, own := cedar.Authorize(q.policies, s.entities, q.request)
+	_, rails := s.guardRails.authorize(s, q.request)
+	decision, own := s.policies.authorize(s, q.request)
 	a.guardRails = reasons(rails)
 	a.forbidden = len(a.guardRails) > 0
 	a.allowed = decision == types.Allow
@@ -89,13 +87,22 @@ func reasons(d types.Diagnostic) []string {
 	return out
 }
 
-// slice is the entities that an evaluation can see.
+// slice is the entities that an evaluation can see, and the policies that it looks
+// at. It is filled by question.slice and not changed after.
 type slice struct {
-	entities types.EntityMap
-	found    []found                   // in the organisation's entities, sorted by type and id
-	versions []*accessv1.EntityVersion // of every entity that was looked for, sorted
-	size     size
-	edges    uint64
+	policies   *selection
+	guardRails *selection
+	seen       map[types.EntityUID]member
+	found      []found // in the organisation's entities, sorted by type and id
+	asked      []asked // every entity that was looked for, in the order of looking
+	size       size
+	edges      uint64
+}
+
+// member is an entity of a slice, or the note that there is none.
+type member struct {
+	entity *entity
+	there  bool
 }
 
 type found struct {
@@ -103,96 +110,161 @@ type found struct {
 	version uint64
 }
 
-// slice gathers, level by level, the entities that evaluation can reach: what the
-// request, the context and the policies name, what their attributes lead to in as
-// many hops as the policies take, and the ancestors of all of these.
-func (q *question) slice() (*slice, error) {
-	s := &slice{entities: types.EntityMap{}}
-	seen := map[types.EntityUID]*entity{}
-	bytes := 0
-	load := func(uid types.EntityUID) (*entity, error) {
-		if e, ok := seen[uid]; ok {
+type asked struct {
+	uid     types.EntityUID
+	version uint64 // 0: there is none
+}
+
+// Get implements types.EntityGetter.
+func (s *slice) Get(uid types.EntityUID) (types.Entity, bool) {
+	m, ok := s.seen[uid]
+	if !ok || !m.there {
+		return types.Entity{}, false
+	}
+	return m.entity.cedar, true
+}
+
+// versions are the versions of every entity that was looked for, sorted.
+func (s *slice) versions() []*accessv1.EntityVersion {
+	sorted := slices.Clone(s.asked)
+	slices.SortFunc(sorted, func(a, b asked) int { return compareUIDs(a.uid, b.uid) })
+	out := make([]*accessv1.EntityVersion, len(sorted))
+	for i, a := range sorted {
+		out[i] = &accessv1.EntityVersion{Uid: fromCedar(a.uid), Version: a.version}
+	}
+	return out
+}
+
+// nothing stands for an entity that there is not.
+var nothing = &entity{}
+
+// gathering fills a slice.
+type gathering struct {
+	*question
+	*slice
+	bytes int
+}
+
+// load brings an entity into the slice, at most once.
+func (g *gathering) load(uid types.EntityUID) (*entity, error) {
+	if m, ok := g.seen[uid]; ok {
+		return m.entity, nil
+	}
+	if len(g.seen) >= maxSliceEntities {
+		return nil, ErrSlice.With("more than %d entities", maxSliceEntities)
+	}
+	if g.schema != nil {
+		if action, ok := g.schema.resolved.Actions[uid]; ok {
+			e := &entity{cedar: action.Entity}
+			g.seen[uid] = member{e, true}
+			g.edges += uint64(action.Entity.Parents.Len())
 			return e, nil
 		}
-		if len(seen) >= maxSliceEntities {
-			return nil, ErrSlice.With("more than %d entities", maxSliceEntities)
-		}
-		if q.schema != nil {
-			if action, ok := q.schema.resolved.Actions[uid]; ok {
-				e := &entity{cedar: action.Entity}
-				seen[uid] = e
-				s.entities[uid] = action.Entity
-				s.edges += uint64(action.Entity.Parents.Len())
-				return e, nil
-			}
-		}
-		e, version, ok := q.source(uid)
-		s.versions = append(s.versions, &accessv1.EntityVersion{Uid: fromCedar(uid), Version: version})
-		if !ok {
-			e = &entity{cedar: types.Entity{UID: uid}}
-		} else {
-			s.found = append(s.found, found{e, version})
-			s.entities[uid] = e.cedar
-		}
-		if uid == q.request.Principal && len(q.memberships) > 0 {
-			e = q.withMemberships(e)
-			s.entities[uid] = e.cedar
-		}
-		seen[uid] = e
-		s.size.join(e.size)
-		s.edges += uint64(e.cedar.Parents.Len())
-		if bytes += len(e.json); bytes > maxSliceBytes {
-			return nil, ErrSlice.With("more than %d bytes of entities", maxSliceBytes)
-		}
-		return e, nil
 	}
+	e, version, ok := g.source(uid)
+	g.asked = append(g.asked, asked{uid, version})
+	if ok {
+		g.found = append(g.found, found{e, version})
+	} else {
+		e = nothing
+	}
+	if uid == g.request.Principal && len(g.memberships) > 0 {
+		e, ok = g.withMemberships(e), true
+	}
+	g.seen[uid] = member{e, ok}
+	g.size.join(e.size)
+	g.edges += uint64(e.cedar.Parents.Len())
+	if g.bytes += len(e.json); g.bytes > maxSliceBytes {
+		return nil, ErrSlice.With("more than %d bytes of entities", maxSliceBytes)
+	}
+	return e, nil
+}
 
-	roots := []types.EntityUID{q.request.Principal, q.request.Action, q.request.Resource}
-	s.size.join(measure(q.request.Context, &roots))
-	roots = append(roots, q.policies.literals...)
-	level := sortedUIDs(append(roots, q.guardRails.literals...))
-	var all []types.EntityUID
-	for hop := 0; len(level) > 0 && hop <= max(q.policies.hops, q.guardRails.hops); hop++ {
-		var next []types.EntityUID
+// ancestors loads entities and all their ancestors, level by level, and returns
+// them with the ancestors, sorted.
+func (g *gathering) ancestors(of ...types.EntityUID) ([]types.EntityUID, error) {
+	all := sortedUIDs(of)
+	for level := all; len(level) > 0; {
+		var parents []types.EntityUID
 		for _, uid := range level {
-			if _, ok := seen[uid]; ok {
-				continue
-			}
-			e, err := load(uid)
+			e, err := g.load(uid)
 			if err != nil {
 				return nil, err
 			}
-			all = append(all, uid)
-			next = append(next, e.refs...)
-		}
-		level = sortedUIDs(next)
-	}
-	for len(all) > 0 {
-		var parents []types.EntityUID
-		for _, uid := range all {
-			for p := range seen[uid].cedar.Parents.All() {
+			for p := range e.cedar.Parents.All() {
 				parents = append(parents, p)
 			}
 		}
-		all = nil
-		for _, uid := range sortedUIDs(parents) {
-			if _, ok := seen[uid]; ok {
-				continue
+		if len(parents) == 0 {
+			break
+		}
+		level = nil
+		for _, p := range sortedUIDs(parents) {
+			if _, known := slices.BinarySearchFunc(all, p, compareUIDs); !known {
+				level = append(level, p)
 			}
-			if _, err := load(uid); err != nil {
-				return nil, err
-			}
-			all = append(all, uid)
+		}
+		if len(level) > 0 {
+			all = sortedUIDs(slices.Concat(all, level))
 		}
 	}
-	slices.SortFunc(s.found, func(a, b found) int { return compareUIDs(a.entity.cedar.UID, b.entity.cedar.UID) })
-	slices.SortFunc(s.versions, func(a, b *accessv1.EntityVersion) int {
-		if c := strings.Compare(a.Uid.Type, b.Uid.Type); c != 0 {
-			return c
+	return all, nil
+}
+
+// slice gathers the entities that evaluation can reach. First the principal, the
+// action and the resource with their ancestors: on these depends which policies'
+// scopes hold. Then what those policies can see: what the context and the
+// policies' conditions name, what the attributes of these and of the request's
+// entities lead to in as many hops as the policies take, and the ancestors of all.
+func (q *question) slice() (*slice, error) {
+	s := &slice{seen: make(map[types.EntityUID]member, 16), asked: make([]asked, 0, 12), found: make([]found, 0, 4)}
+	g := &gathering{question: q, slice: s}
+	request := [parts]lineage{{uid: q.request.Principal}, {uid: q.request.Action}, {uid: q.request.Resource}}
+	for i := range request {
+		var err error
+		if request[i].ancestors, err = g.ancestors(request[i].uid); err != nil {
+			return nil, err
 		}
-		return strings.Compare(a.Uid.Id, b.Uid.Id)
-	})
-	return s, nil
+	}
+	s.policies, s.guardRails = q.policies.choose(&request), q.guardRails.choose(&request)
+
+	var level []types.EntityUID
+	s.size.join(measure(q.request.Context, &level))
+	level = s.guardRails.literals(s.policies.literals(level))
+	hops := max(s.policies.hops, s.guardRails.hops)
+	if hops == 0 && len(level) == 0 {
+		return s.sort(), nil
+	}
+	level = append(level, q.request.Principal, q.request.Action, q.request.Resource)
+	var all []types.EntityUID
+	followed := map[types.EntityUID]bool{}
+	for hop := 0; len(level) > 0 && hop <= hops; hop++ {
+		var next []types.EntityUID
+		for _, uid := range sortedUIDs(level) {
+			if followed[uid] {
+				continue
+			}
+			followed[uid] = true
+			e, err := g.load(uid)
+			if err != nil {
+				return nil, err
+			}
+			if uid != q.request.Principal && uid != q.request.Action && uid != q.request.Resource {
+				all = append(all, uid)
+			}
+			next = append(next, e.refs...)
+		}
+		level = next
+	}
+	if _, err := g.ancestors(all...); err != nil {
+		return nil, err
+	}
+	return s.sort(), nil
+}
+
+func (s *slice) sort() *slice {
+	slices.SortFunc(s.found, func(a, b found) int { return compareUIDs(a.entity.cedar.UID, b.entity.cedar.UID) })
+	return s
 }
 
 // withMemberships adds what identity says to the principal's own entity.
@@ -207,17 +279,18 @@ func (q *question) withMemberships(e *entity) *entity {
 	return &out
 }
 
-// steps bounds the work of evaluating both sets over a slice: one step per syntax
+// steps bounds the work of choosing the policies and of evaluating them over a
+// slice: one step per scope that was tested; of the chosen policies, one per syntax
 // node; for a node that compares, by the largest value that it could meet, with
 // sets compared pairwise; for a node that searches ancestors, by all parents; for
 // a like, by pattern and string.
-func (q *question) steps(s *slice) uint64 {
+func (s *slice) steps() uint64 {
 	total := uint64(0)
-	for _, set := range []*policySet{q.policies, q.guardRails} {
-		c := set.cost
+	for _, chosen := range []*selection{s.policies, s.guardRails} {
+		c := &chosen.cost
 		elements := max(s.size.set, c.maxSet)
 		compare := max(s.size.bytes, c.maxString)/64 + elements + elements*elements/64
-		total += c.nodes + c.compares*compare + c.ins*(s.edges+elements) +
+		total += chosen.tested + c.nodes + c.compares*compare + c.ins*(s.edges+elements) +
 			c.patterns*max(s.size.str, c.maxString)/256
 	}
 	return total + s.size.values + s.edges

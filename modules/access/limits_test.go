@@ -47,7 +47,7 @@ func TestLimitsOfPolicies(t *testing.T) {
 		"65 sets in a set":             {when("[" + strings.Repeat("[1],", 64) + "[1]].contains(1)"), ErrTooLarge},
 		"a string of 5 KB":             {when(`context.a like "` + strings.Repeat("*a", 2500) + `"`), ErrTooLarge},
 		"5000 nodes":                   {when("(" + strings.Repeat("1 == 1 && ", 1000) + "true) && (" + strings.Repeat("1 == 1 && ", 1000) + "true)"), ErrTooLarge},
-		"1025 policies":                {strings.Repeat("permit (principal, action, resource);\n", 1025), ErrTooLarge},
+		"too many policies":            {strings.Repeat("permit(principal,action,resource);", maxPolicies+1), ErrTooLarge},
 		"no UTF-8":                     {when("\"\xff\" == \"\""), ErrSyntax},
 		"NUL":                          {when("\x00"), ErrSyntax},
 		"a string that does not end":   {when(`"abc`), ErrSyntax},
@@ -100,8 +100,12 @@ func TestLimitsOfSets(t *testing.T) {
 	}
 	_, err := c.parseDocuments(many)
 	wantErr(t, err, ErrTooLarge)
-	big := "// " + strings.Repeat("a", 60<<10)
-	_, err = c.parseDocuments([]*accessv1.Document{{Name: "a", Text: big}, {Name: "b", Text: big}, {Name: "c", Text: big}})
+	big := "// " + strings.Repeat("a", 63<<10)
+	many = nil
+	for i := range maxDocuments {
+		many = append(many, &accessv1.Document{Name: fmt.Sprint("d", i), Text: big})
+	}
+	_, err = c.parseDocuments(many)
 	wantErr(t, err, ErrTooLarge)
 	_, err = c.parseDocuments([]*accessv1.Document{{Name: "a"}, {Name: "a"}})
 	wantErr(t, err, ErrDuplicatePolicies)
@@ -109,11 +113,15 @@ func TestLimitsOfSets(t *testing.T) {
 	wantErr(t, err, ErrField)
 	_, err = c.parseDocuments([]*accessv1.Document{nil})
 	wantErr(t, err, ErrField)
-	var names []string
-	for i := range 60 {
-		names = append(names, when("true"+strings.Repeat(fmt.Sprintf(" && context.a%d == 1", i), 100)))
+	many = nil
+	for i := range maxDocuments {
+		var text strings.Builder
+		for p := range 3 {
+			text.WriteString(when("true"+strings.Repeat(fmt.Sprintf(" && context.a%d == %d", i, p), 800)) + "\n")
+		}
+		many = append(many, &accessv1.Document{Name: fmt.Sprint("d", i), Text: text.String()})
 	}
-	_, err = c.parseDocuments([]*accessv1.Document{{Name: "a", Text: strings.Join(names[:30], "\n")}, {Name: "b", Text: strings.Join(names[30:], "\n")}})
+	_, err = c.parseDocuments(many)
 	wantErr(t, err, ErrTooLarge)
 }
 

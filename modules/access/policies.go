@@ -26,9 +26,8 @@ var (
 // policySet is a parsed set of policies. It is shared and never changed.
 type policySet struct {
 	policies []policy // sorted by id
-	literals []types.EntityUID
-	hops     int // how many attributes that hold entities are followed, at most
-	cost     cost
+	nodes    uint64   // of all policies
+	index    index
 }
 
 type policy struct {
@@ -36,10 +35,13 @@ type policy struct {
 	compiled *cedar.Policy
 	tree     *ast.Policy
 	nodes    int
-	guards   int // has and hasTag
+	guards   int               // has and hasTag
+	literals []types.EntityUID // in its conditions
+	hops     int               // how many attributes that hold entities are followed, at most
+	cost     cost
 }
 
-// cost is what of a policy set evaluation's work depends on.
+// cost is what of policies evaluation's work depends on.
 type cost struct {
 	nodes     uint64
 	compares  uint64 // nodes that compare values
@@ -49,13 +51,22 @@ type cost struct {
 	maxSet    uint64 // elements of the longest literal set
 }
 
+func (c *cost) add(o *cost) {
+	c.nodes += o.nodes
+	c.compares += o.compares
+	c.ins += o.ins
+	c.patterns += o.patterns
+	c.maxString = max(c.maxString, o.maxString)
+	c.maxSet = max(c.maxSet, o.maxSet)
+}
+
 var emptySet = &policySet{}
 
-// All yields the policies by id; cedar.PolicyIterator.
-func (s *policySet) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
+// All yields the selected policies by id; cedar.PolicyIterator.
+func (s *selection) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
 	return func(yield func(cedar.PolicyID, *cedar.Policy) bool) {
-		for _, p := range s.policies {
-			if !yield(cedar.PolicyID(p.id), p.compiled) {
+		for _, i := range s.chosen {
+			if !yield(cedar.PolicyID(s.set.policies[i].id), s.set.policies[i].compiled) {
 				return
 			}
 		}
@@ -130,7 +141,7 @@ func (c *caches) policySet(hash []byte, documents []*accessv1.Document) (*policy
 	if err != nil {
 		return nil, err
 	}
-	c.sets.Add(string(hash), set)
+	c.keepSet(string(hash), set)
 	return set, nil
 }
 
@@ -145,18 +156,19 @@ func parseSet(documents []*accessv1.Document) (*policySet, error) {
 			return nil, ErrSyntax.With("document %s: %s", d.Name, clip(err.Error()))
 		}
 		for i, compiled := range list {
-			p, err := set.add(d.Name, i, compiled)
+			p, err := newPolicy(d.Name, i, compiled)
 			if err != nil {
 				return nil, err
 			}
 			set.policies = append(set.policies, p)
+			set.nodes += uint64(p.nodes)
 		}
 		if len(set.policies) > maxPolicies {
 			return nil, ErrTooLarge.With("more than %d policies", maxPolicies)
 		}
 	}
-	if set.cost.nodes > maxSetNodes {
-		return nil, ErrTooLarge.With("the policies' syntax trees have %d nodes together, at most %d", set.cost.nodes, maxSetNodes)
+	if set.nodes > maxSetNodes {
+		return nil, ErrTooLarge.With("the policies' syntax trees have %d nodes together, at most %d", set.nodes, maxSetNodes)
 	}
 	slices.SortFunc(set.policies, func(a, b policy) int { return strings.Compare(a.id, b.id) })
 	for i := 1; i < len(set.policies); i++ {
@@ -164,12 +176,12 @@ func parseSet(documents []*accessv1.Document) (*policySet, error) {
 			return nil, ErrDuplicatePolicies.With("policy %s", set.policies[i].id)
 		}
 	}
-	set.literals = sortedUIDs(set.literals)
+	set.index = newIndex(set.policies)
 	return set, nil
 }
 
-// add measures a policy and takes its share of the set's cost.
-func (s *policySet) add(document string, position int, compiled *cedar.Policy) (policy, error) {
+// newPolicy names and measures a policy.
+func newPolicy(document string, position int, compiled *cedar.Policy) (policy, error) {
 	p := policy{
 		id:       fmt.Sprintf("%s#%d", document, position),
 		compiled: compiled,
@@ -184,61 +196,55 @@ func (s *policySet) add(document string, position int, compiled *cedar.Policy) (
 		}
 		p.id = string(a.Value)
 	}
-	s.scope(p.tree.Principal)
-	s.scope(p.tree.Action)
-	s.scope(p.tree.Resource)
+	for _, scope := range p.scopes() {
+		p.cost.scope(scope)
+	}
 	p.nodes = 3
 	for _, c := range p.tree.Conditions {
 		ast.Inspect(ast.NewNode(c.Body), func(n ast.IsNode) bool {
 			p.nodes++
-			s.node(n, &p)
+			p.node(n)
 			return p.nodes <= maxNodes
 		})
 		if p.nodes > maxNodes {
 			return p, ErrTooLarge.With("policy %s has more than %d syntax nodes", p.id, maxNodes)
 		}
-		s.hops = max(s.hops, hops(c.Body))
+		p.hops = max(p.hops, hops(c.Body))
 	}
-	s.cost.nodes += uint64(p.nodes)
+	p.cost.nodes = uint64(p.nodes)
+	p.literals = sortedUIDs(p.literals)
 	return p, nil
 }
 
-func (s *policySet) scope(n ast.IsScopeNode) {
+func (c *cost) scope(n ast.IsScopeNode) {
 	switch n := n.(type) {
-	case ast.ScopeTypeEq:
-		s.literals = append(s.literals, n.Entity)
-	case ast.ScopeTypeIn:
-		s.literals = append(s.literals, n.Entity)
-		s.cost.ins++
+	case ast.ScopeTypeIn, ast.ScopeTypeIsIn:
+		c.ins++
 	case ast.ScopeTypeInSet:
-		s.literals = append(s.literals, n.Entities...)
-		s.cost.ins++
-		s.cost.maxSet = max(s.cost.maxSet, uint64(len(n.Entities)))
-	case ast.ScopeTypeIsIn:
-		s.literals = append(s.literals, n.Entity)
-		s.cost.ins++
+		c.ins++
+		c.maxSet = max(c.maxSet, uint64(len(n.Entities)))
 	}
 }
 
-func (s *policySet) node(n ast.IsNode, p *policy) {
+func (p *policy) node(n ast.IsNode) {
 	switch n := n.(type) {
 	case ast.NodeTypeEquals, ast.NodeTypeNotEquals, ast.NodeTypeContains, ast.NodeTypeContainsAll, ast.NodeTypeContainsAny:
-		s.cost.compares++
+		p.cost.compares++
 	case ast.NodeTypeIn, ast.NodeTypeIsIn:
-		s.cost.ins++
+		p.cost.ins++
 	case ast.NodeTypeSet:
-		s.cost.compares += uint64(len(n.Elements))
-		s.cost.maxSet = max(s.cost.maxSet, uint64(len(n.Elements)))
+		p.cost.compares += uint64(len(n.Elements))
+		p.cost.maxSet = max(p.cost.maxSet, uint64(len(n.Elements)))
 	case ast.NodeTypeLike:
-		s.cost.patterns += uint64(len(n.Value.MarshalCedar()))
+		p.cost.patterns += uint64(len(n.Value.MarshalCedar()))
 	case ast.NodeTypeHas, ast.NodeTypeHasTag:
 		p.guards++
 	case ast.NodeValue:
 		switch v := n.Value.(type) {
 		case types.EntityUID:
-			s.literals = append(s.literals, v)
+			p.literals = append(p.literals, v)
 		case types.String:
-			s.cost.maxString = max(s.cost.maxString, uint64(len(v)))
+			p.cost.maxString = max(p.cost.maxString, uint64(len(v)))
 		}
 	}
 }

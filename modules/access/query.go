@@ -280,7 +280,7 @@ func (q *queries) Evaluate(ctx context.Context, req *accessv1.EvaluateRequest) (
 	if err := q.module.checkOrganisation(r, req.Request.Organisation); err != nil {
 		return nil, err
 	}
-	e, err := q.module.caches.evaluate(q.module.live(r, req.Request))
+	e, err := q.module.caches.outcome(q.module.live(r, req.Request))
 	if err != nil {
 		return nil, err
 	}

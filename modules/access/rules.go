@@ -139,7 +139,7 @@ func (m *Module) currentSchema(r state.Reader, o *accessv1.Organisation) (*cedar
 // chargeValidation meters type-checking a set before it is done: 64 units of its
 // work are a step.
 func chargeValidation(r chain.ReadCtx, s *cedarSchema, set *policySet) {
-	r.Charge(chain.PolicyStep, set.cost.nodes)
+	r.Charge(chain.PolicyStep, set.nodes)
 	if s != nil {
 		r.Charge(chain.PolicyStep, s.validationWork(set)/64)
 	}

@@ -92,13 +92,22 @@ func (s *store) organisation(r state.Reader, did string) *accessv1.Organisation 
 	return &accessv1.Organisation{Organisation: did}
 }
 
-// entityNow returns an organisation's entity, by point lookups alone.
+// standing is organisation for callers that only look: it must not be changed.
+func (s *store) standing(r state.Reader, did string) *accessv1.Organisation {
+	if o, ok := s.organisations.Peek(r, did); ok {
+		return o
+	}
+	return &accessv1.Organisation{Organisation: did}
+}
+
+// entityNow returns an organisation's entity, to look at only, by point lookups
+// alone.
 func (s *store) entityNow(r state.Reader, organisation, typ, id string) (*accessv1.Entity, bool) {
 	version, ok := s.entityHeads.Lookup(r, state.Join3(organisation, typ, id))
 	if !ok {
 		return nil, false
 	}
-	return s.entities.Lookup(r, state.Join3(organisation, typ, state.Join(id, version)))
+	return s.entities.Peek(r, state.Join3(organisation, typ, state.Join(id, version)))
 }
 
 // entityAt returns an organisation's entity as it was at a version of the

@@ -28,7 +28,7 @@ type SetPolicies struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// DID.
 	Organisation string `protobuf:"bytes,1,opt,name=organisation,proto3" json:"organisation,omitempty"`
-	// At most 16 documents of together 128 KiB; none: the set becomes empty and
+	// At most 16 documents of together 960 KiB; none: the set becomes empty and
 	// every decision is denied.
 	Documents []*Document `protobuf:"bytes,2,rep,name=documents,proto3" json:"documents,omitempty"`
 	// Replaces the schema together with the policies; unset: the schema stays.
@@ -565,7 +565,7 @@ func (x *SetSettingsResponse) GetVersion() uint64 {
 // consortium.
 type SetGuardRails struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// At most 16 documents of together 128 KiB, of forbid policies alone; none: no
+	// At most 16 documents of together 960 KiB, of forbid policies alone; none: no
 	// guard rails.
 	Documents     []*Document `protobuf:"bytes,1,rep,name=documents,proto3" json:"documents,omitempty"`
 	unknownFields protoimpl.UnknownFields
