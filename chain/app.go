@@ -26,6 +26,8 @@ type Options struct {
 	Modules []Module
 	// Screen judges transactions; nil: none is judged.
 	Screen Screen
+	// Validators say whose lists of waiting transactions count; nil: nobody's does.
+	Validators Validators
 	// Rand seeds the caches and batch verification. No result depends on it.
 	Rand io.Reader
 	// Verified is how many verified signatures are remembered. 0: 200 000.
@@ -42,6 +44,9 @@ type App struct {
 	auth     Authenticator
 	screen   Screen // nil: none
 	modules  []Module
+
+	validators Validators // nil: nobody's lists count
+
 	router   *router
 	registry *state.Registry
 	core     coreState
@@ -65,6 +70,9 @@ type coreState struct {
 	params state.Item[*chainv1.Params]
 	head   state.Item[*chainv1.Head]
 	seen   state.Map[uint64, *chainv1.Seen]
+
+	lists   state.Map[[]byte, *chainv1.Listed]
+	demands state.Map[[]byte, *chainv1.Demand]
 }
 
 func newCoreState() coreState {
@@ -74,6 +82,9 @@ func newCoreState() coreState {
 		params: state.NewItem(s, 0x01, "params", state.Proto[chainv1.Params]()),
 		head:   state.NewItem(s, 0x02, "head", state.Proto[chainv1.Head]()),
 		seen:   state.NewMap(s, 0x03, "seen", state.Uint64, state.Proto[chainv1.Seen]()),
+
+		lists:   state.NewMap(s, 0x04, "lists", state.Bytes, state.Proto[chainv1.Listed]()),
+		demands: state.NewMap(s, 0x05, "demands", state.Bytes, state.Proto[chainv1.Demand]()),
 	}
 }
 
@@ -91,7 +102,7 @@ func New(o Options) (*App, error) {
 		return nil, err
 	}
 	a := &App{
-		chainID: o.ChainID, tree: o.Tree, auth: o.Authenticator, screen: o.Screen, modules: o.Modules,
+		chainID: o.ChainID, tree: o.Tree, auth: o.Authenticator, screen: o.Screen, modules: o.Modules, validators: o.Validators,
 		core: newCoreState(), rand: o.Rand, decoded: decoded,
 		verified: keys.NewMemory(o.Verified, seed),
 	}

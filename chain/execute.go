@@ -32,6 +32,9 @@ type Block struct {
 	Record  *chainv1.BlockRecord
 	Updates []ValidatorUpdate // sorted by key, one per key
 
+	// Demanded are the transactions that this block began to demand.
+	Demanded []tx.ID
+
 	ids       []byte
 	forgotten [][]byte
 }
@@ -53,12 +56,17 @@ type Execution struct {
 	screening Screening // nil: transactions are not judged
 	opening   []*chainv1.Event
 	verdicts  []*chainv1.Verdict
+
+	heard    []heard // what the docket's votes list
+	asked    bool    // whether demanded was read
+	demanded []*chainv1.Demand
 }
 
 // Begin starts a block on top of the latest committed one. votes are what its docket
 // carries of votes for that one, verified; see Screen.Open.
 func (a *App) Begin(h Header, votes ...*chainv1.Vote) *Execution {
 	x := a.begin(h)
+	votes, x.heard = hear(votes)
 	x.open(votes)
 	return x
 }
@@ -245,12 +253,14 @@ func (x *Execution) End() *Block {
 		}
 	}
 	ctx := x.blockCtx()
+	made := x.settleDemands(ctx)
+	events = append(events, ctx.events...)
 	forgotten := x.app.rememberSeen(ctx, x.ids, x.until)
 	x.app.core.head.Put(ctx, &chainv1.Head{Height: x.header.Height, Time: x.header.Time})
 	x.record.Events = append(x.record.Events, events...)
 	return &Block{
 		Header: x.header, Changes: x.overlay.Changes(), Record: x.record,
-		Updates: lastPerKey(x.updates), ids: x.ids, forgotten: forgotten,
+		Updates: lastPerKey(x.updates), Demanded: made, ids: x.ids, forgotten: forgotten,
 	}
 }
 

@@ -47,6 +47,8 @@ type application struct {
 	abci.BaseApplication
 
 	app        *chain.App
+	self       []byte // address of this node's consensus key, 20 bytes
+	most       int64  // bytes of a transaction beyond which it may not fit into a block
 	pool       *Pool
 	records    *records.Log
 	membership Membership
@@ -94,6 +96,9 @@ func (a *application) execute(h chain.Header, txs [][]byte) (*chain.Block, error
 		}
 	}
 	if err := x.CheckDocket(docket); err != nil {
+		return nil, err
+	}
+	if err := x.CheckInclusion(); err != nil {
 		return nil, err
 	}
 	return x.End(), nil

@@ -22,7 +22,7 @@ func (a *application) Commit(context.Context, *abci.RequestCommit) (*abci.Respon
 	if a.decided == nil {
 		return nil, errors.New("Commit without FinalizeBlock")
 	}
-	record := a.decided.Record
+	record, demanded := a.decided.Record, a.decided.Demanded
 	a.mu.Lock()
 	appended := a.appended
 	a.appended = nil
@@ -45,6 +45,7 @@ func (a *application) Commit(context.Context, *abci.RequestCommit) (*abci.Respon
 		ids[i] = tx.ID(t.TxId)
 	}
 	a.pool.Remove(ids...)
+	a.pool.Urge(demanded...)
 	if record.Time-a.expired >= sweepEvery {
 		a.expired = record.Time
 		a.pool.Expire(record.Time)

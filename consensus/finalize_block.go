@@ -65,6 +65,9 @@ func (a *application) replay(header chain.Header, txs [][]byte) *chain.Block {
 		if err := x.CheckDocket(docket); err != nil {
 			a.log.Error("a decided block holds a docket that lies", "height", header.Height, "reason", err)
 		}
+		if err := x.CheckInclusion(); err != nil {
+			a.log.Error("a decided block leaves out what is due", "height", header.Height, "reason", err)
+		}
 	}
 	return x.End()
 }

@@ -1,11 +1,14 @@
 package consensus
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"log/slog"
 	"math/rand"
+	"slices"
 	"testing"
 	"time"
 
@@ -71,6 +74,22 @@ func (everybody) Validators(chain.ReadCtx) []*identityv1.Validator {
 	return out
 }
 
+// Powers implements chain.Validators: each has 10.
+func (e everybody) Powers(r chain.ReadCtx) ([]chain.Power, int64) {
+	return powersOf(e.Validators(r), func(i int) int64 { return 10 })
+}
+
+// powersOf are validators as the chain sees them.
+func powersOf(list []*identityv1.Validator, power func(i int) int64) (out []chain.Power, total int64) {
+	for i, v := range list {
+		sum := sha256.Sum256(v.PublicKey)
+		out = append(out, chain.Power{Address: [20]byte(sum[:20]), Power: power(i)})
+		total += power(i)
+	}
+	slices.SortFunc(out, func(a, b chain.Power) int { return bytes.Compare(a.Address[:], b.Address[:]) })
+	return out, total
+}
+
 // voters are the validators that everybody knows.
 var voters = []ed25519.PrivKey{
 	ed25519.GenPrivKeyFromSecret([]byte("one")), ed25519.GenPrivKeyFromSecret([]byte("two")), ed25519.GenPrivKeyFromSecret([]byte("three")),
@@ -124,7 +143,7 @@ func (h *host) open(t testing.TB) {
 	}
 	h.probe = newProbe()
 	app, err := chain.New(chain.Options{
-		ChainID: chaintest.ChainID, Tree: tree, Authenticator: chaintest.Actors{}, Screen: h.screen,
+		ChainID: chaintest.ChainID, Tree: tree, Authenticator: chaintest.Actors{}, Screen: h.screen, Validators: everybody{},
 		Modules: []chain.Module{h.probe}, Rand: rand.New(rand.NewSource(1)), Partial: true,
 	})
 	if err != nil {
@@ -136,7 +155,7 @@ func (h *host) open(t testing.TB) {
 	}
 	h.application = &application{
 		app: app, pool: NewPool(app, DefaultPoolOptions()), records: log,
-		membership: everybody{}, log: slog.New(slog.DiscardHandler), build: time.Second,
+		membership: everybody{}, most: 1 << 20, log: slog.New(slog.DiscardHandler), build: time.Second,
 	}
 }
 

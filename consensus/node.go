@@ -97,6 +97,7 @@ func Open(o Options) (*Node, error) {
 		// Together they leave a fifth of the time for the proposal to travel.
 		build: o.Config.Consensus.TimeoutPropose * 3 / 10,
 		idle:  o.Config.Consensus.TimeoutPropose / 2,
+		most:  mostListed(o.Genesis.ConsensusParams.Block.MaxBytes),
 	}
 	o.Records.Publish(o.App.Tree().Version())
 	nodeKey, err := p2p.LoadNodeKey(o.Config.NodeKeyFile())
@@ -105,6 +106,7 @@ func Open(o Options) (*Node, error) {
 	}
 	pv := privval.LoadFilePV(o.Config.PrivValidatorKeyFile(), o.Config.PrivValidatorStateFile())
 	n.self = pv.GetAddress()
+	n.app.self = n.self
 	metrics := o.Metrics
 	if metrics == nil {
 		metrics = cmtnode.DefaultMetricsProvider(config.DefaultInstrumentationConfig())

@@ -5,6 +5,7 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +37,8 @@ type PoolOptions struct {
 	// peers should have already: without a bound, nodes that fall behind would tell
 	// one another of everything that waits, over and over.
 	AgainBytes int
+	// ListAfter is how long a transaction waits until a validator lists it with its votes.
+	ListAfter time.Duration
 }
 
 // DefaultPoolOptions are the bounds of a node.
@@ -49,6 +52,7 @@ func DefaultPoolOptions() PoolOptions {
 		RelayAfter:   2 * time.Second,
 		OfferAgain:   5 * time.Second,
 		AgainBytes:   256 << 10,
+		ListAfter:    2 * time.Second,
 	}
 }
 
@@ -85,6 +89,7 @@ type lane struct {
 type waiting struct {
 	d       *tx.Decoded
 	lane    *lane
+	since   time.Time
 	offerAt time.Time
 	queue   offerQueue
 	offer   *list.Element // in offers[queue]
@@ -269,7 +274,8 @@ func (p *Pool) place(d *tx.Decoded, organisation string, fromPeer bool) error {
 	if p.bytes+len(d.Raw) > p.o.MaxBytes || l.bytes+len(d.Raw) > p.o.MaxLaneBytes {
 		return chain.ErrBusy.With("%d bytes of %s are waiting", l.bytes, l.organisation)
 	}
-	w := &waiting{d: d, lane: l, offerAt: p.now(), queue: offerNow}
+	now := p.now()
+	w := &waiting{d: d, lane: l, since: now, offerAt: now, queue: offerNow}
 	if fromPeer {
 		w.offerAt, w.queue = w.offerAt.Add(p.o.RelayAfter), offerLater
 	}
@@ -425,6 +431,59 @@ func (p *Pool) Postpone(ids ...tx.ID) {
 			w.notBefore = now.Add(w.pause)
 		}
 	}
+}
+
+// Overdue are the transactions that wait for longer than ListAfter, of each organisation
+// the one that waits the longest of those that are not postponed, and of these at most
+// most, the oldest first.
+func (p *Pool) Overdue(most int) []*tx.Decoded {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.now()
+	var out []*waiting
+	for _, l := range p.order {
+		for e := l.txs.Front(); e != nil; e = e.Next() {
+			w := e.Value.(*waiting)
+			if now.Sub(w.since) < p.o.ListAfter {
+				break // those behind it are younger
+			}
+			if !w.notBefore.After(now) {
+				out = append(out, w)
+				break
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b *waiting) int { return a.since.Compare(b.since) })
+	ds := make([]*tx.Decoded, min(len(out), most))
+	for i := range ds {
+		ds[i] = out[i].d
+	}
+	return ds
+}
+
+// Urge has transactions that wait here offered to the peers at once: others must hold
+// what they are to propose.
+func (p *Pool) Urge(ids ...tx.ID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, id := range ids {
+		if e, ok := p.byID[id]; ok {
+			w := e.Value.(*waiting)
+			p.offers[w.queue].Remove(w.offer)
+			w.offerAt, w.queue = p.now(), offerNow
+			w.offer = p.offers[offerNow].PushFront(w)
+		}
+	}
+}
+
+// lookup is a transaction that waits here, postponed or not; nil: it does not.
+func (p *Pool) lookup(id tx.ID) *tx.Decoded {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e, ok := p.byID[id]; ok {
+		return e.Value.(*waiting).d
+	}
+	return nil
 }
 
 // Remove takes transactions out of the pool.

@@ -13,7 +13,8 @@ import (
 )
 
 // PrepareProposal builds a block, its docket first, from the pool and executes it on the way, so that
-// whatever it proposes has passed the very rules by which ProcessProposal judges.
+// whatever it proposes has passed the very rules by which ProcessProposal judges. What is
+// demanded comes first; where something that is due has no place, nothing else has, SPEC I4.
 // It stops at the block's size or at half the time that proposing may take. When
 // nothing waits it gives a first transaction a while to come, so that an idle chain
 // makes few blocks and a busy one loses no time.
@@ -26,7 +27,7 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 	var txs [][]byte
 	var evict, later []tx.ID
 	size := protoSize(chain.DocketSize(votes))
-	a.pool.Candidates(func(d *tx.Decoded) Next {
+	take := func(d *tx.Decoded) Next {
 		before := size
 		size += protoSize(len(d.Raw)) + chain.MaxVerdict
 		if size > req.MaxTxBytes {
@@ -54,7 +55,22 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 			return Stop
 		}
 		return Continue
-	})
+	}
+	next, first := Continue, make(map[tx.ID]bool)
+	for _, w := range x.Wanted() {
+		if d := a.pool.lookup(w.ID); d != nil && next != Stop {
+			first[w.ID] = true
+			next = take(d)
+		}
+	}
+	if next != Stop && (len(x.Wanted()) == 0 || !x.Wanted()[0].Due) {
+		a.pool.Candidates(func(d *tx.Decoded) Next {
+			if first[d.ID] {
+				return Continue
+			}
+			return take(d)
+		})
+	}
 	txs = slices.Insert(txs, 0, x.Docket(req.LocalLastCommit.Round, votes))
 	a.candidates.add(keyOf(header, txs), x.End())
 	a.pool.Remove(evict...)

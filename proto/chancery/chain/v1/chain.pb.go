@@ -38,9 +38,12 @@ type Params struct {
 	// Most signatures on one transaction.
 	MaxSignatures uint32 `protobuf:"varint,6,opt,name=max_signatures,json=maxSignatures,proto3" json:"max_signatures,omitempty"`
 	// What things cost.
-	Costs         *Costs `protobuf:"bytes,7,opt,name=costs,proto3" json:"costs,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Costs *Costs `protobuf:"bytes,7,opt,name=costs,proto3" json:"costs,omitempty"`
+	// Within how many blocks a transaction must be in one, that validators with more than a
+	// third of all power list; at most 10. 0: there is no such time.
+	InclusionBlocks uint32 `protobuf:"varint,8,opt,name=inclusion_blocks,json=inclusionBlocks,proto3" json:"inclusion_blocks,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Params) Reset() {
@@ -120,6 +123,13 @@ func (x *Params) GetCosts() *Costs {
 		return x.Costs
 	}
 	return nil
+}
+
+func (x *Params) GetInclusionBlocks() uint32 {
+	if x != nil {
+		return x.InclusionBlocks
+	}
+	return 0
 }
 
 // Costs is the price list, in units.
@@ -331,6 +341,125 @@ func (x *Seen) GetUntil() int64 {
 	return 0
 }
 
+// Listed is what a validator listed last.
+type Listed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Transaction ids of 32 bytes each, sorted.
+	Ids []byte `protobuf:"bytes,1,opt,name=ids,proto3" json:"ids,omitempty"`
+	// The block whose docket carried it.
+	Height        int64 `protobuf:"varint,2,opt,name=height,proto3" json:"height,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Listed) Reset() {
+	*x = Listed{}
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Listed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Listed) ProtoMessage() {}
+
+func (x *Listed) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Listed.ProtoReflect.Descriptor instead.
+func (*Listed) Descriptor() ([]byte, []int) {
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Listed) GetIds() []byte {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+func (x *Listed) GetHeight() int64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+// Demand is a transaction that validators with more than a third of all power list and
+// that is in no block.
+type Demand struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 32 bytes.
+	TxId []byte `protobuf:"bytes,1,opt,name=tx_id,json=txId,proto3" json:"tx_id,omitempty"`
+	// The block that found it, and its time in Unix milliseconds.
+	Height        int64 `protobuf:"varint,2,opt,name=height,proto3" json:"height,omitempty"`
+	Time          int64 `protobuf:"varint,3,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Demand) Reset() {
+	*x = Demand{}
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Demand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Demand) ProtoMessage() {}
+
+func (x *Demand) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Demand.ProtoReflect.Descriptor instead.
+func (*Demand) Descriptor() ([]byte, []int) {
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Demand) GetTxId() []byte {
+	if x != nil {
+		return x.TxId
+	}
+	return nil
+}
+
+func (x *Demand) GetHeight() int64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *Demand) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
 // Event is one fact, typed by the message it holds.
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -344,7 +473,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[4]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -356,7 +485,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[4]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -369,7 +498,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{4}
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Event) GetType() string {
@@ -404,7 +533,7 @@ type TxOutcome struct {
 
 func (x *TxOutcome) Reset() {
 	*x = TxOutcome{}
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[5]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -416,7 +545,7 @@ func (x *TxOutcome) String() string {
 func (*TxOutcome) ProtoMessage() {}
 
 func (x *TxOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[5]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -429,7 +558,7 @@ func (x *TxOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TxOutcome.ProtoReflect.Descriptor instead.
 func (*TxOutcome) Descriptor() ([]byte, []int) {
-	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{5}
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *TxOutcome) GetTxId() []byte {
@@ -492,7 +621,7 @@ type TxResult struct {
 
 func (x *TxResult) Reset() {
 	*x = TxResult{}
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[6]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -504,7 +633,7 @@ func (x *TxResult) String() string {
 func (*TxResult) ProtoMessage() {}
 
 func (x *TxResult) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[6]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -517,7 +646,7 @@ func (x *TxResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TxResult.ProtoReflect.Descriptor instead.
 func (*TxResult) Descriptor() ([]byte, []int) {
-	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{6}
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *TxResult) GetTxId() []byte {
@@ -621,7 +750,7 @@ type BlockRecord struct {
 
 func (x *BlockRecord) Reset() {
 	*x = BlockRecord{}
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[7]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -633,7 +762,7 @@ func (x *BlockRecord) String() string {
 func (*BlockRecord) ProtoMessage() {}
 
 func (x *BlockRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[7]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -646,7 +775,7 @@ func (x *BlockRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockRecord.ProtoReflect.Descriptor instead.
 func (*BlockRecord) Descriptor() ([]byte, []int) {
-	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{7}
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *BlockRecord) GetHeight() int64 {
@@ -694,7 +823,7 @@ type Genesis struct {
 
 func (x *Genesis) Reset() {
 	*x = Genesis{}
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[8]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -706,7 +835,7 @@ func (x *Genesis) String() string {
 func (*Genesis) ProtoMessage() {}
 
 func (x *Genesis) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[8]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -719,7 +848,7 @@ func (x *Genesis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Genesis.ProtoReflect.Descriptor instead.
 func (*Genesis) Descriptor() ([]byte, []int) {
-	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{8}
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Genesis) GetParams() *Params {
@@ -739,7 +868,7 @@ type ParamsChanged struct {
 
 func (x *ParamsChanged) Reset() {
 	*x = ParamsChanged{}
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[9]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -751,7 +880,7 @@ func (x *ParamsChanged) String() string {
 func (*ParamsChanged) ProtoMessage() {}
 
 func (x *ParamsChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[9]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -764,7 +893,7 @@ func (x *ParamsChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParamsChanged.ProtoReflect.Descriptor instead.
 func (*ParamsChanged) Descriptor() ([]byte, []int) {
-	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{9}
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ParamsChanged) GetParams() *Params {
@@ -774,11 +903,120 @@ func (x *ParamsChanged) GetParams() *Params {
 	return nil
 }
 
+// Demanded is emitted when validators with more than a third of all power list a
+// transaction that is in no block.
+type Demanded struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Demand *Demand                `protobuf:"bytes,1,opt,name=demand,proto3" json:"demand,omitempty"`
+	// The power of those who list it, and all power.
+	Power         int64 `protobuf:"varint,2,opt,name=power,proto3" json:"power,omitempty"`
+	Total         int64 `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Demanded) Reset() {
+	*x = Demanded{}
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Demanded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Demanded) ProtoMessage() {}
+
+func (x *Demanded) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Demanded.ProtoReflect.Descriptor instead.
+func (*Demanded) Descriptor() ([]byte, []int) {
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Demanded) GetDemand() *Demand {
+	if x != nil {
+		return x.Demand
+	}
+	return nil
+}
+
+func (x *Demanded) GetPower() int64 {
+	if x != nil {
+		return x.Power
+	}
+	return 0
+}
+
+func (x *Demanded) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+// DemandEnded is emitted when a demand ends without its transaction being in a block: no
+// more than a third of all power lists it any more.
+type DemandEnded struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Demand        *Demand                `protobuf:"bytes,1,opt,name=demand,proto3" json:"demand,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DemandEnded) Reset() {
+	*x = DemandEnded{}
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DemandEnded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DemandEnded) ProtoMessage() {}
+
+func (x *DemandEnded) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DemandEnded.ProtoReflect.Descriptor instead.
+func (*DemandEnded) Descriptor() ([]byte, []int) {
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *DemandEnded) GetDemand() *Demand {
+	if x != nil {
+		return x.Demand
+	}
+	return nil
+}
+
 var File_chancery_chain_v1_chain_proto protoreflect.FileDescriptor
 
 const file_chancery_chain_v1_chain_proto_rawDesc = "" +
 	"\n" +
-	"\x1dchancery/chain/v1/chain.proto\x12\x11chancery.chain.v1\x1a\x1echancery/chain/v1/docket.proto\"\xa4\x02\n" +
+	"\x1dchancery/chain/v1/chain.proto\x12\x11chancery.chain.v1\x1a\x1echancery/chain/v1/docket.proto\"\xcf\x02\n" +
 	"\x06Params\x12 \n" +
 	"\fmax_tx_bytes\x18\x01 \x01(\x04R\n" +
 	"maxTxBytes\x12 \n" +
@@ -788,7 +1026,8 @@ const file_chancery_chain_v1_chain_proto_rawDesc = "" +
 	"\x0fmax_validity_ms\x18\x04 \x01(\x03R\rmaxValidityMs\x12!\n" +
 	"\fmax_messages\x18\x05 \x01(\rR\vmaxMessages\x12%\n" +
 	"\x0emax_signatures\x18\x06 \x01(\rR\rmaxSignatures\x12.\n" +
-	"\x05costs\x18\a \x01(\v2\x18.chancery.chain.v1.CostsR\x05costs\"\xc2\x01\n" +
+	"\x05costs\x18\a \x01(\v2\x18.chancery.chain.v1.CostsR\x05costs\x12)\n" +
+	"\x10inclusion_blocks\x18\b \x01(\rR\x0finclusionBlocks\"\xc2\x01\n" +
 	"\x05Costs\x12\x12\n" +
 	"\x04byte\x18\x01 \x01(\x04R\x04byte\x12\x12\n" +
 	"\x04read\x18\x02 \x01(\x04R\x04read\x12\x14\n" +
@@ -805,7 +1044,14 @@ const file_chancery_chain_v1_chain_proto_rawDesc = "" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\".\n" +
 	"\x04Seen\x12\x10\n" +
 	"\x03ids\x18\x01 \x01(\fR\x03ids\x12\x14\n" +
-	"\x05until\x18\x02 \x01(\x03R\x05until\"1\n" +
+	"\x05until\x18\x02 \x01(\x03R\x05until\"2\n" +
+	"\x06Listed\x12\x10\n" +
+	"\x03ids\x18\x01 \x01(\fR\x03ids\x12\x16\n" +
+	"\x06height\x18\x02 \x01(\x03R\x06height\"I\n" +
+	"\x06Demand\x12\x13\n" +
+	"\x05tx_id\x18\x01 \x01(\fR\x04txId\x12\x16\n" +
+	"\x06height\x18\x02 \x01(\x03R\x06height\x12\x12\n" +
+	"\x04time\x18\x03 \x01(\x03R\x04time\"1\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\"\x95\x01\n" +
@@ -838,7 +1084,13 @@ const file_chancery_chain_v1_chain_proto_rawDesc = "" +
 	"\aGenesis\x121\n" +
 	"\x06params\x18\x01 \x01(\v2\x19.chancery.chain.v1.ParamsR\x06params\"B\n" +
 	"\rParamsChanged\x121\n" +
-	"\x06params\x18\x01 \x01(\v2\x19.chancery.chain.v1.ParamsR\x06paramsB>Z<github.com/chancery/chancery/proto/chancery/chain/v1;chainv1b\x06proto3"
+	"\x06params\x18\x01 \x01(\v2\x19.chancery.chain.v1.ParamsR\x06params\"i\n" +
+	"\bDemanded\x121\n" +
+	"\x06demand\x18\x01 \x01(\v2\x19.chancery.chain.v1.DemandR\x06demand\x12\x14\n" +
+	"\x05power\x18\x02 \x01(\x03R\x05power\x12\x14\n" +
+	"\x05total\x18\x03 \x01(\x03R\x05total\"@\n" +
+	"\vDemandEnded\x121\n" +
+	"\x06demand\x18\x01 \x01(\v2\x19.chancery.chain.v1.DemandR\x06demandB>Z<github.com/chancery/chancery/proto/chancery/chain/v1;chainv1b\x06proto3"
 
 var (
 	file_chancery_chain_v1_chain_proto_rawDescOnce sync.Once
@@ -852,34 +1104,40 @@ func file_chancery_chain_v1_chain_proto_rawDescGZIP() []byte {
 	return file_chancery_chain_v1_chain_proto_rawDescData
 }
 
-var file_chancery_chain_v1_chain_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_chancery_chain_v1_chain_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_chancery_chain_v1_chain_proto_goTypes = []any{
 	(*Params)(nil),        // 0: chancery.chain.v1.Params
 	(*Costs)(nil),         // 1: chancery.chain.v1.Costs
 	(*Head)(nil),          // 2: chancery.chain.v1.Head
 	(*Seen)(nil),          // 3: chancery.chain.v1.Seen
-	(*Event)(nil),         // 4: chancery.chain.v1.Event
-	(*TxOutcome)(nil),     // 5: chancery.chain.v1.TxOutcome
-	(*TxResult)(nil),      // 6: chancery.chain.v1.TxResult
-	(*BlockRecord)(nil),   // 7: chancery.chain.v1.BlockRecord
-	(*Genesis)(nil),       // 8: chancery.chain.v1.Genesis
-	(*ParamsChanged)(nil), // 9: chancery.chain.v1.ParamsChanged
-	(*Verdict)(nil),       // 10: chancery.chain.v1.Verdict
+	(*Listed)(nil),        // 4: chancery.chain.v1.Listed
+	(*Demand)(nil),        // 5: chancery.chain.v1.Demand
+	(*Event)(nil),         // 6: chancery.chain.v1.Event
+	(*TxOutcome)(nil),     // 7: chancery.chain.v1.TxOutcome
+	(*TxResult)(nil),      // 8: chancery.chain.v1.TxResult
+	(*BlockRecord)(nil),   // 9: chancery.chain.v1.BlockRecord
+	(*Genesis)(nil),       // 10: chancery.chain.v1.Genesis
+	(*ParamsChanged)(nil), // 11: chancery.chain.v1.ParamsChanged
+	(*Demanded)(nil),      // 12: chancery.chain.v1.Demanded
+	(*DemandEnded)(nil),   // 13: chancery.chain.v1.DemandEnded
+	(*Verdict)(nil),       // 14: chancery.chain.v1.Verdict
 }
 var file_chancery_chain_v1_chain_proto_depIdxs = []int32{
 	1,  // 0: chancery.chain.v1.Params.costs:type_name -> chancery.chain.v1.Costs
-	10, // 1: chancery.chain.v1.TxOutcome.verdict:type_name -> chancery.chain.v1.Verdict
-	4,  // 2: chancery.chain.v1.TxResult.events:type_name -> chancery.chain.v1.Event
-	10, // 3: chancery.chain.v1.TxResult.verdict:type_name -> chancery.chain.v1.Verdict
-	6,  // 4: chancery.chain.v1.BlockRecord.txs:type_name -> chancery.chain.v1.TxResult
-	4,  // 5: chancery.chain.v1.BlockRecord.events:type_name -> chancery.chain.v1.Event
+	14, // 1: chancery.chain.v1.TxOutcome.verdict:type_name -> chancery.chain.v1.Verdict
+	6,  // 2: chancery.chain.v1.TxResult.events:type_name -> chancery.chain.v1.Event
+	14, // 3: chancery.chain.v1.TxResult.verdict:type_name -> chancery.chain.v1.Verdict
+	8,  // 4: chancery.chain.v1.BlockRecord.txs:type_name -> chancery.chain.v1.TxResult
+	6,  // 5: chancery.chain.v1.BlockRecord.events:type_name -> chancery.chain.v1.Event
 	0,  // 6: chancery.chain.v1.Genesis.params:type_name -> chancery.chain.v1.Params
 	0,  // 7: chancery.chain.v1.ParamsChanged.params:type_name -> chancery.chain.v1.Params
-	8,  // [8:8] is the sub-list for method output_type
-	8,  // [8:8] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	5,  // 8: chancery.chain.v1.Demanded.demand:type_name -> chancery.chain.v1.Demand
+	5,  // 9: chancery.chain.v1.DemandEnded.demand:type_name -> chancery.chain.v1.Demand
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_chancery_chain_v1_chain_proto_init() }
@@ -894,7 +1152,7 @@ func file_chancery_chain_v1_chain_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chancery_chain_v1_chain_proto_rawDesc), len(file_chancery_chain_v1_chain_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
