@@ -39,11 +39,11 @@ type Options struct {
 // App is the state machine. Begin, Apply and Commit belong to one goroutine, the
 // consensus engine's; everything else may be called by any.
 type App struct {
-	chainID  string
-	tree     state.Tree
-	auth     Authenticator
-	screen   Screen // nil: none
-	modules  []Module
+	chainID string
+	tree    state.Tree
+	auth    Authenticator
+	screen  Screen // nil: none
+	modules []Module
 
 	validators Validators // nil: nobody's lists count
 

@@ -68,10 +68,8 @@ func (a *application) speak(height, time int64) []byte {
 func (a *application) list(now int64) []tx.ID {
 	deadline := time.Now().Add(listBudget)
 	var out, evict, later []tx.ID
-	for _, d := range a.pool.Overdue(chain.MaxListed) {
-		if int64(len(d.Raw)) > a.most || d.Body.ValidUntil-now < listMargin {
-			continue
-		}
+	good := func(d *tx.Decoded) bool { return int64(len(d.Raw)) <= a.most && d.Body.ValidUntil-now >= listMargin }
+	for _, d := range a.pool.Overdue(chain.MaxListed, good) {
 		switch _, err := a.app.Next().Deliver(d); {
 		case err == nil:
 			out = append(out, d.ID)

@@ -433,10 +433,10 @@ func (p *Pool) Postpone(ids ...tx.ID) {
 	}
 }
 
-// Overdue are the transactions that wait for longer than ListAfter, of each organisation
-// the one that waits the longest of those that are not postponed, and of these at most
-// most, the oldest first.
-func (p *Pool) Overdue(most int) []*tx.Decoded {
+// Overdue are transactions that wait for longer than ListAfter: of each organisation the
+// one that waits the longest of those that are not postponed and that good takes, and of
+// these at most most, the oldest first. good must not call the pool.
+func (p *Pool) Overdue(most int, good func(d *tx.Decoded) bool) []*tx.Decoded {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
@@ -447,7 +447,7 @@ func (p *Pool) Overdue(most int) []*tx.Decoded {
 			if now.Sub(w.since) < p.o.ListAfter {
 				break // those behind it are younger
 			}
-			if !w.notBefore.After(now) {
+			if !w.notBefore.After(now) && good(w.d) {
 				out = append(out, w)
 				break
 			}
