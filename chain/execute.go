@@ -57,6 +57,8 @@ type Execution struct {
 	opening   []*chainv1.Event
 	verdicts  []*chainv1.Verdict
 
+	misbehaviour []*chainv1.Misbehaviour
+
 	heard    []heard // what the docket's votes list
 	asked    bool    // whether demanded was read
 	demanded []*chainv1.Demand
@@ -108,6 +110,9 @@ func (a *App) beginOn(latest state.Snapshot, h Header) *Execution {
 	x.params = a.paramsIn(x.overlay)
 	return x
 }
+
+// Report tells what the block carries evidence of, before End.
+func (x *Execution) Report(of []*chainv1.Misbehaviour) { x.misbehaviour = of }
 
 // Deliver executes a transaction. An error means that the transaction may not be
 // in the block at all: it left no trace, and the error says whether the same
@@ -232,6 +237,15 @@ func (x *Execution) room(v *view, c *Candidate, verdict *chainv1.Verdict) error 
 // End closes the block.
 func (x *Execution) End() *Block {
 	events := x.opening
+	if len(x.misbehaviour) > 0 {
+		for _, m := range x.app.modules {
+			if w, ok := m.(Witness); ok {
+				ctx := x.blockCtx()
+				w.Misbehaved(ctx, x.misbehaviour)
+				events = append(events, ctx.events...)
+			}
+		}
+	}
 	for _, m := range x.app.modules {
 		if g, ok := m.(Governing); ok {
 			ctx := x.blockCtx()

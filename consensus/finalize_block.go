@@ -14,10 +14,11 @@ import (
 // written to disk; the records, which nobody sees before Commit, begin to be.
 func (a *application) FinalizeBlock(_ context.Context, req *abci.RequestFinalizeBlock) (*abci.ResponseFinalizeBlock, error) {
 	header := headerOf(req.Height, req.Time)
-	key := keyOf(header, req.Txs)
+	reported := misbehaviour(req.Misbehavior)
+	key := keyOf(header, req.Txs, reported)
 	block, ok := a.candidates.lookup(key)
 	if !ok {
-		block = a.replay(header, req.Txs)
+		block = a.replay(header, req.Txs, reported)
 	}
 	root, err := a.apply(key, block)
 	if err != nil {
@@ -42,7 +43,7 @@ func (a *application) FinalizeBlock(_ context.Context, req *abci.RequestFinalize
 // transaction that the rules refuse is possible only when they broke the rules; the
 // docket's votes then do not count, and the transaction gets a result without effect,
 // the same on every node.
-func (a *application) replay(header chain.Header, txs [][]byte) *chain.Block {
+func (a *application) replay(header chain.Header, txs [][]byte, reported []*chainv1.Misbehaviour) *chain.Block {
 	docket, err := a.docket(header.Height, txs)
 	if err != nil {
 		a.log.Error("a decided block holds a docket that the rules refuse", "height", header.Height, "reason", err)
@@ -51,6 +52,7 @@ func (a *application) replay(header chain.Header, txs [][]byte) *chain.Block {
 	txs = txs[min(1, len(txs)):]
 	a.preverify(txs)
 	x := a.app.Begin(header, docket.Votes...)
+	x.Report(reported)
 	for i, raw := range txs {
 		d, err := a.app.Decode(raw)
 		if err == nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/chaintest"
 	"github.com/chancery/chancery/chain/tx"
+	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 )
 
 // idOf is the id of a good transaction.
@@ -350,3 +352,139 @@ func TestWhatIsDemandedIsOfferedAtOnce(t *testing.T) {
 		t.Fatalf("%d are offered again", len(got))
 	}
 }
+
+// censored runs a network with some of it offline and submits marked transactions among
+// others to an honest validator. All are of one organisation, so that the marked ones wait
+// behind the others in its lane. Deaf validators never propose a marked one, nor anybody's
+// votes; where the others are biased they propose it only when they must. It checks in how
+// many blocks each was: from when all who propose it held it, or else from the demand.
+func censored(t *testing.T, n int, deaf, offline []int, biased bool) {
+	if testing.Short() {
+		t.Skip("skipped with -short: runs several validators for several seconds")
+	}
+	const mark = 7 // what valid_until ends with of those that are omitted
+	nodes := network(t, n, func(_ int, o *Options) {
+		o.Pool = DefaultPoolOptions()
+		o.Pool.ListAfter = time.Millisecond
+	})
+	var omitted atomic.Int64
+	var open []*Node
+	for i, node := range nodes {
+		omits := func(d *tx.Decoded) bool {
+			if d.Body.ValidUntil%10 != mark {
+				return false
+			}
+			omitted.Add(1)
+			return true
+		}
+		switch {
+		case slices.Contains(offline, i):
+			continue
+		case slices.Contains(deaf, i):
+			node.app.deaf, node.app.omit = true, func(d *tx.Decoded, _ bool) bool { return omits(d) }
+		case biased:
+			node.app.omit = func(d *tx.Decoded, due bool) bool { return !due && omits(d) }
+			fallthrough
+		default:
+			open = append(open, node)
+		}
+		if err := node.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx := within(t, 100*time.Second)
+	first := open[0]
+	if err := first.Records().Wait(ctx, 2); err != nil {
+		t.Fatal(err)
+	}
+	k := int64(chain.DefaultParams().InclusionBlocks)
+	worst, demanded, submitted := int64(0), 0, 0
+	for omitted.Load() < 4 || submitted < 3 {
+		until := time.Now().Add(time.Minute).UnixMilli() / 10 * 10
+		for range 3 {
+			if _, _, err := first.Submit(ctx, setParams(chaintest.Consortium, until), false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		id, _, err := first.Submit(ctx, setParams(chaintest.Consortium, until+mark), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		submitted++
+		// What proposers do not know they cannot propose.
+		since := int64(0)
+		for since == 0 {
+			head := first.Records().Head()
+			if !slices.ContainsFunc(open, func(n *Node) bool { return n.pool.lookup(id) == nil && !n.App().Seen(id) }) {
+				since = head
+			} else if ctx.Err() != nil {
+				t.Fatal("a transaction does not reach all validators")
+			} else {
+				time.Sleep(time.Millisecond)
+			}
+		}
+		for at := since; ; at++ {
+			if err := first.Records().Wait(ctx, at+1); err != nil {
+				t.Fatalf("after %d transactions: %v", submitted, err)
+			}
+			block, err := first.Records().Block(at + 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range block.Events {
+				made := new(chainv1.Demanded)
+				if e.Type == "chancery.chain.v1.Demanded" && made.UnmarshalVT(e.Value) == nil && tx.ID(made.Demand.TxId) == id {
+					demanded++
+					if biased {
+						since = made.Demand.Height
+					}
+				}
+			}
+			r, ok, err := first.Records().Tx(id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ok {
+				worst = max(worst, r.Height-since)
+				break
+			}
+		}
+	}
+	most := k
+	if !biased {
+		most++ // for the block that is being made when the last validator learns of it
+	}
+	if worst > most {
+		t.Errorf("a transaction was in a block only %d blocks later, want at most %d", worst, most)
+	}
+	if biased && demanded < submitted {
+		t.Errorf("%d of %d were demanded: others came into a block without", demanded, submitted)
+	}
+	height := first.Records().Head()
+	t.Logf("of %d validators %v are deaf and %v offline, the others biased: %v; %d transactions, left out %d times, demanded %d times, in a block at most %d blocks later; height %d",
+		n, deaf, offline, biased, submitted, omitted.Load(), demanded, worst, height)
+	var roots [][]byte
+	for _, node := range open {
+		if err := node.Records().Wait(ctx, height); err != nil {
+			t.Fatal(err)
+		}
+		_, snap, err := node.App().View(height)
+		if err != nil {
+			t.Fatal(err)
+		}
+		roots = append(roots, snap.Root())
+	}
+	for _, r := range roots[1:] {
+		if !bytes.Equal(r, roots[0]) {
+			t.Fatalf("roots of height %d differ: %x", height, roots)
+		}
+	}
+}
+
+// Two of seven proposers that omit transactions, and everybody's votes, cannot delay them
+// for more blocks than there are for it.
+func TestTwoOfSevenCannotCensor(t *testing.T) { censored(t, 7, []int{0, 3}, nil, false) }
+
+// SPEC I4: where nobody proposes a transaction that need not, lists bring it into a block all
+// the same, with one of four offline and one that breaks the rule.
+func TestWhatNobodyLikesIsIncluded(t *testing.T) { censored(t, 4, []int{0}, []int{3}, true) }

@@ -23,11 +23,19 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 	header := headerOf(req.Height, req.Time)
 	deadline := time.Now().Add(a.build)
 	votes := a.votes(req.Height, req.LocalLastCommit, req.MaxTxBytes)
+	if a.deaf {
+		votes = nil
+	}
 	x := a.app.Begin(header, votes...)
+	reported := misbehaviour(req.Misbehavior)
+	x.Report(reported)
 	var txs [][]byte
 	var evict, later []tx.ID
 	size := protoSize(chain.DocketSize(votes))
-	take := func(d *tx.Decoded) Next {
+	take := func(d *tx.Decoded, due bool) Next {
+		if a.omit != nil && a.omit(d, due) {
+			return Continue
+		}
 		before := size
 		size += protoSize(len(d.Raw)) + chain.MaxVerdict
 		if size > req.MaxTxBytes {
@@ -60,19 +68,19 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 	for _, w := range x.Wanted() {
 		if d := a.pool.lookup(w.ID); d != nil && next != Stop {
 			first[w.ID] = true
-			next = take(d)
+			next = take(d, w.Due)
 		}
 	}
-	if next != Stop && (len(x.Wanted()) == 0 || !x.Wanted()[0].Due) {
+	if left := x.Wanted(); next != Stop && (len(left) == 0 || !left[0].Due || a.deaf) {
 		a.pool.Candidates(func(d *tx.Decoded) Next {
 			if first[d.ID] {
 				return Continue
 			}
-			return take(d)
+			return take(d, false)
 		})
 	}
 	txs = slices.Insert(txs, 0, x.Docket(req.LocalLastCommit.Round, votes))
-	a.candidates.add(keyOf(header, txs), x.End())
+	a.candidates.add(keyOf(header, txs, reported), x.End())
 	a.pool.Remove(evict...)
 	a.pool.Postpone(later...)
 	if a.bend != nil {

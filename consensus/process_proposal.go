@@ -14,12 +14,13 @@ import (
 // alone, so honest validators never disagree.
 func (a *application) ProcessProposal(_ context.Context, req *abci.RequestProcessProposal) (*abci.ResponseProcessProposal, error) {
 	header := headerOf(req.Height, req.Time)
-	key := keyOf(header, req.Txs)
+	reported := misbehaviour(req.Misbehavior)
+	key := keyOf(header, req.Txs, reported)
 	if block, ok := a.candidates.lookup(key); ok {
 		a.speculate(key, block)
 		return &abci.ResponseProcessProposal{Status: abci.ResponseProcessProposal_ACCEPT}, nil
 	}
-	block, err := a.execute(header, req.Txs)
+	block, err := a.execute(header, req.Txs, reported)
 	if err != nil {
 		a.log.Warn("rejecting a proposal", "height", req.Height, "proposer", fmt.Sprintf("%X", req.ProposerAddress), "reason", err)
 		if a.lied != nil {

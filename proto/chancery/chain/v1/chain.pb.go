@@ -21,6 +21,58 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// MisbehaviourKind is how a validator broke the rules of consensus. Numbers are permanent.
+type MisbehaviourKind int32
+
+const (
+	MisbehaviourKind_MISBEHAVIOUR_KIND_UNSPECIFIED MisbehaviourKind = 0
+	// It signed two votes of one height, round and kind for different blocks.
+	MisbehaviourKind_MISBEHAVIOUR_KIND_DUPLICATE_VOTE MisbehaviourKind = 1
+	// It signed a header that light clients would take and that is not the chain's.
+	MisbehaviourKind_MISBEHAVIOUR_KIND_LIGHT_CLIENT_ATTACK MisbehaviourKind = 2
+)
+
+// Enum value maps for MisbehaviourKind.
+var (
+	MisbehaviourKind_name = map[int32]string{
+		0: "MISBEHAVIOUR_KIND_UNSPECIFIED",
+		1: "MISBEHAVIOUR_KIND_DUPLICATE_VOTE",
+		2: "MISBEHAVIOUR_KIND_LIGHT_CLIENT_ATTACK",
+	}
+	MisbehaviourKind_value = map[string]int32{
+		"MISBEHAVIOUR_KIND_UNSPECIFIED":         0,
+		"MISBEHAVIOUR_KIND_DUPLICATE_VOTE":      1,
+		"MISBEHAVIOUR_KIND_LIGHT_CLIENT_ATTACK": 2,
+	}
+)
+
+func (x MisbehaviourKind) Enum() *MisbehaviourKind {
+	p := new(MisbehaviourKind)
+	*p = x
+	return p
+}
+
+func (x MisbehaviourKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MisbehaviourKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_chancery_chain_v1_chain_proto_enumTypes[0].Descriptor()
+}
+
+func (MisbehaviourKind) Type() protoreflect.EnumType {
+	return &file_chancery_chain_v1_chain_proto_enumTypes[0]
+}
+
+func (x MisbehaviourKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MisbehaviourKind.Descriptor instead.
+func (MisbehaviourKind) EnumDescriptor() ([]byte, []int) {
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{0}
+}
+
 // Params bounds what a transaction and a block may cost. Units are the chain's
 // measure of work; see Costs.
 type Params struct {
@@ -1012,6 +1064,94 @@ func (x *DemandEnded) GetDemand() *Demand {
 	return nil
 }
 
+// Misbehaviour is what a block carries evidence of, which the validators' engines checked.
+type Misbehaviour struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  MisbehaviourKind       `protobuf:"varint,1,opt,name=kind,proto3,enum=chancery.chain.v1.MisbehaviourKind" json:"kind,omitempty"`
+	// Address of the consensus key, 20 bytes.
+	Validator []byte `protobuf:"bytes,2,opt,name=validator,proto3" json:"validator,omitempty"`
+	// When it happened: the height, and its block's time in Unix milliseconds.
+	Height int64 `protobuf:"varint,3,opt,name=height,proto3" json:"height,omitempty"`
+	Time   int64 `protobuf:"varint,4,opt,name=time,proto3" json:"time,omitempty"`
+	// Its voting power then, and all power.
+	Power         int64 `protobuf:"varint,5,opt,name=power,proto3" json:"power,omitempty"`
+	Total         int64 `protobuf:"varint,6,opt,name=total,proto3" json:"total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Misbehaviour) Reset() {
+	*x = Misbehaviour{}
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Misbehaviour) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Misbehaviour) ProtoMessage() {}
+
+func (x *Misbehaviour) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Misbehaviour.ProtoReflect.Descriptor instead.
+func (*Misbehaviour) Descriptor() ([]byte, []int) {
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Misbehaviour) GetKind() MisbehaviourKind {
+	if x != nil {
+		return x.Kind
+	}
+	return MisbehaviourKind_MISBEHAVIOUR_KIND_UNSPECIFIED
+}
+
+func (x *Misbehaviour) GetValidator() []byte {
+	if x != nil {
+		return x.Validator
+	}
+	return nil
+}
+
+func (x *Misbehaviour) GetHeight() int64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *Misbehaviour) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *Misbehaviour) GetPower() int64 {
+	if x != nil {
+		return x.Power
+	}
+	return 0
+}
+
+func (x *Misbehaviour) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
 var File_chancery_chain_v1_chain_proto protoreflect.FileDescriptor
 
 const file_chancery_chain_v1_chain_proto_rawDesc = "" +
@@ -1090,7 +1230,18 @@ const file_chancery_chain_v1_chain_proto_rawDesc = "" +
 	"\x05power\x18\x02 \x01(\x03R\x05power\x12\x14\n" +
 	"\x05total\x18\x03 \x01(\x03R\x05total\"@\n" +
 	"\vDemandEnded\x121\n" +
-	"\x06demand\x18\x01 \x01(\v2\x19.chancery.chain.v1.DemandR\x06demandB>Z<github.com/chancery/chancery/proto/chancery/chain/v1;chainv1b\x06proto3"
+	"\x06demand\x18\x01 \x01(\v2\x19.chancery.chain.v1.DemandR\x06demand\"\xbd\x01\n" +
+	"\fMisbehaviour\x127\n" +
+	"\x04kind\x18\x01 \x01(\x0e2#.chancery.chain.v1.MisbehaviourKindR\x04kind\x12\x1c\n" +
+	"\tvalidator\x18\x02 \x01(\fR\tvalidator\x12\x16\n" +
+	"\x06height\x18\x03 \x01(\x03R\x06height\x12\x12\n" +
+	"\x04time\x18\x04 \x01(\x03R\x04time\x12\x14\n" +
+	"\x05power\x18\x05 \x01(\x03R\x05power\x12\x14\n" +
+	"\x05total\x18\x06 \x01(\x03R\x05total*\x86\x01\n" +
+	"\x10MisbehaviourKind\x12!\n" +
+	"\x1dMISBEHAVIOUR_KIND_UNSPECIFIED\x10\x00\x12$\n" +
+	" MISBEHAVIOUR_KIND_DUPLICATE_VOTE\x10\x01\x12)\n" +
+	"%MISBEHAVIOUR_KIND_LIGHT_CLIENT_ATTACK\x10\x02B>Z<github.com/chancery/chancery/proto/chancery/chain/v1;chainv1b\x06proto3"
 
 var (
 	file_chancery_chain_v1_chain_proto_rawDescOnce sync.Once
@@ -1104,40 +1255,44 @@ func file_chancery_chain_v1_chain_proto_rawDescGZIP() []byte {
 	return file_chancery_chain_v1_chain_proto_rawDescData
 }
 
-var file_chancery_chain_v1_chain_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_chancery_chain_v1_chain_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_chancery_chain_v1_chain_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_chancery_chain_v1_chain_proto_goTypes = []any{
-	(*Params)(nil),        // 0: chancery.chain.v1.Params
-	(*Costs)(nil),         // 1: chancery.chain.v1.Costs
-	(*Head)(nil),          // 2: chancery.chain.v1.Head
-	(*Seen)(nil),          // 3: chancery.chain.v1.Seen
-	(*Listed)(nil),        // 4: chancery.chain.v1.Listed
-	(*Demand)(nil),        // 5: chancery.chain.v1.Demand
-	(*Event)(nil),         // 6: chancery.chain.v1.Event
-	(*TxOutcome)(nil),     // 7: chancery.chain.v1.TxOutcome
-	(*TxResult)(nil),      // 8: chancery.chain.v1.TxResult
-	(*BlockRecord)(nil),   // 9: chancery.chain.v1.BlockRecord
-	(*Genesis)(nil),       // 10: chancery.chain.v1.Genesis
-	(*ParamsChanged)(nil), // 11: chancery.chain.v1.ParamsChanged
-	(*Demanded)(nil),      // 12: chancery.chain.v1.Demanded
-	(*DemandEnded)(nil),   // 13: chancery.chain.v1.DemandEnded
-	(*Verdict)(nil),       // 14: chancery.chain.v1.Verdict
+	(MisbehaviourKind)(0), // 0: chancery.chain.v1.MisbehaviourKind
+	(*Params)(nil),        // 1: chancery.chain.v1.Params
+	(*Costs)(nil),         // 2: chancery.chain.v1.Costs
+	(*Head)(nil),          // 3: chancery.chain.v1.Head
+	(*Seen)(nil),          // 4: chancery.chain.v1.Seen
+	(*Listed)(nil),        // 5: chancery.chain.v1.Listed
+	(*Demand)(nil),        // 6: chancery.chain.v1.Demand
+	(*Event)(nil),         // 7: chancery.chain.v1.Event
+	(*TxOutcome)(nil),     // 8: chancery.chain.v1.TxOutcome
+	(*TxResult)(nil),      // 9: chancery.chain.v1.TxResult
+	(*BlockRecord)(nil),   // 10: chancery.chain.v1.BlockRecord
+	(*Genesis)(nil),       // 11: chancery.chain.v1.Genesis
+	(*ParamsChanged)(nil), // 12: chancery.chain.v1.ParamsChanged
+	(*Demanded)(nil),      // 13: chancery.chain.v1.Demanded
+	(*DemandEnded)(nil),   // 14: chancery.chain.v1.DemandEnded
+	(*Misbehaviour)(nil),  // 15: chancery.chain.v1.Misbehaviour
+	(*Verdict)(nil),       // 16: chancery.chain.v1.Verdict
 }
 var file_chancery_chain_v1_chain_proto_depIdxs = []int32{
-	1,  // 0: chancery.chain.v1.Params.costs:type_name -> chancery.chain.v1.Costs
-	14, // 1: chancery.chain.v1.TxOutcome.verdict:type_name -> chancery.chain.v1.Verdict
-	6,  // 2: chancery.chain.v1.TxResult.events:type_name -> chancery.chain.v1.Event
-	14, // 3: chancery.chain.v1.TxResult.verdict:type_name -> chancery.chain.v1.Verdict
-	8,  // 4: chancery.chain.v1.BlockRecord.txs:type_name -> chancery.chain.v1.TxResult
-	6,  // 5: chancery.chain.v1.BlockRecord.events:type_name -> chancery.chain.v1.Event
-	0,  // 6: chancery.chain.v1.Genesis.params:type_name -> chancery.chain.v1.Params
-	0,  // 7: chancery.chain.v1.ParamsChanged.params:type_name -> chancery.chain.v1.Params
-	5,  // 8: chancery.chain.v1.Demanded.demand:type_name -> chancery.chain.v1.Demand
-	5,  // 9: chancery.chain.v1.DemandEnded.demand:type_name -> chancery.chain.v1.Demand
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	2,  // 0: chancery.chain.v1.Params.costs:type_name -> chancery.chain.v1.Costs
+	16, // 1: chancery.chain.v1.TxOutcome.verdict:type_name -> chancery.chain.v1.Verdict
+	7,  // 2: chancery.chain.v1.TxResult.events:type_name -> chancery.chain.v1.Event
+	16, // 3: chancery.chain.v1.TxResult.verdict:type_name -> chancery.chain.v1.Verdict
+	9,  // 4: chancery.chain.v1.BlockRecord.txs:type_name -> chancery.chain.v1.TxResult
+	7,  // 5: chancery.chain.v1.BlockRecord.events:type_name -> chancery.chain.v1.Event
+	1,  // 6: chancery.chain.v1.Genesis.params:type_name -> chancery.chain.v1.Params
+	1,  // 7: chancery.chain.v1.ParamsChanged.params:type_name -> chancery.chain.v1.Params
+	6,  // 8: chancery.chain.v1.Demanded.demand:type_name -> chancery.chain.v1.Demand
+	6,  // 9: chancery.chain.v1.DemandEnded.demand:type_name -> chancery.chain.v1.Demand
+	0,  // 10: chancery.chain.v1.Misbehaviour.kind:type_name -> chancery.chain.v1.MisbehaviourKind
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_chancery_chain_v1_chain_proto_init() }
@@ -1151,13 +1306,14 @@ func file_chancery_chain_v1_chain_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chancery_chain_v1_chain_proto_rawDesc), len(file_chancery_chain_v1_chain_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   14,
+			NumEnums:      1,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_chancery_chain_v1_chain_proto_goTypes,
 		DependencyIndexes: file_chancery_chain_v1_chain_proto_depIdxs,
+		EnumInfos:         file_chancery_chain_v1_chain_proto_enumTypes,
 		MessageInfos:      file_chancery_chain_v1_chain_proto_msgTypes,
 	}.Build()
 	File_chancery_chain_v1_chain_proto = out.File
