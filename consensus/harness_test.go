@@ -55,6 +55,22 @@ func (p *probe) InitGenesis(ctx *chain.Ctx, _ json.RawMessage) error {
 func (p *probe) ExportGenesis(state.Reader) (proto.Message, error) { return &chainv1.Genesis{}, nil }
 func (p *probe) RegisterQueries(grpc.ServiceRegistrar, chain.Snapshots) {
 }
+
+// Misbehaved writes down and tells what it is told.
+func (p *probe) Misbehaved(ctx *chain.Ctx, of []*chainv1.Misbehaviour) {
+	for _, m := range of {
+		raw, err := m.MarshalVT()
+		if err != nil {
+			panic(err)
+		}
+		ctx.Set(misbehavedKey, raw)
+		ctx.Emit(m)
+	}
+}
+
+// misbehavedKey is where a probe writes what it was told last.
+var misbehavedKey = []byte{0x70, 0x01}
+
 func (p *probe) EndBlock(ctx *chain.Ctx) {
 	p.executed[ctx.Height()]++
 	if p.hook != nil {
