@@ -955,115 +955,6 @@ func (x *ParamsChanged) GetParams() *Params {
 	return nil
 }
 
-// Demanded is emitted when validators with more than a third of all power list a
-// transaction that is in no block.
-type Demanded struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Demand *Demand                `protobuf:"bytes,1,opt,name=demand,proto3" json:"demand,omitempty"`
-	// The power of those who list it, and all power.
-	Power         int64 `protobuf:"varint,2,opt,name=power,proto3" json:"power,omitempty"`
-	Total         int64 `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Demanded) Reset() {
-	*x = Demanded{}
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[12]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Demanded) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Demanded) ProtoMessage() {}
-
-func (x *Demanded) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[12]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Demanded.ProtoReflect.Descriptor instead.
-func (*Demanded) Descriptor() ([]byte, []int) {
-	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{12}
-}
-
-func (x *Demanded) GetDemand() *Demand {
-	if x != nil {
-		return x.Demand
-	}
-	return nil
-}
-
-func (x *Demanded) GetPower() int64 {
-	if x != nil {
-		return x.Power
-	}
-	return 0
-}
-
-func (x *Demanded) GetTotal() int64 {
-	if x != nil {
-		return x.Total
-	}
-	return 0
-}
-
-// DemandEnded is emitted when a demand ends without its transaction being in a block: no
-// more than a third of all power lists it any more.
-type DemandEnded struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Demand        *Demand                `protobuf:"bytes,1,opt,name=demand,proto3" json:"demand,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *DemandEnded) Reset() {
-	*x = DemandEnded{}
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[13]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *DemandEnded) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*DemandEnded) ProtoMessage() {}
-
-func (x *DemandEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[13]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use DemandEnded.ProtoReflect.Descriptor instead.
-func (*DemandEnded) Descriptor() ([]byte, []int) {
-	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{13}
-}
-
-func (x *DemandEnded) GetDemand() *Demand {
-	if x != nil {
-		return x.Demand
-	}
-	return nil
-}
-
 // Misbehaviour is what a block carries evidence of, which the validators' engines checked.
 type Misbehaviour struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1082,7 +973,7 @@ type Misbehaviour struct {
 
 func (x *Misbehaviour) Reset() {
 	*x = Misbehaviour{}
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[14]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1094,7 +985,7 @@ func (x *Misbehaviour) String() string {
 func (*Misbehaviour) ProtoMessage() {}
 
 func (x *Misbehaviour) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[14]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1107,7 +998,7 @@ func (x *Misbehaviour) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Misbehaviour.ProtoReflect.Descriptor instead.
 func (*Misbehaviour) Descriptor() ([]byte, []int) {
-	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{14}
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Misbehaviour) GetKind() MisbehaviourKind {
@@ -1224,13 +1115,7 @@ const file_chancery_chain_v1_chain_proto_rawDesc = "" +
 	"\aGenesis\x121\n" +
 	"\x06params\x18\x01 \x01(\v2\x19.chancery.chain.v1.ParamsR\x06params\"B\n" +
 	"\rParamsChanged\x121\n" +
-	"\x06params\x18\x01 \x01(\v2\x19.chancery.chain.v1.ParamsR\x06params\"i\n" +
-	"\bDemanded\x121\n" +
-	"\x06demand\x18\x01 \x01(\v2\x19.chancery.chain.v1.DemandR\x06demand\x12\x14\n" +
-	"\x05power\x18\x02 \x01(\x03R\x05power\x12\x14\n" +
-	"\x05total\x18\x03 \x01(\x03R\x05total\"@\n" +
-	"\vDemandEnded\x121\n" +
-	"\x06demand\x18\x01 \x01(\v2\x19.chancery.chain.v1.DemandR\x06demand\"\xbd\x01\n" +
+	"\x06params\x18\x01 \x01(\v2\x19.chancery.chain.v1.ParamsR\x06params\"\xbd\x01\n" +
 	"\fMisbehaviour\x127\n" +
 	"\x04kind\x18\x01 \x01(\x0e2#.chancery.chain.v1.MisbehaviourKindR\x04kind\x12\x1c\n" +
 	"\tvalidator\x18\x02 \x01(\fR\tvalidator\x12\x16\n" +
@@ -1256,7 +1141,7 @@ func file_chancery_chain_v1_chain_proto_rawDescGZIP() []byte {
 }
 
 var file_chancery_chain_v1_chain_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_chancery_chain_v1_chain_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_chancery_chain_v1_chain_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_chancery_chain_v1_chain_proto_goTypes = []any{
 	(MisbehaviourKind)(0), // 0: chancery.chain.v1.MisbehaviourKind
 	(*Params)(nil),        // 1: chancery.chain.v1.Params
@@ -1271,28 +1156,24 @@ var file_chancery_chain_v1_chain_proto_goTypes = []any{
 	(*BlockRecord)(nil),   // 10: chancery.chain.v1.BlockRecord
 	(*Genesis)(nil),       // 11: chancery.chain.v1.Genesis
 	(*ParamsChanged)(nil), // 12: chancery.chain.v1.ParamsChanged
-	(*Demanded)(nil),      // 13: chancery.chain.v1.Demanded
-	(*DemandEnded)(nil),   // 14: chancery.chain.v1.DemandEnded
-	(*Misbehaviour)(nil),  // 15: chancery.chain.v1.Misbehaviour
-	(*Verdict)(nil),       // 16: chancery.chain.v1.Verdict
+	(*Misbehaviour)(nil),  // 13: chancery.chain.v1.Misbehaviour
+	(*Verdict)(nil),       // 14: chancery.chain.v1.Verdict
 }
 var file_chancery_chain_v1_chain_proto_depIdxs = []int32{
 	2,  // 0: chancery.chain.v1.Params.costs:type_name -> chancery.chain.v1.Costs
-	16, // 1: chancery.chain.v1.TxOutcome.verdict:type_name -> chancery.chain.v1.Verdict
+	14, // 1: chancery.chain.v1.TxOutcome.verdict:type_name -> chancery.chain.v1.Verdict
 	7,  // 2: chancery.chain.v1.TxResult.events:type_name -> chancery.chain.v1.Event
-	16, // 3: chancery.chain.v1.TxResult.verdict:type_name -> chancery.chain.v1.Verdict
+	14, // 3: chancery.chain.v1.TxResult.verdict:type_name -> chancery.chain.v1.Verdict
 	9,  // 4: chancery.chain.v1.BlockRecord.txs:type_name -> chancery.chain.v1.TxResult
 	7,  // 5: chancery.chain.v1.BlockRecord.events:type_name -> chancery.chain.v1.Event
 	1,  // 6: chancery.chain.v1.Genesis.params:type_name -> chancery.chain.v1.Params
 	1,  // 7: chancery.chain.v1.ParamsChanged.params:type_name -> chancery.chain.v1.Params
-	6,  // 8: chancery.chain.v1.Demanded.demand:type_name -> chancery.chain.v1.Demand
-	6,  // 9: chancery.chain.v1.DemandEnded.demand:type_name -> chancery.chain.v1.Demand
-	0,  // 10: chancery.chain.v1.Misbehaviour.kind:type_name -> chancery.chain.v1.MisbehaviourKind
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	0,  // 8: chancery.chain.v1.Misbehaviour.kind:type_name -> chancery.chain.v1.MisbehaviourKind
+	9,  // [9:9] is the sub-list for method output_type
+	9,  // [9:9] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_chancery_chain_v1_chain_proto_init() }
@@ -1307,7 +1188,7 @@ func file_chancery_chain_v1_chain_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chancery_chain_v1_chain_proto_rawDesc), len(file_chancery_chain_v1_chain_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   15,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
