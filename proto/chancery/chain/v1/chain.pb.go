@@ -93,7 +93,7 @@ type Params struct {
 	Costs *Costs `protobuf:"bytes,7,opt,name=costs,proto3" json:"costs,omitempty"`
 	// Within how many blocks a transaction must be in one, that validators with more than a
 	// third of all power list; at most 10. 0: there is no such time.
-	InclusionBlocks uint32 `protobuf:"varint,8,opt,name=inclusion_blocks,json=inclusionBlocks,proto3" json:"inclusion_blocks,omitempty"`
+	InclusionBlocks uint32 `protobuf:"varint,9,opt,name=inclusion_blocks,json=inclusionBlocks,proto3" json:"inclusion_blocks,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1058,7 +1058,7 @@ const file_chancery_chain_v1_chain_proto_rawDesc = "" +
 	"\fmax_messages\x18\x05 \x01(\rR\vmaxMessages\x12%\n" +
 	"\x0emax_signatures\x18\x06 \x01(\rR\rmaxSignatures\x12.\n" +
 	"\x05costs\x18\a \x01(\v2\x18.chancery.chain.v1.CostsR\x05costs\x12)\n" +
-	"\x10inclusion_blocks\x18\b \x01(\rR\x0finclusionBlocks\"\xc2\x01\n" +
+	"\x10inclusion_blocks\x18\t \x01(\rR\x0finclusionBlocks\"\xc2\x01\n" +
 	"\x05Costs\x12\x12\n" +
 	"\x04byte\x18\x01 \x01(\x04R\x04byte\x12\x12\n" +
 	"\x04read\x18\x02 \x01(\x04R\x04read\x12\x14\n" +

@@ -822,7 +822,7 @@ func (m *Params) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.InclusionBlocks != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.InclusionBlocks))
 		i--
-		dAtA[i] = 0x40
+		dAtA[i] = 0x48
 	}
 	if m.Costs != nil {
 		size, err := m.Costs.MarshalToSizedBufferVT(dAtA[:i])
@@ -2097,7 +2097,7 @@ func (m *Params) UnmarshalVT(dAtA []byte) error {
 				return err
 			}
 			iNdEx = postIndex
-		case 8:
+		case 9:
 			if wireType != 0 {
 				return fmt.Errorf("proto: wrong wireType = %d for field InclusionBlocks", wireType)
 			}
