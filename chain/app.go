@@ -28,6 +28,8 @@ type Options struct {
 	Screen Screen
 	// Observer is told where time goes; nil: nobody is.
 	Observer Observer
+	// Validators say whose lists of waiting transactions count; nil: nobody's does.
+	Validators Validators
 	// Rand seeds the caches and batch verification. No result depends on it.
 	Rand io.Reader
 	// Verified is how many verified signatures are remembered. 0: 200 000.
@@ -45,6 +47,9 @@ type App struct {
 	screen   Screen   // nil: none
 	observer Observer // nil: none
 	modules  []Module
+
+	validators Validators // nil: nobody's lists count
+
 	router   *router
 	registry *state.Registry
 	core     coreState
@@ -68,6 +73,9 @@ type coreState struct {
 	params state.Item[*chainv1.Params]
 	head   state.Item[*chainv1.Head]
 	seen   state.Map[uint64, *chainv1.Seen]
+
+	lists   state.Map[[]byte, *chainv1.Listed]
+	demands state.Map[[]byte, *chainv1.Demand]
 }
 
 func newCoreState() coreState {
@@ -77,6 +85,9 @@ func newCoreState() coreState {
 		params: state.NewItem(s, 0x01, "params", state.Proto[chainv1.Params]()),
 		head:   state.NewItem(s, 0x02, "head", state.Proto[chainv1.Head]()),
 		seen:   state.NewMap(s, 0x03, "seen", state.Uint64, state.Proto[chainv1.Seen]()),
+
+		lists:   state.NewMap(s, 0x04, "lists", state.Bytes, state.Proto[chainv1.Listed]()),
+		demands: state.NewMap(s, 0x05, "demands", state.Bytes, state.Proto[chainv1.Demand]()),
 	}
 }
 
@@ -94,7 +105,7 @@ func New(o Options) (*App, error) {
 		return nil, err
 	}
 	a := &App{
-		chainID: o.ChainID, tree: o.Tree, auth: o.Authenticator, screen: o.Screen, observer: o.Observer, modules: o.Modules,
+		chainID: o.ChainID, tree: o.Tree, auth: o.Authenticator, screen: o.Screen, observer: o.Observer, modules: o.Modules, validators: o.Validators,
 		core: newCoreState(), rand: o.Rand, decoded: decoded,
 		verified: keys.NewMemory(o.Verified, seed), seen: &seenSet{ids: make(map[tx.ID]struct{})},
 	}

@@ -22,4 +22,6 @@
 //	0x01 params  ()              -> chancery.chain.v1.Params   genesis, SetParams
 //	0x02 head    ()              -> chancery.chain.v1.Head     every block
 //	0x03 seen    uint64 height   -> chancery.chain.v1.Seen     blocks with transactions
+//	0x04 lists   address         -> chancery.chain.v1.Listed   dockets whose votes list
+//	0x05 demands id              -> chancery.chain.v1.Demand   what more than a third list
 package chain

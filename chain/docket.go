@@ -12,8 +12,9 @@ const docketTag = "chancery docket 1\n"
 
 // Bounds of a docket.
 const (
-	// MaxExtension is the most bytes of a vote extension.
-	MaxExtension = 4096
+	// MaxExtension is the most bytes of a vote extension: a voice and a list with what
+	// holds them together.
+	MaxExtension = MaxVoice + MaxListed*32 + 16
 	// MaxVotes is the most votes of a docket: the most validators that a chain has.
 	MaxVotes = 200
 	// MaxVerdict is the most bytes that one verdict takes in a docket, with the most

@@ -23,6 +23,7 @@ var (
 	ErrHeld            = Errors.New(16, "the transaction is held for review and was not executed; reviewers release or reject it, and its author may appeal")
 	ErrDenied          = Errors.New(17, "the transaction was denied and not executed; its author may appeal")
 	ErrDocket          = Errors.New(18, "the block's docket is not what the rules say")
+	ErrOmission        = Errors.New(20, "the block leaves out a transaction that validators with more than a third of all power list and that is due, and holds others")
 	ErrKeptWithin      = Errors.New(19, "a transaction that was held cannot release another; submit the release by itself")
 
 	// These mean that the same bytes may be submitted again.

@@ -32,6 +32,9 @@ type Block struct {
 	Record  *chainv1.BlockRecord
 	Updates []ValidatorUpdate // sorted by key, one per key
 
+	// Demanded are the transactions that this block began to demand.
+	Demanded []tx.ID
+
 	ids       []byte
 	forgotten [][]byte
 }
@@ -54,12 +57,19 @@ type Execution struct {
 	screening Screening // nil: transactions are not judged
 	opening   []*chainv1.Event
 	verdicts  []*chainv1.Verdict
+
+	misbehaviour []*chainv1.Misbehaviour
+
+	heard    []heard // what the docket's votes list
+	asked    bool    // whether demanded was read
+	demanded []*chainv1.Demand
 }
 
 // Begin starts a block on top of the latest committed one. votes are what its docket
 // carries of votes for that one, verified; see Screen.Open.
 func (a *App) Begin(h Header, votes ...*chainv1.Vote) *Execution {
 	x := a.begin(h)
+	votes, x.heard = hear(votes)
 	x.open(votes)
 	return x
 }
@@ -101,6 +111,9 @@ func (a *App) beginOn(latest state.Snapshot, h Header) *Execution {
 	x.params = a.paramsIn(x.overlay)
 	return x
 }
+
+// Report tells what the block carries evidence of, before End.
+func (x *Execution) Report(of []*chainv1.Misbehaviour) { x.misbehaviour = of }
 
 // Deliver executes a transaction. An error means that the transaction may not be
 // in the block at all: it left no trace, and the error says whether the same
@@ -242,6 +255,15 @@ func (x *Execution) room(v *view, c *Candidate, verdict *chainv1.Verdict) error 
 // End closes the block.
 func (x *Execution) End() *Block {
 	events := x.opening
+	if len(x.misbehaviour) > 0 {
+		for _, m := range x.app.modules {
+			if w, ok := m.(Witness); ok {
+				ctx := x.blockCtx()
+				w.Misbehaved(ctx, x.misbehaviour)
+				events = append(events, ctx.events...)
+			}
+		}
+	}
 	for _, m := range x.app.modules {
 		if g, ok := m.(Governing); ok {
 			ctx := x.blockCtx()
@@ -263,12 +285,14 @@ func (x *Execution) End() *Block {
 		}
 	}
 	ctx := x.blockCtx()
+	made := x.settleDemands(ctx)
+	events = append(events, ctx.events...)
 	forgotten := x.app.rememberSeen(ctx, x.ids, x.until)
 	x.app.core.head.Put(ctx, &chainv1.Head{Height: x.header.Height, Time: x.header.Time})
 	x.record.Events = append(x.record.Events, events...)
 	return &Block{
 		Header: x.header, Changes: x.overlay.Changes(), Record: x.record,
-		Updates: lastPerKey(x.updates), ids: x.ids, forgotten: forgotten,
+		Updates: lastPerKey(x.updates), Demanded: made, ids: x.ids, forgotten: forgotten,
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/chancery/chancery/chain/keys"
 	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/chain/tx"
+	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 )
 
 // Module is one application module.
@@ -36,6 +37,12 @@ type Module interface {
 // transactions, in order of modules. The work must be bounded.
 type BlockEnder interface {
 	EndBlock(ctx *Ctx)
+}
+
+// Witness is a Module that is told of validators' misbehaviour, after a block's last
+// transaction and before anything is decided.
+type Witness interface {
+	Misbehaved(ctx *Ctx, of []*chainv1.Misbehaviour)
 }
 
 // Snapshots gives queries the state that the caller asked for: by default the

@@ -19,6 +19,7 @@ func DefaultParams() *chainv1.Params {
 		MaxValidityMs:        10 * 60 * 1000,
 		MaxMessages:          100,
 		MaxSignatures:        32,
+		InclusionBlocks:      4,
 		Costs: &chainv1.Costs{
 			Byte:       10,
 			Read:       1_000,
@@ -53,6 +54,8 @@ func CheckParams(p *chainv1.Params) error {
 		return ErrBadParams.With("max_messages is %d, want 1 to 1000", p.MaxMessages)
 	case p.MaxSignatures == 0 || p.MaxSignatures > 256:
 		return ErrBadParams.With("max_signatures is %d, want 1 to 256", p.MaxSignatures)
+	case p.InclusionBlocks > maxInclusionBlocks:
+		return ErrBadParams.With("inclusion_blocks is %d, at most %d", p.InclusionBlocks, maxInclusionBlocks)
 	}
 	c := p.Costs
 	for _, price := range []uint64{c.Byte, c.Read, c.Write, c.WriteByte, c.Signature, c.PolicyStep, c.ModelStep} {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/errs"
+	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/consensus/recent"
 	"github.com/chancery/chancery/consensus/records"
 	"github.com/chancery/chancery/consensus/snapshots"
@@ -51,17 +52,23 @@ type application struct {
 	abci.BaseApplication
 
 	app        *chain.App
+	self       []byte // address of this node's consensus key, 20 bytes
+	most       int64  // bytes of a transaction beyond which it may not fit into a block
 	pool       *Pool
 	records    *records.Log
 	membership Membership
 	voice      Voice                       // nil: says nothing, and lets nobody say anything
 	lied       func(Lie)                   // nil: nobody is told
 	bend       func(txs [][]byte) [][]byte // a seam for tests: what a dishonest proposer does to its block
-	metrics    *Metrics
-	self       []byte // address of this node's consensus key
-	log        *slog.Logger
-	build      time.Duration // the most that building a proposal may take
-	idle       time.Duration // how long a proposal waits for a first transaction
+	// Seams for tests, what a dishonest proposer does: what it leaves out, which may be due,
+	// and whether it leaves out all votes and cares for nothing that is due.
+	omit func(d *tx.Decoded, due bool) bool
+	deaf bool
+
+	metrics *Metrics
+	log     *slog.Logger
+	build   time.Duration // the most that building a proposal may take
+	idle    time.Duration // how long a proposal waits for a first transaction
 
 	mu       sync.Mutex      // guards ahead and appended
 	ahead    *speculation    // nil: none
@@ -115,7 +122,7 @@ func headerOf(height int64, t time.Time) chain.Header {
 
 // execute runs a whole block; a docket that is not what this node finds, and the first
 // transaction refused at the door, end it.
-func (a *application) execute(h chain.Header, txs [][]byte) (*chain.Block, error) {
+func (a *application) execute(h chain.Header, txs [][]byte, reported []*chainv1.Misbehaviour) (*chain.Block, error) {
 	docket, err := a.docket(h.Height, txs)
 	if err != nil {
 		return nil, err
@@ -123,6 +130,7 @@ func (a *application) execute(h chain.Header, txs [][]byte) (*chain.Block, error
 	txs = txs[1:]
 	a.preverify(txs)
 	x := a.app.Begin(h, docket.Votes...)
+	x.Report(reported)
 	for _, raw := range txs {
 		d, err := a.app.Decode(raw)
 		if err != nil {
@@ -133,6 +141,9 @@ func (a *application) execute(h chain.Header, txs [][]byte) (*chain.Block, error
 		}
 	}
 	if err := x.CheckDocket(docket); err != nil {
+		return nil, err
+	}
+	if err := x.CheckInclusion(); err != nil {
 		return nil, err
 	}
 	return x.End(), nil

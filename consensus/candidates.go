@@ -6,22 +6,33 @@ import (
 	"sync"
 
 	"github.com/chancery/chancery/chain"
+	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 )
 
 // candidateKey identifies an executed block by everything its execution depends
-// on: height, time and transactions.
+// on: height, time, transactions and misbehaviour.
 type candidateKey [sha256.Size]byte
 
-func keyOf(h chain.Header, txs [][]byte) candidateKey {
+func keyOf(h chain.Header, txs [][]byte, misbehaviour []*chainv1.Misbehaviour) candidateKey {
 	hash := sha256.New()
-	var n [8]byte
-	for _, v := range []int64{h.Height, h.Time} {
+	number := func(v int64) {
+		var n [8]byte
 		binary.BigEndian.PutUint64(n[:], uint64(v))
 		hash.Write(n[:])
 	}
+	number(h.Height)
+	number(h.Time)
+	number(int64(len(misbehaviour)))
+	for _, m := range misbehaviour {
+		number(int64(m.Kind))
+		number(int64(len(m.Validator)))
+		hash.Write(m.Validator)
+		for _, v := range []int64{m.Height, m.Time, m.Power, m.Total} {
+			number(v)
+		}
+	}
 	for _, t := range txs {
-		binary.BigEndian.PutUint64(n[:], uint64(len(t)))
-		hash.Write(n[:])
+		number(int64(len(t)))
 		hash.Write(t)
 	}
 	return candidateKey(hash.Sum(nil))

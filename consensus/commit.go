@@ -23,7 +23,7 @@ func (a *application) Commit(context.Context, *abci.RequestCommit) (*abci.Respon
 	if a.decided == nil {
 		return nil, errors.New("Commit without FinalizeBlock")
 	}
-	record, begun := a.decided.Record, time.Now()
+	record, demanded, begun := a.decided.Record, a.decided.Demanded, time.Now()
 	a.mu.Lock()
 	appended := a.appended
 	a.appended = nil
@@ -51,6 +51,7 @@ func (a *application) Commit(context.Context, *abci.RequestCommit) (*abci.Respon
 	a.metrics.committing.WithLabelValues("state").Observe(time.Since(written).Seconds())
 	a.metrics.committed(record, size)
 	a.metrics.spanAll("commit", begun, idsOf(record))
+	a.pool.Urge(demanded...)
 	if record.Time-a.expired >= sweepEvery {
 		a.expired = record.Time
 		a.pool.Expire(record.Time)

@@ -63,15 +63,19 @@ func (k validatorKeys) lookup(address []byte) (ed25519.PubKey, bool) {
 
 // checkExtension refuses what is no extension: nothing to say is always one.
 func (a *application) checkExtension(extension []byte) error {
+	if len(extension) == 0 {
+		return nil
+	}
+	e, err := chain.ParseExtension(extension)
 	switch {
-	case len(extension) == 0:
+	case err != nil:
+		return err
+	case len(e.Voice) == 0:
 		return nil
 	case a.voice == nil:
-		return chain.ErrDocket.With("validators say nothing on this chain")
-	case len(extension) > chain.MaxExtension:
-		return chain.ErrDocket.With("an extension of %d bytes, at most %d", len(extension), chain.MaxExtension)
+		return chain.ErrDocket.With("validators believe nothing of others on this chain")
 	}
-	return a.voice.Check(extension)
+	return a.voice.Check(e.Voice)
 }
 
 // checkVote refuses an extension that its validator did not sign, or that has not the
@@ -101,7 +105,7 @@ const maxVotesShare = 4
 // validator. Where not all have room, another one begins at each height, so that
 // none is left out for long.
 func (a *application) votes(height int64, commit abci.ExtendedCommitInfo, most int64) []*chainv1.Vote {
-	if a.voice == nil || len(commit.Votes) == 0 {
+	if len(commit.Votes) == 0 {
 		return nil
 	}
 	validators := a.keys()

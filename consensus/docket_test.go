@@ -40,8 +40,27 @@ func newJudge(t testing.TB) *host {
 	return h
 }
 
-// vote is a validator's signed extension for a height and round.
-func vote(key ed25519.PrivKey, height int64, round int32, extension string) abci.ExtendedVoteInfo {
+// extension is one in form, of a voice and ids; without either it is empty.
+func extension(voice string, ids ...tx.ID) string {
+	e := &chainv1.Extension{Voice: []byte(voice)}
+	slices.SortFunc(ids, func(a, b tx.ID) int { return bytes.Compare(a[:], b[:]) })
+	for _, id := range ids {
+		e.Listed = append(e.Listed, id[:]...)
+	}
+	raw, err := e.MarshalVT()
+	if err != nil {
+		panic(err)
+	}
+	return string(raw)
+}
+
+// vote is a validator's signed extension for a height and round, of a voice alone.
+func vote(key ed25519.PrivKey, height int64, round int32, voice string) abci.ExtendedVoteInfo {
+	return signed(key, height, round, extension(voice))
+}
+
+// signed is a validator's signed extension for a height and round.
+func signed(key ed25519.PrivKey, height int64, round int32, extension string) abci.ExtendedVoteInfo {
 	signature, err := key.Sign(types.VoteExtensionSignBytes(chaintest.ChainID, &cmtproto.Vote{Height: height, Round: round, Extension: []byte(extension)}))
 	if err != nil {
 		panic(err)
@@ -146,7 +165,7 @@ func TestLyingDocketsAreRefused(t *testing.T) {
 		"another model":               func(d *chainv1.Docket) [][]byte { d.Model[3] ^= 1; return nil },
 		"no model":                    func(d *chainv1.Docket) [][]byte { d.Model = nil; return nil },
 		"another round":               func(d *chainv1.Docket) [][]byte { d.Round++; return nil },
-		"a forged extension":          func(d *chainv1.Docket) [][]byte { d.Votes[0].Extension = []byte("!forged"); return nil },
+		"a forged extension":          func(d *chainv1.Docket) [][]byte { d.Votes[0].Extension = []byte(extension("!forged")); return nil },
 		"a forged signature":          func(d *chainv1.Docket) [][]byte { d.Votes[0].Signature[5] ^= 1; return nil },
 		"another's signature":         func(d *chainv1.Docket) [][]byte { d.Votes[0].Signature = d.Votes[1].Signature; return nil },
 		"a vote twice":                func(d *chainv1.Docket) [][]byte { d.Votes[1] = d.Votes[0]; return nil },
@@ -277,10 +296,10 @@ func TestExtensions(t *testing.T) {
 	}{{"", ""}, {"!x", "!x"}, {"out of form", ""}, {"!" + string(make([]byte, chain.MaxExtension)), ""}} {
 		says.says = []byte(c.say)
 		res, err := h.ExtendVote(context.Background(), &abci.RequestExtendVote{Height: 5, Time: time.UnixMilli(1)})
-		if err != nil || string(res.VoteExtension) != c.want {
+		if err != nil || string(res.VoteExtension) != extension(c.want) {
 			t.Errorf("says %q: %q, %v", c.say, res.VoteExtension, err)
 		}
-		ok, err := h.VerifyVoteExtension(context.Background(), &abci.RequestVerifyVoteExtension{VoteExtension: []byte(c.say)})
+		ok, err := h.VerifyVoteExtension(context.Background(), &abci.RequestVerifyVoteExtension{VoteExtension: []byte(extension(c.say))})
 		if err != nil || (ok.Status == abci.ResponseVerifyVoteExtension_ACCEPT) != (c.say == c.want) {
 			t.Errorf("verify %.20q: %v, %v", c.say, ok, err)
 		}

@@ -17,11 +17,12 @@ import (
 // written to disk; the records, which nobody sees before Commit, begin to be.
 func (a *application) FinalizeBlock(_ context.Context, req *abci.RequestFinalizeBlock) (*abci.ResponseFinalizeBlock, error) {
 	header, begun := headerOf(req.Height, req.Time), time.Now()
-	key := keyOf(header, req.Txs)
+	reported := misbehaviour(req.Misbehavior)
+	key := keyOf(header, req.Txs, reported)
 	block, ok := a.candidates.lookup(key)
 	from := "candidate"
 	if !ok {
-		from, block = "executed", a.replay(header, req.Txs)
+		from, block = "executed", a.replay(header, req.Txs, reported)
 	}
 	root, err := a.apply(key, block)
 	if err != nil {
@@ -60,7 +61,7 @@ func (a *application) watchSignature(commit abci.CommitInfo) {
 // transaction that the rules refuse is possible only when they broke the rules; the
 // docket's votes then do not count, and the transaction gets a result without effect,
 // the same on every node.
-func (a *application) replay(header chain.Header, txs [][]byte) *chain.Block {
+func (a *application) replay(header chain.Header, txs [][]byte, reported []*chainv1.Misbehaviour) *chain.Block {
 	docket, err := a.docket(header.Height, txs)
 	if err != nil {
 		a.log.Error("a decided block holds a docket that the rules refuse", "height", header.Height, "reason", err)
@@ -69,6 +70,7 @@ func (a *application) replay(header chain.Header, txs [][]byte) *chain.Block {
 	txs = txs[min(1, len(txs)):]
 	a.preverify(txs)
 	x := a.app.Begin(header, docket.Votes...)
+	x.Report(reported)
 	for i, raw := range txs {
 		d, err := a.app.Decode(raw)
 		if err == nil {
@@ -82,6 +84,9 @@ func (a *application) replay(header chain.Header, txs [][]byte) *chain.Block {
 	if err == nil {
 		if err := x.CheckDocket(docket); err != nil {
 			a.log.Error("a decided block holds a docket that lies", "height", header.Height, "reason", err)
+		}
+		if err := x.CheckInclusion(); err != nil {
+			a.log.Error("a decided block leaves out what is due", "height", header.Height, "reason", err)
 		}
 	}
 	return x.End()

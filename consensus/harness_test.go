@@ -1,11 +1,14 @@
 package consensus
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"log/slog"
 	"math/rand"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +59,22 @@ func (p *probe) InitGenesis(ctx *chain.Ctx, _ json.RawMessage) error {
 func (p *probe) ExportGenesis(state.Reader) (proto.Message, error) { return &chainv1.Genesis{}, nil }
 func (p *probe) RegisterQueries(grpc.ServiceRegistrar, chain.Snapshots) {
 }
+
+// Misbehaved writes down and tells what it is told.
+func (p *probe) Misbehaved(ctx *chain.Ctx, of []*chainv1.Misbehaviour) {
+	for _, m := range of {
+		raw, err := m.MarshalVT()
+		if err != nil {
+			panic(err)
+		}
+		ctx.Set(misbehavedKey, raw)
+		ctx.Emit(m)
+	}
+}
+
+// misbehavedKey is where a probe writes what it was told last.
+var misbehavedKey = []byte{0x70, 0x01}
+
 func (p *probe) EndBlock(ctx *chain.Ctx) {
 	p.executed[ctx.Height()]++
 	if p.grow > 0 && ctx.Height() <= 10 {
@@ -76,6 +95,22 @@ func (everybody) Validators(chain.ReadCtx) []*identityv1.Validator {
 		out = append(out, &identityv1.Validator{PublicKey: v.PubKey().Bytes()})
 	}
 	return out
+}
+
+// Powers implements chain.Validators: each has 10.
+func (e everybody) Powers(r chain.ReadCtx) ([]chain.Power, int64) {
+	return powersOf(e.Validators(r), func(i int) int64 { return 10 })
+}
+
+// powersOf are validators as the chain sees them.
+func powersOf(list []*identityv1.Validator, power func(i int) int64) (out []chain.Power, total int64) {
+	for i, v := range list {
+		sum := sha256.Sum256(v.PublicKey)
+		out = append(out, chain.Power{Address: [20]byte(sum[:20]), Power: power(i)})
+		total += power(i)
+	}
+	slices.SortFunc(out, func(a, b chain.Power) int { return bytes.Compare(a.Address[:], b.Address[:]) })
+	return out, total
 }
 
 // voters are the validators that everybody knows.
@@ -131,7 +166,7 @@ func (h *host) open(t testing.TB) {
 	}
 	h.probe = newProbe()
 	app, err := chain.New(chain.Options{
-		ChainID: chaintest.ChainID, Tree: tree, Authenticator: chaintest.Actors{}, Screen: h.screen,
+		ChainID: chaintest.ChainID, Tree: tree, Authenticator: chaintest.Actors{}, Screen: h.screen, Validators: everybody{},
 		Modules: []chain.Module{h.probe}, Rand: rand.New(rand.NewSource(1)), Partial: true,
 	})
 	if err != nil {
@@ -144,7 +179,7 @@ func (h *host) open(t testing.TB) {
 	metrics := NewMetrics(nil)
 	h.application = &application{
 		app: app, pool: NewPool(app, DefaultPoolOptions(), metrics), metrics: metrics, records: log,
-		membership: everybody{}, log: slog.New(slog.DiscardHandler), build: time.Second,
+		membership: everybody{}, most: 1 << 20, log: slog.New(slog.DiscardHandler), build: time.Second,
 	}
 }
 

@@ -53,6 +53,10 @@ func (c circle) Validators(chain.ReadCtx) []*identityv1.Validator {
 	return out
 }
 
+func (c circle) Powers(r chain.ReadCtx) ([]chain.Power, int64) {
+	return powersOf(c.Validators(r), func(int) int64 { return 10 })
+}
+
 // network starts n validators on loopback that know one another; change bends each
 // before it starts.
 func network(t *testing.T, n int, change func(i int, o *Options)) []*Node {
@@ -104,7 +108,7 @@ func network(t *testing.T, n int, change func(i int, o *Options)) []*Node {
 		}
 		members := circle{probe: newProbe(), public: public}
 		app, err := chain.New(chain.Options{
-			ChainID: chaintest.ChainID, Tree: tree, Authenticator: chaintest.Actors{}, Screen: judging,
+			ChainID: chaintest.ChainID, Tree: tree, Authenticator: chaintest.Actors{}, Screen: judging, Validators: members,
 			Modules: []chain.Module{members}, Rand: rand.New(rand.NewSource(1)), Partial: true,
 		})
 		if err != nil {
@@ -157,7 +161,7 @@ func TestNetworkOutvotesALiar(t *testing.T) {
 		func(d *chainv1.Docket) { d.Model = bytes.Repeat([]byte{1}, 32) },
 		func(d *chainv1.Docket) {
 			for _, v := range d.Votes {
-				v.Extension = []byte("!forged")
+				v.Extension = []byte(extension("!forged"))
 			}
 		},
 	}

@@ -127,6 +127,7 @@ func Open(o Options) (*Node, error) {
 		// Together they leave a fifth of the time for the proposal to travel.
 		build: o.Config.Consensus.TimeoutPropose * 3 / 10,
 		idle:  o.Config.Consensus.TimeoutPropose / 2,
+		most:  mostListed(o.Genesis.ConsensusParams.Block.MaxBytes),
 
 		snapshots: o.Snapshots, interval: o.SnapshotInterval, halt: n.halt,
 	}

@@ -152,7 +152,7 @@ func TestWhatIsAppliedAheadIsWhatIsDecided(t *testing.T) {
 func TestFaultAheadHaltsTheDecision(t *testing.T) {
 	h := newHost(t)
 	txs := h.block(setParams(chaintest.Consortium, h.now.UnixMilli()+1000))
-	key := keyOf(headerOf(h.height()+1, h.now), txs)
+	key := keyOf(headerOf(h.height()+1, h.now), txs, nil)
 	h.ahead = &speculation{key, begin(func() ([]byte, error) { panic("the disk is gone") })}
 	defer func() {
 		if recover() != "the disk is gone" {

@@ -5,6 +5,7 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +43,8 @@ type PoolOptions struct {
 	// peers should have already: without a bound, nodes that fall behind would tell
 	// one another of everything that waits, over and over.
 	AgainBytes int
+	// ListAfter is how long a transaction waits until a validator lists it with its votes.
+	ListAfter time.Duration
 }
 
 // DefaultPoolOptions are the bounds of a node.
@@ -55,6 +58,7 @@ func DefaultPoolOptions() PoolOptions {
 		RelayAfter:   2 * time.Second,
 		OfferAgain:   5 * time.Second,
 		AgainBytes:   256 << 10,
+		ListAfter:    2 * time.Second,
 	}
 }
 
@@ -456,6 +460,65 @@ func (p *Pool) Postpone(ids ...tx.ID) {
 			w.notBefore = now.Add(w.pause)
 		}
 	}
+}
+
+// Overdue are transactions that wait for longer than ListAfter: of each organisation the
+// one that waits the longest of those that are not postponed and that good takes, and of
+// these at most most, the oldest first. good must not call the pool.
+func (p *Pool) Overdue(most int, good func(d *tx.Decoded) bool) []*tx.Decoded {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.now()
+	var out []*waiting
+	for _, l := range p.order {
+		var longest *waiting
+		for _, q := range l.queues() {
+			for e := q.Front(); e != nil; e = e.Next() {
+				w := e.Value.(*waiting)
+				if now.Sub(w.since) < p.o.ListAfter || longest != nil && !w.since.Before(longest.since) {
+					break // those behind it are younger
+				}
+				if !w.notBefore.After(now) && good(w.d) {
+					longest = w
+					break
+				}
+			}
+		}
+		if longest != nil {
+			out = append(out, longest)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b *waiting) int { return a.since.Compare(b.since) })
+	ds := make([]*tx.Decoded, min(len(out), most))
+	for i := range ds {
+		ds[i] = out[i].d
+	}
+	return ds
+}
+
+// Urge has transactions that wait here offered to the peers at once: others must hold
+// what they are to propose.
+func (p *Pool) Urge(ids ...tx.ID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, id := range ids {
+		if e, ok := p.byID[id]; ok {
+			w := e.Value.(*waiting)
+			p.offers[w.queue].Remove(w.offer)
+			w.offerAt, w.queue = p.now(), offerNow
+			w.offer = p.offers[offerNow].PushFront(w)
+		}
+	}
+}
+
+// lookup is a transaction that waits here, postponed or not; nil: it does not.
+func (p *Pool) lookup(id tx.ID) *tx.Decoded {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e, ok := p.byID[id]; ok {
+		return e.Value.(*waiting).d
+	}
+	return nil
 }
 
 // Evict takes transactions out of the pool that no block can hold.

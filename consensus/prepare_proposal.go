@@ -13,7 +13,8 @@ import (
 )
 
 // PrepareProposal builds a block, its docket first, from the pool and executes it on the way, so that
-// whatever it proposes has passed the very rules by which ProcessProposal judges.
+// whatever it proposes has passed the very rules by which ProcessProposal judges. What is
+// demanded comes first; where something that is due has no place, nothing else has, SPEC I4.
 // It stops at the block's size or work, or at half the time that proposing may take. When
 // nothing waits it gives a first transaction a while to come, so that an idle chain
 // makes few blocks and a busy one loses no time.
@@ -22,11 +23,19 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 	header, begun := headerOf(req.Height, req.Time), time.Now()
 	deadline := begun.Add(a.build)
 	votes := a.votes(req.Height, req.LocalLastCommit, req.MaxTxBytes)
+	if a.deaf {
+		votes = nil
+	}
 	x := a.app.Begin(header, votes...)
+	reported := misbehaviour(req.Misbehavior)
+	x.Report(reported)
 	var txs [][]byte
 	var evict, later []tx.ID
 	size := protoSize(chain.DocketSize(votes))
-	a.pool.Candidates(func(d *tx.Decoded) Next {
+	take := func(d *tx.Decoded, due bool) Next {
+		if a.omit != nil && a.omit(d, due) {
+			return Continue
+		}
 		before := size
 		size += protoSize(len(d.Raw)) + chain.MaxVerdict
 		if size > req.MaxTxBytes {
@@ -57,10 +66,25 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 			return Stop
 		}
 		return Continue
-	})
+	}
+	next, first := Continue, make(map[tx.ID]bool)
+	for _, w := range x.Wanted() {
+		if d := a.pool.lookup(w.ID); d != nil && next != Stop {
+			first[w.ID] = true
+			next = take(d, w.Due)
+		}
+	}
+	if left := x.Wanted(); next != Stop && (len(left) == 0 || !left[0].Due || a.deaf) {
+		a.pool.Candidates(func(d *tx.Decoded) Next {
+			if first[d.ID] {
+				return Continue
+			}
+			return take(d, false)
+		})
+	}
 	txs = slices.Insert(txs, 0, x.Docket(req.LocalLastCommit.Round, votes))
 	block := x.End()
-	a.candidates.add(keyOf(header, txs), block)
+	a.candidates.add(keyOf(header, txs, reported), block)
 	a.pool.Evict(evict...)
 	a.pool.Postpone(later...)
 	a.metrics.proposals.WithLabelValues("prepared").Inc()

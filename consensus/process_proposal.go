@@ -15,13 +15,14 @@ import (
 // alone, so honest validators never disagree.
 func (a *application) ProcessProposal(_ context.Context, req *abci.RequestProcessProposal) (*abci.ResponseProcessProposal, error) {
 	header, begun := headerOf(req.Height, req.Time), time.Now()
-	key := keyOf(header, req.Txs)
+	reported := misbehaviour(req.Misbehavior)
+	key := keyOf(header, req.Txs, reported)
 	if block, ok := a.candidates.lookup(key); ok {
 		a.metrics.proposals.WithLabelValues("accepted").Inc()
 		a.speculate(key, block)
 		return &abci.ResponseProcessProposal{Status: abci.ResponseProcessProposal_ACCEPT}, nil
 	}
-	block, err := a.execute(header, req.Txs)
+	block, err := a.execute(header, req.Txs, reported)
 	a.metrics.processing.Observe(time.Since(begun).Seconds())
 	if err != nil {
 		a.metrics.proposals.WithLabelValues("refused").Inc()

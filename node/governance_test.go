@@ -273,3 +273,68 @@ func TestAVoteTurnsTheSentinelOff(t *testing.T) {
 	}
 	c.CheckGenesis()
 }
+
+// SPEC E2: a validator's misbehaviour is recorded once, told, and one proposal is made to
+// remove it, which the members vote on as on any; what cannot be proposed says why.
+func TestMisbehaviourIsPutToTheVote(t *testing.T) {
+	c := newCouncil(t)
+	of := func(o string, height int64, kind chainv1.MisbehaviourKind) *chainv1.Misbehaviour {
+		address := identity.Address(validatorOf(o))
+		return &chainv1.Misbehaviour{Kind: kind, Validator: address[:], Height: height, Time: 7, Power: 10, Total: 40}
+	}
+	twice, light := chainv1.MisbehaviourKind_MISBEHAVIOUR_KIND_DUPLICATE_VOTE, chainv1.MisbehaviourKind_MISBEHAVIOUR_KIND_LIGHT_CLIENT_ATTACK
+	governed := c.App().Modules()[slices.IndexFunc(c.App().Modules(), named("governance"))].(*governance.Module)
+	offences := func() []*governancev1.Offence {
+		t.Helper()
+		g, err := governed.ExportGenesis(c.View())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return g.(*governancev1.Genesis).Offences
+	}
+	// No fewer than four validators may be left.
+	c.Misbehaviour = []*chainv1.Misbehaviour{of(seats[3], 1, twice)}
+	c.Block()
+	if got := offences(); len(got) != 1 || got[0].ProposalId != 0 || got[0].NoProposal == "" || got[0].Organisation != seats[3] {
+		t.Fatalf("with four validators, of which four must be left: %v", got)
+	}
+	second := chaintest.Actor("a second validator of the clinic").Public().Bytes
+	c.must(did.Consortium, &identityv1.BindValidator{Organisation: seats[1], PublicKey: second, Power: 1, Moniker: "clinic-2"})
+	for range 4 {
+		c.Block()
+	}
+	c.Misbehaviour = []*chainv1.Misbehaviour{of(seats[3], 2, twice), of(seats[3], 2, twice), of(seats[3], 3, light), {Kind: twice, Validator: make([]byte, 20), Height: 2}}
+	c.Block()
+	got := offences()
+	if len(got) != 4 {
+		t.Fatalf("%d are recorded: %v", len(got), got)
+	}
+	var id uint64
+	for _, o := range got {
+		switch {
+		case o.Organisation == "":
+			if o.ProposalId != 0 || o.NoProposal == "" {
+				t.Errorf("of a stranger: %v", o)
+			}
+		case o.Misbehaviour.Height > 1 && id == 0:
+			id = o.ProposalId
+		case o.Misbehaviour.Height > 1 && o.ProposalId != id:
+			t.Errorf("another proposal for the same validator: %v", o)
+		}
+	}
+	if id == 0 {
+		t.Fatalf("no proposal: %v", got)
+	}
+	c.CheckGenesis()
+	for _, o := range seats[:3] {
+		c.must(o, &governancev1.Vote{ProposalId: id, Choice: governancev1.Choice_CHOICE_YES})
+	}
+	if r := c.executed(); r.Status != governancev1.Status_STATUS_EXECUTED || r.Outcome.ProposalId != id {
+		t.Fatalf("executed %v", r)
+	}
+	for _, v := range c.App().Modules()[0].(*identity.Module).Validators(c.View()) {
+		if v.Organisation == seats[3] {
+			t.Error("the validator is still there")
+		}
+	}
+}

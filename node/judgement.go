@@ -196,6 +196,7 @@ func (n *Node) openWebhooks(version string, registry *registry) (err error) {
 var attention = []string{
 	"chancery.access.v1.Alert",
 	"chancery.access.v1.GlassBroken",
+	"chancery.governance.v1.Misbehaved",
 	"chancery.identity.v1.RecoveryRequested",
 	"chancery.identity.v1.Suspended",
 	"chancery.threat.v1.Alarm",

@@ -191,11 +191,15 @@ func TestAnIndicatorBecomesACommonRiskAndHolds(t *testing.T) {
 			t.Fatalf("block %d has no docket", height)
 		}
 		for _, v := range docket.Votes {
-			said, err := threat.ParseExtension(v.Extension)
+			extension, err := chain.ParseExtension(v.Extension)
 			if err != nil {
 				t.Fatal(err)
 			}
-			told = told || said.Assessments[0].Subject == beta && said.Assessments[0].Cause == threatv1.Cause_CAUSE_INDICATOR
+			said, err := threat.ParseExtension(extension.Voice)
+			if err != nil {
+				t.Fatal(err)
+			}
+			told = told || len(said.Assessments) > 0 && said.Assessments[0].Subject == beta && said.Assessments[0].Cause == threatv1.Cause_CAUSE_INDICATOR
 		}
 	}
 	if !told {

@@ -53,7 +53,7 @@ func (m Modules) List() []chain.Module {
 // App is the state machine over a tree, which it owns from then on.
 func (m Modules) App(chainID string, tree state.Tree) (*chain.App, error) {
 	return chain.New(chain.Options{
-		ChainID: chainID, Tree: tree, Authenticator: m.Identity, Screen: m.Threat, Modules: m.List(), Observer: m.Observer, Rand: rand.Reader,
+		ChainID: chainID, Tree: tree, Authenticator: m.Identity, Screen: m.Threat, Validators: m.Identity, Modules: m.List(), Observer: m.Observer, Rand: rand.Reader,
 	})
 }
 

@@ -62,8 +62,10 @@ type Net struct {
 	config Config
 	a, b   *instance
 	// Now is the time of the latest block; add to it to let time pass.
-	Now  int64
-	salt uint64
+	Now int64
+	// Misbehaviour is what the next block carries evidence of.
+	Misbehaviour []*chainv1.Misbehaviour
+	salt         uint64
 }
 
 type instance struct {
@@ -194,6 +196,7 @@ func (n *Net) Block(raws ...[]byte) []*chainv1.TxResult {
 			n.t.Fatalf("block %d: the committed root is not the applied one", header.Height)
 		}
 	}
+	n.Misbehaviour = nil
 	return blockA.Record.Txs
 }
 
@@ -209,6 +212,7 @@ func (n *Net) restart(i *instance) *instance {
 func (n *Net) execute(i *instance, h chain.Header, raws [][]byte) (*chain.Block, []byte) {
 	n.t.Helper()
 	x := i.app.Begin(h)
+	x.Report(n.Misbehaviour)
 	for k, raw := range raws {
 		d, err := i.app.Decode(raw)
 		if err == nil {

@@ -18,6 +18,8 @@
 //     proposer. The same checks run again when it is executed.
 //   - How governance decides is changed by the strictest of its rules, and never in an
 //     emergency.
+//   - A validator's misbehaviour, of which a block carries evidence, is recorded, and there is
+//     one open proposal to remove it, which the chain makes of itself, where it can be removed.
 //   - A block ends the voting of at most 32 proposals, executes at most
 //     params.max_executions and lets at most 32 lapse; the rest wait for the next.
 //
@@ -40,6 +42,7 @@
 //	0x07 by-status    uint32 status, uint64 id          -> unit                             with proposals
 //	0x08 made-by      string organisation, uint64 id    -> unit                             Propose
 //	0x09 open-of      string organisation, uint64 id    -> unit                             while a proposal is open
+//	0x0a offences     bytes validator, int64 height, uint32 kind -> chancery.governance.v1.Offence  evidence in a block
 //
 // Open is voting or passed.
 package governance

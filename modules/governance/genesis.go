@@ -59,6 +59,19 @@ func (m *Module) InitGenesis(ctx *chain.Ctx, raw json.RawMessage) error {
 		}
 		m.outcomes.Put(ctx, o.ProposalId, o)
 	}
+	for i, o := range g.Offences {
+		if err := checkOffence(o); err != nil {
+			return ErrInvalid.With("offences[%d]: %v", i, err)
+		}
+		key := state.Join3(o.Misbehaviour.Validator, o.Misbehaviour.Height, uint32(o.Misbehaviour.Kind))
+		switch {
+		case o.ProposalId != 0 && !m.proposals.Has(ctx, o.ProposalId):
+			return ErrInvalid.With("offences[%d] names no proposal", i)
+		case m.offences.Has(ctx, key):
+			return ErrInvalid.With("offences[%d] is there twice", i)
+		}
+		m.offences.Put(ctx, key, o)
+	}
 	for _, p := range g.Proposals {
 		if (p.Status == executed || p.Status == failed) && !m.outcomes.Has(ctx, p.Id) {
 			return ErrInvalid.With("proposal %d was executed and has no outcome", p.Id)
@@ -102,6 +115,9 @@ func (m *Module) ExportGenesis(r state.Reader) (proto.Message, error) {
 	}
 	for _, o := range m.outcomes.Walk(r, state.All()) {
 		g.Outcomes = append(g.Outcomes, o)
+	}
+	for _, o := range m.offences.Walk(r, state.All()) {
+		g.Offences = append(g.Offences, o)
 	}
 	return g, nil
 }

@@ -21,6 +21,7 @@ type Module struct {
 var (
 	_ chain.Module    = (*Module)(nil)
 	_ chain.Governing = (*Module)(nil)
+	_ chain.Witness   = (*Module)(nil)
 )
 
 // New builds the module.

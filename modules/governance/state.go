@@ -12,6 +12,9 @@ type (
 	dueKey    = state.Pair[int64, uint64]
 	statusKey = state.Pair[uint32, uint64]
 	ofKey     = state.Pair[string, uint64]
+
+	// offenceKey is address, height and kind.
+	offenceKey = state.Triple[[]byte, int64, uint32]
 )
 
 // collections is the module's state; doc.go has the key table.
@@ -26,6 +29,7 @@ type collections struct {
 	byStatus  state.Index[statusKey]
 	madeBy    state.Index[ofKey]
 	openOf    state.Index[ofKey]
+	offences  state.Map[offenceKey, *governancev1.Offence]
 }
 
 func newCollections() collections {
@@ -42,6 +46,7 @@ func newCollections() collections {
 		byStatus:  state.NewIndex(s, 0x07, "by-status", state.PairOf(state.Uint32, state.Uint64)),
 		madeBy:    state.NewIndex(s, 0x08, "made-by", of),
 		openOf:    state.NewIndex(s, 0x09, "open-of", of),
+		offences:  state.NewMap(s, 0x0a, "offences", state.TripleOf(state.Bytes, state.Int64, state.Uint32), state.Proto[governancev1.Offence]()),
 	}
 }
 

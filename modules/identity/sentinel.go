@@ -15,13 +15,7 @@ import (
 const AddressSize = 20
 
 // Power is a validator with its voting power.
-type Power struct {
-	// Address is the first 20 bytes of SHA-256 of the Ed25519 consensus key, as CometBFT
-	// has it.
-	Address      [AddressSize]byte
-	Organisation string // DID
-	Power        int64
-}
+type Power = chain.Power
 
 // Address is the address of an Ed25519 consensus key.
 func Address(public []byte) [AddressSize]byte {

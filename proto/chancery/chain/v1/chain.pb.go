@@ -21,6 +21,58 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// MisbehaviourKind is how a validator broke the rules of consensus. Numbers are permanent.
+type MisbehaviourKind int32
+
+const (
+	MisbehaviourKind_MISBEHAVIOUR_KIND_UNSPECIFIED MisbehaviourKind = 0
+	// It signed two votes of one height, round and kind for different blocks.
+	MisbehaviourKind_MISBEHAVIOUR_KIND_DUPLICATE_VOTE MisbehaviourKind = 1
+	// It signed a header that light clients would take and that is not the chain's.
+	MisbehaviourKind_MISBEHAVIOUR_KIND_LIGHT_CLIENT_ATTACK MisbehaviourKind = 2
+)
+
+// Enum value maps for MisbehaviourKind.
+var (
+	MisbehaviourKind_name = map[int32]string{
+		0: "MISBEHAVIOUR_KIND_UNSPECIFIED",
+		1: "MISBEHAVIOUR_KIND_DUPLICATE_VOTE",
+		2: "MISBEHAVIOUR_KIND_LIGHT_CLIENT_ATTACK",
+	}
+	MisbehaviourKind_value = map[string]int32{
+		"MISBEHAVIOUR_KIND_UNSPECIFIED":         0,
+		"MISBEHAVIOUR_KIND_DUPLICATE_VOTE":      1,
+		"MISBEHAVIOUR_KIND_LIGHT_CLIENT_ATTACK": 2,
+	}
+)
+
+func (x MisbehaviourKind) Enum() *MisbehaviourKind {
+	p := new(MisbehaviourKind)
+	*p = x
+	return p
+}
+
+func (x MisbehaviourKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MisbehaviourKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_chancery_chain_v1_chain_proto_enumTypes[0].Descriptor()
+}
+
+func (MisbehaviourKind) Type() protoreflect.EnumType {
+	return &file_chancery_chain_v1_chain_proto_enumTypes[0]
+}
+
+func (x MisbehaviourKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MisbehaviourKind.Descriptor instead.
+func (MisbehaviourKind) EnumDescriptor() ([]byte, []int) {
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{0}
+}
+
 // Params bounds what a transaction and a block may cost. Units are the chain's
 // measure of work; see Costs.
 type Params struct {
@@ -41,8 +93,11 @@ type Params struct {
 	Costs *Costs `protobuf:"bytes,7,opt,name=costs,proto3" json:"costs,omitempty"`
 	// Most units the transactions of one block may use together.
 	MaxBlockUnits uint64 `protobuf:"varint,8,opt,name=max_block_units,json=maxBlockUnits,proto3" json:"max_block_units,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Within how many blocks a transaction must be in one, that validators with more than a
+	// third of all power list; at most 10. 0: there is no such time.
+	InclusionBlocks uint32 `protobuf:"varint,9,opt,name=inclusion_blocks,json=inclusionBlocks,proto3" json:"inclusion_blocks,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Params) Reset() {
@@ -127,6 +182,13 @@ func (x *Params) GetCosts() *Costs {
 func (x *Params) GetMaxBlockUnits() uint64 {
 	if x != nil {
 		return x.MaxBlockUnits
+	}
+	return 0
+}
+
+func (x *Params) GetInclusionBlocks() uint32 {
+	if x != nil {
+		return x.InclusionBlocks
 	}
 	return 0
 }
@@ -340,6 +402,125 @@ func (x *Seen) GetUntil() int64 {
 	return 0
 }
 
+// Listed is what a validator listed last.
+type Listed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Transaction ids of 32 bytes each, sorted.
+	Ids []byte `protobuf:"bytes,1,opt,name=ids,proto3" json:"ids,omitempty"`
+	// The block whose docket carried it.
+	Height        int64 `protobuf:"varint,2,opt,name=height,proto3" json:"height,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Listed) Reset() {
+	*x = Listed{}
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Listed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Listed) ProtoMessage() {}
+
+func (x *Listed) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Listed.ProtoReflect.Descriptor instead.
+func (*Listed) Descriptor() ([]byte, []int) {
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Listed) GetIds() []byte {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+func (x *Listed) GetHeight() int64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+// Demand is a transaction that validators with more than a third of all power list and
+// that is in no block.
+type Demand struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 32 bytes.
+	TxId []byte `protobuf:"bytes,1,opt,name=tx_id,json=txId,proto3" json:"tx_id,omitempty"`
+	// The block that found it, and its time in Unix milliseconds.
+	Height        int64 `protobuf:"varint,2,opt,name=height,proto3" json:"height,omitempty"`
+	Time          int64 `protobuf:"varint,3,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Demand) Reset() {
+	*x = Demand{}
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Demand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Demand) ProtoMessage() {}
+
+func (x *Demand) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Demand.ProtoReflect.Descriptor instead.
+func (*Demand) Descriptor() ([]byte, []int) {
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Demand) GetTxId() []byte {
+	if x != nil {
+		return x.TxId
+	}
+	return nil
+}
+
+func (x *Demand) GetHeight() int64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *Demand) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
 // Event is one fact, typed by the message it holds.
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -353,7 +534,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[4]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -365,7 +546,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[4]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -378,7 +559,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{4}
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Event) GetType() string {
@@ -413,7 +594,7 @@ type TxOutcome struct {
 
 func (x *TxOutcome) Reset() {
 	*x = TxOutcome{}
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[5]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -425,7 +606,7 @@ func (x *TxOutcome) String() string {
 func (*TxOutcome) ProtoMessage() {}
 
 func (x *TxOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[5]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -438,7 +619,7 @@ func (x *TxOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TxOutcome.ProtoReflect.Descriptor instead.
 func (*TxOutcome) Descriptor() ([]byte, []int) {
-	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{5}
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *TxOutcome) GetTxId() []byte {
@@ -501,7 +682,7 @@ type TxResult struct {
 
 func (x *TxResult) Reset() {
 	*x = TxResult{}
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[6]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -513,7 +694,7 @@ func (x *TxResult) String() string {
 func (*TxResult) ProtoMessage() {}
 
 func (x *TxResult) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[6]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -526,7 +707,7 @@ func (x *TxResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TxResult.ProtoReflect.Descriptor instead.
 func (*TxResult) Descriptor() ([]byte, []int) {
-	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{6}
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *TxResult) GetTxId() []byte {
@@ -630,7 +811,7 @@ type BlockRecord struct {
 
 func (x *BlockRecord) Reset() {
 	*x = BlockRecord{}
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[7]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -642,7 +823,7 @@ func (x *BlockRecord) String() string {
 func (*BlockRecord) ProtoMessage() {}
 
 func (x *BlockRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[7]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -655,7 +836,7 @@ func (x *BlockRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockRecord.ProtoReflect.Descriptor instead.
 func (*BlockRecord) Descriptor() ([]byte, []int) {
-	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{7}
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *BlockRecord) GetHeight() int64 {
@@ -703,7 +884,7 @@ type Genesis struct {
 
 func (x *Genesis) Reset() {
 	*x = Genesis{}
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[8]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -715,7 +896,7 @@ func (x *Genesis) String() string {
 func (*Genesis) ProtoMessage() {}
 
 func (x *Genesis) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[8]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -728,7 +909,7 @@ func (x *Genesis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Genesis.ProtoReflect.Descriptor instead.
 func (*Genesis) Descriptor() ([]byte, []int) {
-	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{8}
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Genesis) GetParams() *Params {
@@ -748,7 +929,7 @@ type ParamsChanged struct {
 
 func (x *ParamsChanged) Reset() {
 	*x = ParamsChanged{}
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[9]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -760,7 +941,7 @@ func (x *ParamsChanged) String() string {
 func (*ParamsChanged) ProtoMessage() {}
 
 func (x *ParamsChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[9]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -773,7 +954,7 @@ func (x *ParamsChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParamsChanged.ProtoReflect.Descriptor instead.
 func (*ParamsChanged) Descriptor() ([]byte, []int) {
-	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{9}
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ParamsChanged) GetParams() *Params {
@@ -783,11 +964,99 @@ func (x *ParamsChanged) GetParams() *Params {
 	return nil
 }
 
+// Misbehaviour is what a block carries evidence of, which the validators' engines checked.
+type Misbehaviour struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  MisbehaviourKind       `protobuf:"varint,1,opt,name=kind,proto3,enum=chancery.chain.v1.MisbehaviourKind" json:"kind,omitempty"`
+	// Address of the consensus key, 20 bytes.
+	Validator []byte `protobuf:"bytes,2,opt,name=validator,proto3" json:"validator,omitempty"`
+	// When it happened: the height, and its block's time in Unix milliseconds.
+	Height int64 `protobuf:"varint,3,opt,name=height,proto3" json:"height,omitempty"`
+	Time   int64 `protobuf:"varint,4,opt,name=time,proto3" json:"time,omitempty"`
+	// Its voting power then, and all power.
+	Power         int64 `protobuf:"varint,5,opt,name=power,proto3" json:"power,omitempty"`
+	Total         int64 `protobuf:"varint,6,opt,name=total,proto3" json:"total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Misbehaviour) Reset() {
+	*x = Misbehaviour{}
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Misbehaviour) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Misbehaviour) ProtoMessage() {}
+
+func (x *Misbehaviour) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Misbehaviour.ProtoReflect.Descriptor instead.
+func (*Misbehaviour) Descriptor() ([]byte, []int) {
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Misbehaviour) GetKind() MisbehaviourKind {
+	if x != nil {
+		return x.Kind
+	}
+	return MisbehaviourKind_MISBEHAVIOUR_KIND_UNSPECIFIED
+}
+
+func (x *Misbehaviour) GetValidator() []byte {
+	if x != nil {
+		return x.Validator
+	}
+	return nil
+}
+
+func (x *Misbehaviour) GetHeight() int64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *Misbehaviour) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *Misbehaviour) GetPower() int64 {
+	if x != nil {
+		return x.Power
+	}
+	return 0
+}
+
+func (x *Misbehaviour) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
 var File_chancery_chain_v1_chain_proto protoreflect.FileDescriptor
 
 const file_chancery_chain_v1_chain_proto_rawDesc = "" +
 	"\n" +
-	"\x1dchancery/chain/v1/chain.proto\x12\x11chancery.chain.v1\x1a\x1echancery/chain/v1/docket.proto\"\xcc\x02\n" +
+	"\x1dchancery/chain/v1/chain.proto\x12\x11chancery.chain.v1\x1a\x1echancery/chain/v1/docket.proto\"\xf7\x02\n" +
 	"\x06Params\x12 \n" +
 	"\fmax_tx_bytes\x18\x01 \x01(\x04R\n" +
 	"maxTxBytes\x12 \n" +
@@ -798,7 +1067,8 @@ const file_chancery_chain_v1_chain_proto_rawDesc = "" +
 	"\fmax_messages\x18\x05 \x01(\rR\vmaxMessages\x12%\n" +
 	"\x0emax_signatures\x18\x06 \x01(\rR\rmaxSignatures\x12.\n" +
 	"\x05costs\x18\a \x01(\v2\x18.chancery.chain.v1.CostsR\x05costs\x12&\n" +
-	"\x0fmax_block_units\x18\b \x01(\x04R\rmaxBlockUnits\"\xc2\x01\n" +
+	"\x0fmax_block_units\x18\b \x01(\x04R\rmaxBlockUnits\x12)\n" +
+	"\x10inclusion_blocks\x18\t \x01(\rR\x0finclusionBlocks\"\xc2\x01\n" +
 	"\x05Costs\x12\x12\n" +
 	"\x04byte\x18\x01 \x01(\x04R\x04byte\x12\x12\n" +
 	"\x04read\x18\x02 \x01(\x04R\x04read\x12\x14\n" +
@@ -815,7 +1085,14 @@ const file_chancery_chain_v1_chain_proto_rawDesc = "" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\".\n" +
 	"\x04Seen\x12\x10\n" +
 	"\x03ids\x18\x01 \x01(\fR\x03ids\x12\x14\n" +
-	"\x05until\x18\x02 \x01(\x03R\x05until\"1\n" +
+	"\x05until\x18\x02 \x01(\x03R\x05until\"2\n" +
+	"\x06Listed\x12\x10\n" +
+	"\x03ids\x18\x01 \x01(\fR\x03ids\x12\x16\n" +
+	"\x06height\x18\x02 \x01(\x03R\x06height\"I\n" +
+	"\x06Demand\x12\x13\n" +
+	"\x05tx_id\x18\x01 \x01(\fR\x04txId\x12\x16\n" +
+	"\x06height\x18\x02 \x01(\x03R\x06height\x12\x12\n" +
+	"\x04time\x18\x03 \x01(\x03R\x04time\"1\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\"\x95\x01\n" +
@@ -848,7 +1125,18 @@ const file_chancery_chain_v1_chain_proto_rawDesc = "" +
 	"\aGenesis\x121\n" +
 	"\x06params\x18\x01 \x01(\v2\x19.chancery.chain.v1.ParamsR\x06params\"B\n" +
 	"\rParamsChanged\x121\n" +
-	"\x06params\x18\x01 \x01(\v2\x19.chancery.chain.v1.ParamsR\x06paramsB>Z<github.com/chancery/chancery/proto/chancery/chain/v1;chainv1b\x06proto3"
+	"\x06params\x18\x01 \x01(\v2\x19.chancery.chain.v1.ParamsR\x06params\"\xbd\x01\n" +
+	"\fMisbehaviour\x127\n" +
+	"\x04kind\x18\x01 \x01(\x0e2#.chancery.chain.v1.MisbehaviourKindR\x04kind\x12\x1c\n" +
+	"\tvalidator\x18\x02 \x01(\fR\tvalidator\x12\x16\n" +
+	"\x06height\x18\x03 \x01(\x03R\x06height\x12\x12\n" +
+	"\x04time\x18\x04 \x01(\x03R\x04time\x12\x14\n" +
+	"\x05power\x18\x05 \x01(\x03R\x05power\x12\x14\n" +
+	"\x05total\x18\x06 \x01(\x03R\x05total*\x86\x01\n" +
+	"\x10MisbehaviourKind\x12!\n" +
+	"\x1dMISBEHAVIOUR_KIND_UNSPECIFIED\x10\x00\x12$\n" +
+	" MISBEHAVIOUR_KIND_DUPLICATE_VOTE\x10\x01\x12)\n" +
+	"%MISBEHAVIOUR_KIND_LIGHT_CLIENT_ATTACK\x10\x02B>Z<github.com/chancery/chancery/proto/chancery/chain/v1;chainv1b\x06proto3"
 
 var (
 	file_chancery_chain_v1_chain_proto_rawDescOnce sync.Once
@@ -862,34 +1150,40 @@ func file_chancery_chain_v1_chain_proto_rawDescGZIP() []byte {
 	return file_chancery_chain_v1_chain_proto_rawDescData
 }
 
-var file_chancery_chain_v1_chain_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_chancery_chain_v1_chain_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_chancery_chain_v1_chain_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_chancery_chain_v1_chain_proto_goTypes = []any{
-	(*Params)(nil),        // 0: chancery.chain.v1.Params
-	(*Costs)(nil),         // 1: chancery.chain.v1.Costs
-	(*Head)(nil),          // 2: chancery.chain.v1.Head
-	(*Seen)(nil),          // 3: chancery.chain.v1.Seen
-	(*Event)(nil),         // 4: chancery.chain.v1.Event
-	(*TxOutcome)(nil),     // 5: chancery.chain.v1.TxOutcome
-	(*TxResult)(nil),      // 6: chancery.chain.v1.TxResult
-	(*BlockRecord)(nil),   // 7: chancery.chain.v1.BlockRecord
-	(*Genesis)(nil),       // 8: chancery.chain.v1.Genesis
-	(*ParamsChanged)(nil), // 9: chancery.chain.v1.ParamsChanged
-	(*Verdict)(nil),       // 10: chancery.chain.v1.Verdict
+	(MisbehaviourKind)(0), // 0: chancery.chain.v1.MisbehaviourKind
+	(*Params)(nil),        // 1: chancery.chain.v1.Params
+	(*Costs)(nil),         // 2: chancery.chain.v1.Costs
+	(*Head)(nil),          // 3: chancery.chain.v1.Head
+	(*Seen)(nil),          // 4: chancery.chain.v1.Seen
+	(*Listed)(nil),        // 5: chancery.chain.v1.Listed
+	(*Demand)(nil),        // 6: chancery.chain.v1.Demand
+	(*Event)(nil),         // 7: chancery.chain.v1.Event
+	(*TxOutcome)(nil),     // 8: chancery.chain.v1.TxOutcome
+	(*TxResult)(nil),      // 9: chancery.chain.v1.TxResult
+	(*BlockRecord)(nil),   // 10: chancery.chain.v1.BlockRecord
+	(*Genesis)(nil),       // 11: chancery.chain.v1.Genesis
+	(*ParamsChanged)(nil), // 12: chancery.chain.v1.ParamsChanged
+	(*Misbehaviour)(nil),  // 13: chancery.chain.v1.Misbehaviour
+	(*Verdict)(nil),       // 14: chancery.chain.v1.Verdict
 }
 var file_chancery_chain_v1_chain_proto_depIdxs = []int32{
-	1,  // 0: chancery.chain.v1.Params.costs:type_name -> chancery.chain.v1.Costs
-	10, // 1: chancery.chain.v1.TxOutcome.verdict:type_name -> chancery.chain.v1.Verdict
-	4,  // 2: chancery.chain.v1.TxResult.events:type_name -> chancery.chain.v1.Event
-	10, // 3: chancery.chain.v1.TxResult.verdict:type_name -> chancery.chain.v1.Verdict
-	6,  // 4: chancery.chain.v1.BlockRecord.txs:type_name -> chancery.chain.v1.TxResult
-	4,  // 5: chancery.chain.v1.BlockRecord.events:type_name -> chancery.chain.v1.Event
-	0,  // 6: chancery.chain.v1.Genesis.params:type_name -> chancery.chain.v1.Params
-	0,  // 7: chancery.chain.v1.ParamsChanged.params:type_name -> chancery.chain.v1.Params
-	8,  // [8:8] is the sub-list for method output_type
-	8,  // [8:8] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	2,  // 0: chancery.chain.v1.Params.costs:type_name -> chancery.chain.v1.Costs
+	14, // 1: chancery.chain.v1.TxOutcome.verdict:type_name -> chancery.chain.v1.Verdict
+	7,  // 2: chancery.chain.v1.TxResult.events:type_name -> chancery.chain.v1.Event
+	14, // 3: chancery.chain.v1.TxResult.verdict:type_name -> chancery.chain.v1.Verdict
+	9,  // 4: chancery.chain.v1.BlockRecord.txs:type_name -> chancery.chain.v1.TxResult
+	7,  // 5: chancery.chain.v1.BlockRecord.events:type_name -> chancery.chain.v1.Event
+	1,  // 6: chancery.chain.v1.Genesis.params:type_name -> chancery.chain.v1.Params
+	1,  // 7: chancery.chain.v1.ParamsChanged.params:type_name -> chancery.chain.v1.Params
+	0,  // 8: chancery.chain.v1.Misbehaviour.kind:type_name -> chancery.chain.v1.MisbehaviourKind
+	9,  // [9:9] is the sub-list for method output_type
+	9,  // [9:9] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_chancery_chain_v1_chain_proto_init() }
@@ -903,13 +1197,14 @@ func file_chancery_chain_v1_chain_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chancery_chain_v1_chain_proto_rawDesc), len(file_chancery_chain_v1_chain_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   10,
+			NumEnums:      1,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_chancery_chain_v1_chain_proto_goTypes,
 		DependencyIndexes: file_chancery_chain_v1_chain_proto_depIdxs,
+		EnumInfos:         file_chancery_chain_v1_chain_proto_enumTypes,
 		MessageInfos:      file_chancery_chain_v1_chain_proto_msgTypes,
 	}.Build()
 	File_chancery_chain_v1_chain_proto = out.File

@@ -295,7 +295,7 @@ type Vote struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Address of the consensus key, 20 bytes.
 	Validator []byte `protobuf:"bytes,1,opt,name=validator,proto3" json:"validator,omitempty"`
-	// The extension, never empty.
+	// The extension, canonical bytes of an Extension, never empty.
 	Extension []byte `protobuf:"bytes,2,opt,name=extension,proto3" json:"extension,omitempty"`
 	// Signature over the engine's CanonicalVoteExtension.
 	Signature     []byte `protobuf:"bytes,3,opt,name=signature,proto3" json:"signature,omitempty"`
@@ -354,6 +354,73 @@ func (x *Vote) GetSignature() []byte {
 	return nil
 }
 
+// Extension is what a validator says with its vote for a block.
+type Extension struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it believes of others: canonical bytes of chancery.threat.v1.Assessments, at most
+	// 4096.
+	Voice []byte `protobuf:"bytes,1,opt,name=voice,proto3" json:"voice,omitempty"`
+	// Ids of transactions that wait in its pool for long and that it would take into a
+	// block: 32 bytes each, sorted, none twice, at most 64. They replace those that it
+	// listed before.
+	Listed []byte `protobuf:"bytes,2,opt,name=listed,proto3" json:"listed,omitempty"`
+	// It lists none any more. Never with ids.
+	Unlisted      bool `protobuf:"varint,3,opt,name=unlisted,proto3" json:"unlisted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Extension) Reset() {
+	*x = Extension{}
+	mi := &file_chancery_chain_v1_docket_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Extension) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Extension) ProtoMessage() {}
+
+func (x *Extension) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_chain_v1_docket_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Extension.ProtoReflect.Descriptor instead.
+func (*Extension) Descriptor() ([]byte, []int) {
+	return file_chancery_chain_v1_docket_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Extension) GetVoice() []byte {
+	if x != nil {
+		return x.Voice
+	}
+	return nil
+}
+
+func (x *Extension) GetListed() []byte {
+	if x != nil {
+		return x.Listed
+	}
+	return nil
+}
+
+func (x *Extension) GetUnlisted() bool {
+	if x != nil {
+		return x.Unlisted
+	}
+	return false
+}
+
 var File_chancery_chain_v1_docket_proto protoreflect.FileDescriptor
 
 const file_chancery_chain_v1_docket_proto_rawDesc = "" +
@@ -376,7 +443,11 @@ const file_chancery_chain_v1_docket_proto_rawDesc = "" +
 	"\x04Vote\x12\x1c\n" +
 	"\tvalidator\x18\x01 \x01(\fR\tvalidator\x12\x1c\n" +
 	"\textension\x18\x02 \x01(\fR\textension\x12\x1c\n" +
-	"\tsignature\x18\x03 \x01(\fR\tsignature*T\n" +
+	"\tsignature\x18\x03 \x01(\fR\tsignature\"U\n" +
+	"\tExtension\x12\x14\n" +
+	"\x05voice\x18\x01 \x01(\fR\x05voice\x12\x16\n" +
+	"\x06listed\x18\x02 \x01(\fR\x06listed\x12\x1a\n" +
+	"\bunlisted\x18\x03 \x01(\bR\bunlisted*T\n" +
 	"\x06Ruling\x12\x16\n" +
 	"\x12RULING_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fRULING_ADMIT\x10\x01\x12\x0f\n" +
@@ -396,13 +467,14 @@ func file_chancery_chain_v1_docket_proto_rawDescGZIP() []byte {
 }
 
 var file_chancery_chain_v1_docket_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_chancery_chain_v1_docket_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_chancery_chain_v1_docket_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_chancery_chain_v1_docket_proto_goTypes = []any{
-	(Ruling)(0),     // 0: chancery.chain.v1.Ruling
-	(*Verdict)(nil), // 1: chancery.chain.v1.Verdict
-	(*Driver)(nil),  // 2: chancery.chain.v1.Driver
-	(*Docket)(nil),  // 3: chancery.chain.v1.Docket
-	(*Vote)(nil),    // 4: chancery.chain.v1.Vote
+	(Ruling)(0),       // 0: chancery.chain.v1.Ruling
+	(*Verdict)(nil),   // 1: chancery.chain.v1.Verdict
+	(*Driver)(nil),    // 2: chancery.chain.v1.Driver
+	(*Docket)(nil),    // 3: chancery.chain.v1.Docket
+	(*Vote)(nil),      // 4: chancery.chain.v1.Vote
+	(*Extension)(nil), // 5: chancery.chain.v1.Extension
 }
 var file_chancery_chain_v1_docket_proto_depIdxs = []int32{
 	0, // 0: chancery.chain.v1.Verdict.ruling:type_name -> chancery.chain.v1.Ruling
@@ -427,7 +499,7 @@ func file_chancery_chain_v1_docket_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chancery_chain_v1_docket_proto_rawDesc), len(file_chancery_chain_v1_docket_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

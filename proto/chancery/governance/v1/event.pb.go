@@ -381,6 +381,51 @@ func (x *Lapsed) GetProposalId() uint64 {
 	return 0
 }
 
+// Misbehaved is emitted when a block carries evidence of a validator's misbehaviour.
+type Misbehaved struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Offence       *Offence               `protobuf:"bytes,1,opt,name=offence,proto3" json:"offence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Misbehaved) Reset() {
+	*x = Misbehaved{}
+	mi := &file_chancery_governance_v1_event_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Misbehaved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Misbehaved) ProtoMessage() {}
+
+func (x *Misbehaved) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_governance_v1_event_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Misbehaved.ProtoReflect.Descriptor instead.
+func (*Misbehaved) Descriptor() ([]byte, []int) {
+	return file_chancery_governance_v1_event_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Misbehaved) GetOffence() *Offence {
+	if x != nil {
+		return x.Offence
+	}
+	return nil
+}
+
 var File_chancery_governance_v1_event_proto protoreflect.FileDescriptor
 
 const file_chancery_governance_v1_event_proto_rawDesc = "" +
@@ -408,7 +453,10 @@ const file_chancery_governance_v1_event_proto_rawDesc = "" +
 	"\x02by\x18\x02 \x01(\tR\x02by\")\n" +
 	"\x06Lapsed\x12\x1f\n" +
 	"\vproposal_id\x18\x01 \x01(\x04R\n" +
-	"proposalIdBHZFgithub.com/chancery/chancery/proto/chancery/governance/v1;governancev1b\x06proto3"
+	"proposalId\"G\n" +
+	"\n" +
+	"Misbehaved\x129\n" +
+	"\aoffence\x18\x01 \x01(\v2\x1f.chancery.governance.v1.OffenceR\aoffenceBHZFgithub.com/chancery/chancery/proto/chancery/governance/v1;governancev1b\x06proto3"
 
 var (
 	file_chancery_governance_v1_event_proto_rawDescOnce sync.Once
@@ -422,7 +470,7 @@ func file_chancery_governance_v1_event_proto_rawDescGZIP() []byte {
 	return file_chancery_governance_v1_event_proto_rawDescData
 }
 
-var file_chancery_governance_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_chancery_governance_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_chancery_governance_v1_event_proto_goTypes = []any{
 	(*ParamsChanged)(nil), // 0: chancery.governance.v1.ParamsChanged
 	(*Proposed)(nil),      // 1: chancery.governance.v1.Proposed
@@ -431,26 +479,29 @@ var file_chancery_governance_v1_event_proto_goTypes = []any{
 	(*Executed)(nil),      // 4: chancery.governance.v1.Executed
 	(*Cancelled)(nil),     // 5: chancery.governance.v1.Cancelled
 	(*Lapsed)(nil),        // 6: chancery.governance.v1.Lapsed
-	(*Params)(nil),        // 7: chancery.governance.v1.Params
-	(*Proposal)(nil),      // 8: chancery.governance.v1.Proposal
-	(*Ballot)(nil),        // 9: chancery.governance.v1.Ballot
-	(Status)(0),           // 10: chancery.governance.v1.Status
-	(*Tally)(nil),         // 11: chancery.governance.v1.Tally
-	(*Outcome)(nil),       // 12: chancery.governance.v1.Outcome
+	(*Misbehaved)(nil),    // 7: chancery.governance.v1.Misbehaved
+	(*Params)(nil),        // 8: chancery.governance.v1.Params
+	(*Proposal)(nil),      // 9: chancery.governance.v1.Proposal
+	(*Ballot)(nil),        // 10: chancery.governance.v1.Ballot
+	(Status)(0),           // 11: chancery.governance.v1.Status
+	(*Tally)(nil),         // 12: chancery.governance.v1.Tally
+	(*Outcome)(nil),       // 13: chancery.governance.v1.Outcome
+	(*Offence)(nil),       // 14: chancery.governance.v1.Offence
 }
 var file_chancery_governance_v1_event_proto_depIdxs = []int32{
-	7,  // 0: chancery.governance.v1.ParamsChanged.params:type_name -> chancery.governance.v1.Params
-	8,  // 1: chancery.governance.v1.Proposed.proposal:type_name -> chancery.governance.v1.Proposal
-	9,  // 2: chancery.governance.v1.Voted.ballot:type_name -> chancery.governance.v1.Ballot
-	10, // 3: chancery.governance.v1.VotingEnded.status:type_name -> chancery.governance.v1.Status
-	11, // 4: chancery.governance.v1.VotingEnded.tally:type_name -> chancery.governance.v1.Tally
-	10, // 5: chancery.governance.v1.Executed.status:type_name -> chancery.governance.v1.Status
-	12, // 6: chancery.governance.v1.Executed.outcome:type_name -> chancery.governance.v1.Outcome
-	7,  // [7:7] is the sub-list for method output_type
-	7,  // [7:7] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	8,  // 0: chancery.governance.v1.ParamsChanged.params:type_name -> chancery.governance.v1.Params
+	9,  // 1: chancery.governance.v1.Proposed.proposal:type_name -> chancery.governance.v1.Proposal
+	10, // 2: chancery.governance.v1.Voted.ballot:type_name -> chancery.governance.v1.Ballot
+	11, // 3: chancery.governance.v1.VotingEnded.status:type_name -> chancery.governance.v1.Status
+	12, // 4: chancery.governance.v1.VotingEnded.tally:type_name -> chancery.governance.v1.Tally
+	11, // 5: chancery.governance.v1.Executed.status:type_name -> chancery.governance.v1.Status
+	13, // 6: chancery.governance.v1.Executed.outcome:type_name -> chancery.governance.v1.Outcome
+	14, // 7: chancery.governance.v1.Misbehaved.offence:type_name -> chancery.governance.v1.Offence
+	8,  // [8:8] is the sub-list for method output_type
+	8,  // [8:8] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_chancery_governance_v1_event_proto_init() }
@@ -465,7 +516,7 @@ func file_chancery_governance_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chancery_governance_v1_event_proto_rawDesc), len(file_chancery_governance_v1_event_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

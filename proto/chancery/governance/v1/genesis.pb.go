@@ -30,6 +30,7 @@ type Genesis struct {
 	Proposals     []*Proposal `protobuf:"bytes,2,rep,name=proposals,proto3" json:"proposals,omitempty"`
 	Ballots       []*Ballot   `protobuf:"bytes,3,rep,name=ballots,proto3" json:"ballots,omitempty"`
 	Outcomes      []*Outcome  `protobuf:"bytes,4,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	Offences      []*Offence  `protobuf:"bytes,5,rep,name=offences,proto3" json:"offences,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -92,16 +93,24 @@ func (x *Genesis) GetOutcomes() []*Outcome {
 	return nil
 }
 
+func (x *Genesis) GetOffences() []*Offence {
+	if x != nil {
+		return x.Offences
+	}
+	return nil
+}
+
 var File_chancery_governance_v1_genesis_proto protoreflect.FileDescriptor
 
 const file_chancery_governance_v1_genesis_proto_rawDesc = "" +
 	"\n" +
-	"$chancery/governance/v1/genesis.proto\x12\x16chancery.governance.v1\x1a\"chancery/governance/v1/state.proto\"\xf8\x01\n" +
+	"$chancery/governance/v1/genesis.proto\x12\x16chancery.governance.v1\x1a\"chancery/governance/v1/state.proto\"\xb5\x02\n" +
 	"\aGenesis\x126\n" +
 	"\x06params\x18\x01 \x01(\v2\x1e.chancery.governance.v1.ParamsR\x06params\x12>\n" +
 	"\tproposals\x18\x02 \x03(\v2 .chancery.governance.v1.ProposalR\tproposals\x128\n" +
 	"\aballots\x18\x03 \x03(\v2\x1e.chancery.governance.v1.BallotR\aballots\x12;\n" +
-	"\boutcomes\x18\x04 \x03(\v2\x1f.chancery.governance.v1.OutcomeR\boutcomesBHZFgithub.com/chancery/chancery/proto/chancery/governance/v1;governancev1b\x06proto3"
+	"\boutcomes\x18\x04 \x03(\v2\x1f.chancery.governance.v1.OutcomeR\boutcomes\x12;\n" +
+	"\boffences\x18\x05 \x03(\v2\x1f.chancery.governance.v1.OffenceR\boffencesBHZFgithub.com/chancery/chancery/proto/chancery/governance/v1;governancev1b\x06proto3"
 
 var (
 	file_chancery_governance_v1_genesis_proto_rawDescOnce sync.Once
@@ -122,17 +131,19 @@ var file_chancery_governance_v1_genesis_proto_goTypes = []any{
 	(*Proposal)(nil), // 2: chancery.governance.v1.Proposal
 	(*Ballot)(nil),   // 3: chancery.governance.v1.Ballot
 	(*Outcome)(nil),  // 4: chancery.governance.v1.Outcome
+	(*Offence)(nil),  // 5: chancery.governance.v1.Offence
 }
 var file_chancery_governance_v1_genesis_proto_depIdxs = []int32{
 	1, // 0: chancery.governance.v1.Genesis.params:type_name -> chancery.governance.v1.Params
 	2, // 1: chancery.governance.v1.Genesis.proposals:type_name -> chancery.governance.v1.Proposal
 	3, // 2: chancery.governance.v1.Genesis.ballots:type_name -> chancery.governance.v1.Ballot
 	4, // 3: chancery.governance.v1.Genesis.outcomes:type_name -> chancery.governance.v1.Outcome
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	5, // 4: chancery.governance.v1.Genesis.offences:type_name -> chancery.governance.v1.Offence
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_chancery_governance_v1_genesis_proto_init() }

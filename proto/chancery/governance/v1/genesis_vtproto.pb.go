@@ -46,6 +46,13 @@ func (m *Genesis) CloneVT() *Genesis {
 		}
 		r.Outcomes = tmpContainer
 	}
+	if rhs := m.Offences; rhs != nil {
+		tmpContainer := make([]*Offence, len(rhs))
+		for k, v := range rhs {
+			tmpContainer[k] = v.CloneVT()
+		}
+		r.Offences = tmpContainer
+	}
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
 		copy(r.unknownFields, m.unknownFields)
@@ -117,6 +124,23 @@ func (this *Genesis) EqualVT(that *Genesis) bool {
 			}
 		}
 	}
+	if len(this.Offences) != len(that.Offences) {
+		return false
+	}
+	for i, vx := range this.Offences {
+		vy := that.Offences[i]
+		if p, q := vx, vy; p != q {
+			if p == nil {
+				p = &Offence{}
+			}
+			if q == nil {
+				q = &Offence{}
+			}
+			if !p.EqualVT(q) {
+				return false
+			}
+		}
+	}
 	return string(this.unknownFields) == string(that.unknownFields)
 }
 
@@ -156,6 +180,18 @@ func (m *Genesis) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if len(m.Offences) > 0 {
+		for iNdEx := len(m.Offences) - 1; iNdEx >= 0; iNdEx-- {
+			size, err := m.Offences[iNdEx].MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+			i--
+			dAtA[i] = 0x2a
+		}
 	}
 	if len(m.Outcomes) > 0 {
 		for iNdEx := len(m.Outcomes) - 1; iNdEx >= 0; iNdEx-- {
@@ -230,6 +266,12 @@ func (m *Genesis) SizeVT() (n int) {
 	}
 	if len(m.Outcomes) > 0 {
 		for _, e := range m.Outcomes {
+			l = e.SizeVT()
+			n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+		}
+	}
+	if len(m.Offences) > 0 {
+		for _, e := range m.Offences {
 			l = e.SizeVT()
 			n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 		}
@@ -402,6 +444,40 @@ func (m *Genesis) UnmarshalVT(dAtA []byte) error {
 			}
 			m.Outcomes = append(m.Outcomes, &Outcome{})
 			if err := m.Outcomes[len(m.Outcomes)-1].UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 5:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Offences", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Offences = append(m.Offences, &Offence{})
+			if err := m.Offences[len(m.Offences)-1].UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
 				return err
 			}
 			iNdEx = postIndex

@@ -933,6 +933,124 @@ func (x *Change) GetAfterBytes() uint64 {
 	return 0
 }
 
+// OffencesRequest asks for a page of offences.
+type OffencesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the validator with this address alone, 20 bytes; empty: of all.
+	Validator []byte `protobuf:"bytes,1,opt,name=validator,proto3" json:"validator,omitempty"`
+	// At most 500; 0: 50.
+	Limit uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	// From the page before; empty: the first.
+	PageToken     []byte `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OffencesRequest) Reset() {
+	*x = OffencesRequest{}
+	mi := &file_chancery_governance_v1_query_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OffencesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OffencesRequest) ProtoMessage() {}
+
+func (x *OffencesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_governance_v1_query_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OffencesRequest.ProtoReflect.Descriptor instead.
+func (*OffencesRequest) Descriptor() ([]byte, []int) {
+	return file_chancery_governance_v1_query_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *OffencesRequest) GetValidator() []byte {
+	if x != nil {
+		return x.Validator
+	}
+	return nil
+}
+
+func (x *OffencesRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *OffencesRequest) GetPageToken() []byte {
+	if x != nil {
+		return x.PageToken
+	}
+	return nil
+}
+
+// OffencesResponse is a page of offences.
+type OffencesResponse struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Offences []*Offence             `protobuf:"bytes,1,rep,name=offences,proto3" json:"offences,omitempty"`
+	// Empty: there are no more.
+	NextPageToken []byte `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OffencesResponse) Reset() {
+	*x = OffencesResponse{}
+	mi := &file_chancery_governance_v1_query_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OffencesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OffencesResponse) ProtoMessage() {}
+
+func (x *OffencesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_governance_v1_query_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OffencesResponse.ProtoReflect.Descriptor instead.
+func (*OffencesResponse) Descriptor() ([]byte, []int) {
+	return file_chancery_governance_v1_query_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *OffencesResponse) GetOffences() []*Offence {
+	if x != nil {
+		return x.Offences
+	}
+	return nil
+}
+
+func (x *OffencesResponse) GetNextPageToken() []byte {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return nil
+}
+
 var File_chancery_governance_v1_query_proto protoreflect.FileDescriptor
 
 const file_chancery_governance_v1_query_proto_rawDesc = "" +
@@ -997,7 +1115,15 @@ const file_chancery_governance_v1_query_proto_rawDesc = "" +
 	"\x05after\x18\x04 \x01(\tR\x05after\x12!\n" +
 	"\fbefore_bytes\x18\x05 \x01(\x04R\vbeforeBytes\x12\x1f\n" +
 	"\vafter_bytes\x18\x06 \x01(\x04R\n" +
-	"afterBytes2\xe4\x05\n" +
+	"afterBytes\"d\n" +
+	"\x0fOffencesRequest\x12\x1c\n" +
+	"\tvalidator\x18\x01 \x01(\fR\tvalidator\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\fR\tpageToken\"w\n" +
+	"\x10OffencesResponse\x12;\n" +
+	"\boffences\x18\x01 \x03(\v2\x1f.chancery.governance.v1.OffenceR\boffences\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\fR\rnextPageToken2\xc3\x06\n" +
 	"\x05Query\x12W\n" +
 	"\x06Params\x12%.chancery.governance.v1.ParamsRequest\x1a&.chancery.governance.v1.ParamsResponse\x12]\n" +
 	"\bProposal\x12'.chancery.governance.v1.ProposalRequest\x1a(.chancery.governance.v1.ProposalResponse\x12`\n" +
@@ -1006,7 +1132,8 @@ const file_chancery_governance_v1_query_proto_rawDesc = "" +
 	"\aBallots\x12&.chancery.governance.v1.BallotsRequest\x1a'.chancery.governance.v1.BallotsResponse\x12T\n" +
 	"\x05Tally\x12$.chancery.governance.v1.TallyRequest\x1a%.chancery.governance.v1.TallyResponse\x12Z\n" +
 	"\aOutcome\x12&.chancery.governance.v1.OutcomeRequest\x1a'.chancery.governance.v1.OutcomeResponse\x12Z\n" +
-	"\aPreview\x12&.chancery.governance.v1.PreviewRequest\x1a'.chancery.governance.v1.PreviewResponseBHZFgithub.com/chancery/chancery/proto/chancery/governance/v1;governancev1b\x06proto3"
+	"\aPreview\x12&.chancery.governance.v1.PreviewRequest\x1a'.chancery.governance.v1.PreviewResponse\x12]\n" +
+	"\bOffences\x12'.chancery.governance.v1.OffencesRequest\x1a(.chancery.governance.v1.OffencesResponseBHZFgithub.com/chancery/chancery/proto/chancery/governance/v1;governancev1b\x06proto3"
 
 var (
 	file_chancery_governance_v1_query_proto_rawDescOnce sync.Once
@@ -1020,7 +1147,7 @@ func file_chancery_governance_v1_query_proto_rawDescGZIP() []byte {
 	return file_chancery_governance_v1_query_proto_rawDescData
 }
 
-var file_chancery_governance_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_chancery_governance_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_chancery_governance_v1_query_proto_goTypes = []any{
 	(*ParamsRequest)(nil),     // 0: chancery.governance.v1.ParamsRequest
 	(*ParamsResponse)(nil),    // 1: chancery.governance.v1.ParamsResponse
@@ -1039,51 +1166,57 @@ var file_chancery_governance_v1_query_proto_goTypes = []any{
 	(*PreviewRequest)(nil),    // 14: chancery.governance.v1.PreviewRequest
 	(*PreviewResponse)(nil),   // 15: chancery.governance.v1.PreviewResponse
 	(*Change)(nil),            // 16: chancery.governance.v1.Change
-	(*Params)(nil),            // 17: chancery.governance.v1.Params
-	(*Proposal)(nil),          // 18: chancery.governance.v1.Proposal
-	(Status)(0),               // 19: chancery.governance.v1.Status
-	(*Ballot)(nil),            // 20: chancery.governance.v1.Ballot
-	(*Tally)(nil),             // 21: chancery.governance.v1.Tally
-	(*Rule)(nil),              // 22: chancery.governance.v1.Rule
-	(*Outcome)(nil),           // 23: chancery.governance.v1.Outcome
-	(Kind)(0),                 // 24: chancery.governance.v1.Kind
+	(*OffencesRequest)(nil),   // 17: chancery.governance.v1.OffencesRequest
+	(*OffencesResponse)(nil),  // 18: chancery.governance.v1.OffencesResponse
+	(*Params)(nil),            // 19: chancery.governance.v1.Params
+	(*Proposal)(nil),          // 20: chancery.governance.v1.Proposal
+	(Status)(0),               // 21: chancery.governance.v1.Status
+	(*Ballot)(nil),            // 22: chancery.governance.v1.Ballot
+	(*Tally)(nil),             // 23: chancery.governance.v1.Tally
+	(*Rule)(nil),              // 24: chancery.governance.v1.Rule
+	(*Outcome)(nil),           // 25: chancery.governance.v1.Outcome
+	(Kind)(0),                 // 26: chancery.governance.v1.Kind
+	(*Offence)(nil),           // 27: chancery.governance.v1.Offence
 }
 var file_chancery_governance_v1_query_proto_depIdxs = []int32{
-	17, // 0: chancery.governance.v1.ParamsResponse.params:type_name -> chancery.governance.v1.Params
-	18, // 1: chancery.governance.v1.ProposalResponse.proposal:type_name -> chancery.governance.v1.Proposal
-	19, // 2: chancery.governance.v1.ProposalsRequest.status:type_name -> chancery.governance.v1.Status
-	18, // 3: chancery.governance.v1.ProposalsResponse.proposals:type_name -> chancery.governance.v1.Proposal
-	20, // 4: chancery.governance.v1.BallotResponse.ballot:type_name -> chancery.governance.v1.Ballot
-	20, // 5: chancery.governance.v1.BallotsResponse.ballots:type_name -> chancery.governance.v1.Ballot
-	19, // 6: chancery.governance.v1.TallyResponse.status:type_name -> chancery.governance.v1.Status
-	21, // 7: chancery.governance.v1.TallyResponse.tally:type_name -> chancery.governance.v1.Tally
-	22, // 8: chancery.governance.v1.TallyResponse.rule:type_name -> chancery.governance.v1.Rule
-	23, // 9: chancery.governance.v1.OutcomeResponse.outcome:type_name -> chancery.governance.v1.Outcome
-	23, // 10: chancery.governance.v1.PreviewResponse.outcome:type_name -> chancery.governance.v1.Outcome
-	24, // 11: chancery.governance.v1.PreviewResponse.kinds:type_name -> chancery.governance.v1.Kind
-	22, // 12: chancery.governance.v1.PreviewResponse.rule:type_name -> chancery.governance.v1.Rule
+	19, // 0: chancery.governance.v1.ParamsResponse.params:type_name -> chancery.governance.v1.Params
+	20, // 1: chancery.governance.v1.ProposalResponse.proposal:type_name -> chancery.governance.v1.Proposal
+	21, // 2: chancery.governance.v1.ProposalsRequest.status:type_name -> chancery.governance.v1.Status
+	20, // 3: chancery.governance.v1.ProposalsResponse.proposals:type_name -> chancery.governance.v1.Proposal
+	22, // 4: chancery.governance.v1.BallotResponse.ballot:type_name -> chancery.governance.v1.Ballot
+	22, // 5: chancery.governance.v1.BallotsResponse.ballots:type_name -> chancery.governance.v1.Ballot
+	21, // 6: chancery.governance.v1.TallyResponse.status:type_name -> chancery.governance.v1.Status
+	23, // 7: chancery.governance.v1.TallyResponse.tally:type_name -> chancery.governance.v1.Tally
+	24, // 8: chancery.governance.v1.TallyResponse.rule:type_name -> chancery.governance.v1.Rule
+	25, // 9: chancery.governance.v1.OutcomeResponse.outcome:type_name -> chancery.governance.v1.Outcome
+	25, // 10: chancery.governance.v1.PreviewResponse.outcome:type_name -> chancery.governance.v1.Outcome
+	26, // 11: chancery.governance.v1.PreviewResponse.kinds:type_name -> chancery.governance.v1.Kind
+	24, // 12: chancery.governance.v1.PreviewResponse.rule:type_name -> chancery.governance.v1.Rule
 	16, // 13: chancery.governance.v1.PreviewResponse.changes:type_name -> chancery.governance.v1.Change
-	0,  // 14: chancery.governance.v1.Query.Params:input_type -> chancery.governance.v1.ParamsRequest
-	2,  // 15: chancery.governance.v1.Query.Proposal:input_type -> chancery.governance.v1.ProposalRequest
-	4,  // 16: chancery.governance.v1.Query.Proposals:input_type -> chancery.governance.v1.ProposalsRequest
-	6,  // 17: chancery.governance.v1.Query.Ballot:input_type -> chancery.governance.v1.BallotRequest
-	8,  // 18: chancery.governance.v1.Query.Ballots:input_type -> chancery.governance.v1.BallotsRequest
-	10, // 19: chancery.governance.v1.Query.Tally:input_type -> chancery.governance.v1.TallyRequest
-	12, // 20: chancery.governance.v1.Query.Outcome:input_type -> chancery.governance.v1.OutcomeRequest
-	14, // 21: chancery.governance.v1.Query.Preview:input_type -> chancery.governance.v1.PreviewRequest
-	1,  // 22: chancery.governance.v1.Query.Params:output_type -> chancery.governance.v1.ParamsResponse
-	3,  // 23: chancery.governance.v1.Query.Proposal:output_type -> chancery.governance.v1.ProposalResponse
-	5,  // 24: chancery.governance.v1.Query.Proposals:output_type -> chancery.governance.v1.ProposalsResponse
-	7,  // 25: chancery.governance.v1.Query.Ballot:output_type -> chancery.governance.v1.BallotResponse
-	9,  // 26: chancery.governance.v1.Query.Ballots:output_type -> chancery.governance.v1.BallotsResponse
-	11, // 27: chancery.governance.v1.Query.Tally:output_type -> chancery.governance.v1.TallyResponse
-	13, // 28: chancery.governance.v1.Query.Outcome:output_type -> chancery.governance.v1.OutcomeResponse
-	15, // 29: chancery.governance.v1.Query.Preview:output_type -> chancery.governance.v1.PreviewResponse
-	22, // [22:30] is the sub-list for method output_type
-	14, // [14:22] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	27, // 14: chancery.governance.v1.OffencesResponse.offences:type_name -> chancery.governance.v1.Offence
+	0,  // 15: chancery.governance.v1.Query.Params:input_type -> chancery.governance.v1.ParamsRequest
+	2,  // 16: chancery.governance.v1.Query.Proposal:input_type -> chancery.governance.v1.ProposalRequest
+	4,  // 17: chancery.governance.v1.Query.Proposals:input_type -> chancery.governance.v1.ProposalsRequest
+	6,  // 18: chancery.governance.v1.Query.Ballot:input_type -> chancery.governance.v1.BallotRequest
+	8,  // 19: chancery.governance.v1.Query.Ballots:input_type -> chancery.governance.v1.BallotsRequest
+	10, // 20: chancery.governance.v1.Query.Tally:input_type -> chancery.governance.v1.TallyRequest
+	12, // 21: chancery.governance.v1.Query.Outcome:input_type -> chancery.governance.v1.OutcomeRequest
+	14, // 22: chancery.governance.v1.Query.Preview:input_type -> chancery.governance.v1.PreviewRequest
+	17, // 23: chancery.governance.v1.Query.Offences:input_type -> chancery.governance.v1.OffencesRequest
+	1,  // 24: chancery.governance.v1.Query.Params:output_type -> chancery.governance.v1.ParamsResponse
+	3,  // 25: chancery.governance.v1.Query.Proposal:output_type -> chancery.governance.v1.ProposalResponse
+	5,  // 26: chancery.governance.v1.Query.Proposals:output_type -> chancery.governance.v1.ProposalsResponse
+	7,  // 27: chancery.governance.v1.Query.Ballot:output_type -> chancery.governance.v1.BallotResponse
+	9,  // 28: chancery.governance.v1.Query.Ballots:output_type -> chancery.governance.v1.BallotsResponse
+	11, // 29: chancery.governance.v1.Query.Tally:output_type -> chancery.governance.v1.TallyResponse
+	13, // 30: chancery.governance.v1.Query.Outcome:output_type -> chancery.governance.v1.OutcomeResponse
+	15, // 31: chancery.governance.v1.Query.Preview:output_type -> chancery.governance.v1.PreviewResponse
+	18, // 32: chancery.governance.v1.Query.Offences:output_type -> chancery.governance.v1.OffencesResponse
+	24, // [24:33] is the sub-list for method output_type
+	15, // [15:24] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_chancery_governance_v1_query_proto_init() }
@@ -1098,7 +1231,7 @@ func file_chancery_governance_v1_query_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chancery_governance_v1_query_proto_rawDesc), len(file_chancery_governance_v1_query_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,6 +27,7 @@ const (
 	Query_Tally_FullMethodName     = "/chancery.governance.v1.Query/Tally"
 	Query_Outcome_FullMethodName   = "/chancery.governance.v1.Query/Outcome"
 	Query_Preview_FullMethodName   = "/chancery.governance.v1.Query/Preview"
+	Query_Offences_FullMethodName  = "/chancery.governance.v1.Query/Offences"
 )
 
 // QueryClient is the client API for Query service.
@@ -52,6 +53,8 @@ type QueryClient interface {
 	// Preview executes messages as the consortium on a copy of the state and says what
 	// would change. It decides nothing.
 	Preview(ctx context.Context, in *PreviewRequest, opts ...grpc.CallOption) (*PreviewResponse, error)
+	// Offences lists the recorded misbehaviour of validators, by validator and height.
+	Offences(ctx context.Context, in *OffencesRequest, opts ...grpc.CallOption) (*OffencesResponse, error)
 }
 
 type queryClient struct {
@@ -142,6 +145,16 @@ func (c *queryClient) Preview(ctx context.Context, in *PreviewRequest, opts ...g
 	return out, nil
 }
 
+func (c *queryClient) Offences(ctx context.Context, in *OffencesRequest, opts ...grpc.CallOption) (*OffencesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(OffencesResponse)
+	err := c.cc.Invoke(ctx, Query_Offences_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // QueryServer is the server API for Query service.
 // All implementations must embed UnimplementedQueryServer
 // for forward compatibility.
@@ -165,6 +178,8 @@ type QueryServer interface {
 	// Preview executes messages as the consortium on a copy of the state and says what
 	// would change. It decides nothing.
 	Preview(context.Context, *PreviewRequest) (*PreviewResponse, error)
+	// Offences lists the recorded misbehaviour of validators, by validator and height.
+	Offences(context.Context, *OffencesRequest) (*OffencesResponse, error)
 	mustEmbedUnimplementedQueryServer()
 }
 
@@ -198,6 +213,9 @@ func (UnimplementedQueryServer) Outcome(context.Context, *OutcomeRequest) (*Outc
 }
 func (UnimplementedQueryServer) Preview(context.Context, *PreviewRequest) (*PreviewResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Preview not implemented")
+}
+func (UnimplementedQueryServer) Offences(context.Context, *OffencesRequest) (*OffencesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Offences not implemented")
 }
 func (UnimplementedQueryServer) mustEmbedUnimplementedQueryServer() {}
 func (UnimplementedQueryServer) testEmbeddedByValue()               {}
@@ -364,6 +382,24 @@ func _Query_Preview_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Query_Offences_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(OffencesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QueryServer).Offences(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Query_Offences_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QueryServer).Offences(ctx, req.(*OffencesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Query_ServiceDesc is the grpc.ServiceDesc for Query service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -402,6 +438,10 @@ var Query_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Preview",
 			Handler:    _Query_Preview_Handler,
+		},
+		{
+			MethodName: "Offences",
+			Handler:    _Query_Offences_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -718,7 +718,8 @@ type Proposal struct {
 	Emergency bool   `protobuf:"varint,8,opt,name=emergency,proto3" json:"emergency,omitempty"`
 	// What it needs, as the parameters said when it was made.
 	Rule *Rule `protobuf:"bytes,9,opt,name=rule,proto3" json:"rule,omitempty"`
-	// The transaction that made it, 32 bytes.
+	// The transaction that made it, 32 bytes; empty: the chain made it of itself, and its
+	// organisation is the consortium.
 	TxId   []byte `protobuf:"bytes,10,opt,name=tx_id,json=txId,proto3" json:"tx_id,omitempty"`
 	Height int64  `protobuf:"varint,11,opt,name=height,proto3" json:"height,omitempty"`
 	// Unix milliseconds.
@@ -1144,6 +1145,95 @@ func (x *Outcome) GetTxId() []byte {
 	return nil
 }
 
+// Offence is the record of a validator's misbehaviour.
+type Offence struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Misbehaviour *v1.Misbehaviour       `protobuf:"bytes,1,opt,name=misbehaviour,proto3" json:"misbehaviour,omitempty"`
+	// DID of the organisation whose validator it is; empty: it was a validator no more.
+	Organisation string `protobuf:"bytes,2,opt,name=organisation,proto3" json:"organisation,omitempty"`
+	// The block that recorded it, and its time in Unix milliseconds.
+	Height int64 `protobuf:"varint,3,opt,name=height,proto3" json:"height,omitempty"`
+	Time   int64 `protobuf:"varint,4,opt,name=time,proto3" json:"time,omitempty"`
+	// The proposal to remove the validator; 0: there is none.
+	ProposalId uint64 `protobuf:"varint,5,opt,name=proposal_id,json=proposalId,proto3" json:"proposal_id,omitempty"`
+	// Why there is none, at most 2048 bytes.
+	NoProposal    string `protobuf:"bytes,6,opt,name=no_proposal,json=noProposal,proto3" json:"no_proposal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Offence) Reset() {
+	*x = Offence{}
+	mi := &file_chancery_governance_v1_state_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Offence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Offence) ProtoMessage() {}
+
+func (x *Offence) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_governance_v1_state_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Offence.ProtoReflect.Descriptor instead.
+func (*Offence) Descriptor() ([]byte, []int) {
+	return file_chancery_governance_v1_state_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Offence) GetMisbehaviour() *v1.Misbehaviour {
+	if x != nil {
+		return x.Misbehaviour
+	}
+	return nil
+}
+
+func (x *Offence) GetOrganisation() string {
+	if x != nil {
+		return x.Organisation
+	}
+	return ""
+}
+
+func (x *Offence) GetHeight() int64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *Offence) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *Offence) GetProposalId() uint64 {
+	if x != nil {
+		return x.ProposalId
+	}
+	return 0
+}
+
+func (x *Offence) GetNoProposal() string {
+	if x != nil {
+		return x.NoProposal
+	}
+	return ""
+}
+
 var File_chancery_governance_v1_state_proto protoreflect.FileDescriptor
 
 const file_chancery_governance_v1_state_proto_rawDesc = "" +
@@ -1237,7 +1327,16 @@ const file_chancery_governance_v1_state_proto_rawDesc = "" +
 	" \x01(\fR\n" +
 	"eventsHash\x12\x14\n" +
 	"\x05units\x18\v \x01(\x04R\x05units\x12\x13\n" +
-	"\x05tx_id\x18\f \x01(\fR\x04txId*\xb3\x01\n" +
+	"\x05tx_id\x18\f \x01(\fR\x04txId\"\xe0\x01\n" +
+	"\aOffence\x12C\n" +
+	"\fmisbehaviour\x18\x01 \x01(\v2\x1f.chancery.chain.v1.MisbehaviourR\fmisbehaviour\x12\"\n" +
+	"\forganisation\x18\x02 \x01(\tR\forganisation\x12\x16\n" +
+	"\x06height\x18\x03 \x01(\x03R\x06height\x12\x12\n" +
+	"\x04time\x18\x04 \x01(\x03R\x04time\x12\x1f\n" +
+	"\vproposal_id\x18\x05 \x01(\x04R\n" +
+	"proposalId\x12\x1f\n" +
+	"\vno_proposal\x18\x06 \x01(\tR\n" +
+	"noProposal*\xb3\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -1282,20 +1381,22 @@ func file_chancery_governance_v1_state_proto_rawDescGZIP() []byte {
 }
 
 var file_chancery_governance_v1_state_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_chancery_governance_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_chancery_governance_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_chancery_governance_v1_state_proto_goTypes = []any{
-	(Kind)(0),        // 0: chancery.governance.v1.Kind
-	(Choice)(0),      // 1: chancery.governance.v1.Choice
-	(Status)(0),      // 2: chancery.governance.v1.Status
-	(*Rule)(nil),     // 3: chancery.governance.v1.Rule
-	(*KindRule)(nil), // 4: chancery.governance.v1.KindRule
-	(*Weight)(nil),   // 5: chancery.governance.v1.Weight
-	(*Params)(nil),   // 6: chancery.governance.v1.Params
-	(*Tally)(nil),    // 7: chancery.governance.v1.Tally
-	(*Proposal)(nil), // 8: chancery.governance.v1.Proposal
-	(*Ballot)(nil),   // 9: chancery.governance.v1.Ballot
-	(*Outcome)(nil),  // 10: chancery.governance.v1.Outcome
-	(*v1.Event)(nil), // 11: chancery.chain.v1.Event
+	(Kind)(0),               // 0: chancery.governance.v1.Kind
+	(Choice)(0),             // 1: chancery.governance.v1.Choice
+	(Status)(0),             // 2: chancery.governance.v1.Status
+	(*Rule)(nil),            // 3: chancery.governance.v1.Rule
+	(*KindRule)(nil),        // 4: chancery.governance.v1.KindRule
+	(*Weight)(nil),          // 5: chancery.governance.v1.Weight
+	(*Params)(nil),          // 6: chancery.governance.v1.Params
+	(*Tally)(nil),           // 7: chancery.governance.v1.Tally
+	(*Proposal)(nil),        // 8: chancery.governance.v1.Proposal
+	(*Ballot)(nil),          // 9: chancery.governance.v1.Ballot
+	(*Outcome)(nil),         // 10: chancery.governance.v1.Outcome
+	(*Offence)(nil),         // 11: chancery.governance.v1.Offence
+	(*v1.Event)(nil),        // 12: chancery.chain.v1.Event
+	(*v1.Misbehaviour)(nil), // 13: chancery.chain.v1.Misbehaviour
 }
 var file_chancery_governance_v1_state_proto_depIdxs = []int32{
 	0,  // 0: chancery.governance.v1.KindRule.kind:type_name -> chancery.governance.v1.Kind
@@ -1308,12 +1409,13 @@ var file_chancery_governance_v1_state_proto_depIdxs = []int32{
 	2,  // 7: chancery.governance.v1.Proposal.status:type_name -> chancery.governance.v1.Status
 	7,  // 8: chancery.governance.v1.Proposal.tally:type_name -> chancery.governance.v1.Tally
 	1,  // 9: chancery.governance.v1.Ballot.choice:type_name -> chancery.governance.v1.Choice
-	11, // 10: chancery.governance.v1.Outcome.events:type_name -> chancery.chain.v1.Event
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	12, // 10: chancery.governance.v1.Outcome.events:type_name -> chancery.chain.v1.Event
+	13, // 11: chancery.governance.v1.Offence.misbehaviour:type_name -> chancery.chain.v1.Misbehaviour
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_chancery_governance_v1_state_proto_init() }
@@ -1327,7 +1429,7 @@ func file_chancery_governance_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chancery_governance_v1_state_proto_rawDesc), len(file_chancery_governance_v1_state_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
