@@ -154,21 +154,30 @@ func Open(files state.Files, keep int) (*Store, error) {
 }
 
 func (s *Store) load(name string) error {
-	height, err := strconv.ParseInt(strings.TrimPrefix(name, snapshotPrefix), 10, 64)
-	if err != nil || snapshotName(height) != name {
-		return errors.New("the name of this file is no snapshot's")
-	}
-	raw, err := s.read(name, 40+MaxChunks*sha256.Size)
-	if err != nil {
-		return err
-	}
-	d, err := Parse(raw)
-	if err != nil {
+	height, d, err := s.described(name)
+	if errors.Is(err, ErrDescription) {
 		// A snapshot is a copy: one that is damaged goes.
 		return s.files.Remove(name)
 	}
+	if err != nil {
+		return err
+	}
 	s.whole = append(s.whole, Snapshot{height, d})
 	return nil
+}
+
+// described reads a description.
+func (s *Store) described(name string) (height int64, d Description, err error) {
+	height, err = strconv.ParseInt(strings.TrimPrefix(name, snapshotPrefix), 10, 64)
+	if err != nil || snapshotName(height) != name {
+		return 0, d, errors.New("the name of this file is no snapshot's")
+	}
+	raw, err := s.read(name, 40+MaxChunks*sha256.Size)
+	if err != nil {
+		return height, d, err
+	}
+	d, err = Parse(raw)
+	return height, d, err
 }
 
 func (s *Store) read(name string, limit int64) ([]byte, error) {
@@ -181,6 +190,50 @@ func (s *Store) read(name string, limit int64) ([]byte, error) {
 	}
 	raw, err := io.ReadAll(io.LimitReader(r, limit+1))
 	return raw, errors.Join(err, r.Close())
+}
+
+// Inspect reads every whole snapshot in files, oldest first, and changes nothing. each is
+// told of one with what is not as Take wrote it, nil where all of it is; its error ends
+// the reading.
+func Inspect(files state.Files, each func(height int64, root []byte, damage error) error) error {
+	names, err := files.List()
+	if err != nil {
+		return err
+	}
+	slices.Sort(names) // by height, since heights are in twenty digits
+	s := &Store{files: files}
+	for _, name := range names {
+		if !strings.HasPrefix(name, snapshotPrefix) || strings.HasSuffix(name, temporary) {
+			continue
+		}
+		height, d, damage := s.inspect(name)
+		if err := each(height, d.Root, damage); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) inspect(name string) (height int64, d Description, damage error) {
+	height, d, err := s.described(name)
+	if err != nil {
+		return height, d, err
+	}
+	size := int64(0)
+	for i, want := range d.Chunks {
+		raw, err := s.read(chunkName(height, i), ChunkBytes)
+		if err == nil && sha256.Sum256(raw) != want {
+			err = errors.New("its hash is another than its description says")
+		}
+		if err != nil {
+			return height, d, fmt.Errorf("chunk %d: %w", i, err)
+		}
+		size += int64(len(raw))
+	}
+	if size != d.Size {
+		return height, d, fmt.Errorf("its chunks have %d bytes, its description says %d", size, d.Size)
+	}
+	return height, d, nil
 }
 
 // List are the whole snapshots, oldest first.

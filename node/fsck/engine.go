@@ -248,7 +248,6 @@ func (k *chainCheck) block(height int64, last types.BlockID) (id types.BlockID, 
 	}
 	id = meta.BlockID
 	size := 0
-	var raw []byte
 	for i := range int(id.PartSetHeader.Total) {
 		part := k.blocks.LoadBlockPart(height, i)
 		if part == nil {
@@ -264,7 +263,6 @@ func (k *chainCheck) block(height int64, last types.BlockID) (id types.BlockID, 
 			return id, fmt.Errorf("part %d: %w", i, err)
 		}
 		size += len(part.Bytes)
-		raw = append(raw, part.Bytes...)
 	}
 	b := k.blocks.LoadBlock(height)
 	if b == nil {

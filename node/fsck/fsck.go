@@ -7,15 +7,16 @@
 package fsck
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/chancery/chancery/chain/state"
+	"github.com/chancery/chancery/consensus/snapshots"
 	"github.com/chancery/chancery/node/config"
 	"github.com/chancery/chancery/node/offline"
 )
@@ -81,7 +82,7 @@ func Check(ctx context.Context, home config.Home, o Options) (*Report, error) {
 	if c.config, err = config.Load(home); err != nil {
 		return nil, err
 	}
-	for _, part := range []func() error{c.logs, c.genesis, c.blocks, c.state, c.records, c.keys, c.engineLog, c.sealed, c.compare} {
+	for _, part := range []func() error{c.logs, c.genesis, c.blocks, c.state, c.records, c.keys, c.engineLog, c.sealed, c.snapshots, c.compare} {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -223,6 +224,33 @@ func (c *checker) state() error {
 	return c.ctx.Err()
 }
 
+// snapshots checks the copies of the state that the node gives to those that join.
+func (c *checker) snapshots() error {
+	if exists(c.home.RestoringFile()) {
+		c.note("the node was stopped while it restored its state from a snapshot; it begins again at its next start")
+	}
+	dir := c.home.Snapshots()
+	if !exists(dir) {
+		return nil
+	}
+	done := int64(0)
+	err := snapshots.Inspect(offline.Folder(dir), func(height int64, root []byte, damage error) error {
+		c.progress("snapshots", done)
+		done++
+		if want := c.root(height); damage == nil && want != nil && !bytes.Equal(want, root) {
+			damage = fmt.Errorf("its root is %x, the header of block %d holds %x", root, height+1, want)
+		}
+		if damage != nil {
+			c.problem(dir, height, "remove the files of that height from the folder; the node takes another snapshot in time", "the snapshot of height %d: %v", height, damage)
+		}
+		return c.ctx.Err()
+	})
+	if err != nil && c.ctx.Err() == nil {
+		c.problem(dir, 0, "remove the folder; the node takes other snapshots in time", "the snapshots cannot be read: %v", err)
+	}
+	return c.ctx.Err()
+}
+
 // compare looks at how far each part is.
 func (c *checker) compare() error {
 	r := c.report
@@ -253,4 +281,3 @@ func exists(path string) bool {
 	return err == nil
 }
 
-func isTemporary(name string) bool { return strings.HasPrefix(name, ".") }

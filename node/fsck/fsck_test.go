@@ -27,6 +27,7 @@ func ran(t *testing.T, tree, backend string, blocks int64) config.Home {
 	t.Helper()
 	home, c := nodetest.NewHome(t, node.NewGenesis)
 	c.State.Tree, c.State.Backend = tree, backend
+	c.Snapshots.Interval = 3 // so that there is one
 	if err := config.Write(home, c); err != nil {
 		t.Fatal(err)
 	}
