@@ -31,10 +31,18 @@ type Author struct {
 	Signers           []tx.Signer
 }
 
-// Clerk is a service of an organisation that does not exist yet: its DID and key.
+// Clerk is somebody of an organisation who is not on the chain yet: DID and key.
 type Clerk struct {
 	Author
 	Key keys.Signer
+}
+
+// Member is the clerk as somebody whom a consortium is founded with.
+func (k Clerk) Member() identity.FoundingMember {
+	return identity.FoundingMember{
+		DID: k.DID, Kind: identityv1.Kind_KIND_PERSON, Roles: []string{ClerkRole},
+		Keys: []identity.FoundingKey{{ID: clerkKey, Public: k.Key.Public(), Purposes: []identityv1.Purpose{identityv1.Purpose_PURPOSE_AUTHENTICATION}}},
+	}
 }
 
 // ClerkRole is what a clerk needs to record what others consent to.
@@ -42,11 +50,10 @@ const ClerkRole = consent.Role
 
 const clerkKey = "key-1"
 
-// NewClerks are n clerks of an organisation under names that nobody has. Their keys
-// are held in memory and nowhere else.
+// NewClerks are n clerks of an organisation under names that nobody has: random ones, as
+// those of persons must be. Their keys are held in memory and nowhere else.
 func NewClerks(organisation string, n int) ([]Clerk, error) {
 	out := make([]Clerk, n)
-	run := strings.ToLower(rand.Text()[:8])
 	for i := range out {
 		seed := make([]byte, keys.SeedSize)
 		rand.Read(seed) // never fails: it ends the process instead
@@ -54,7 +61,7 @@ func NewClerks(organisation string, n int) ([]Clerk, error) {
 		if err != nil {
 			return nil, err
 		}
-		who := fmt.Sprintf("%s:desk-%s-%d", organisation, run, i)
+		who := organisation + ":" + strings.ToLower(rand.Text()) // 26 characters of base32
 		out[i] = Clerk{Author{who, organisation, []tx.Signer{client.Signer(did.URL(who, clerkKey), key)}}, key}
 	}
 	return out, nil
@@ -80,7 +87,7 @@ func Employ(ctx context.Context, c *client.Client, by Author, n int) ([]Author, 
 				return nil, err
 			}
 			messages = append(messages,
-				&identityv1.RegisterIdentity{Identity: &identityv1.NewIdentity{Did: k.DID, Kind: identityv1.Kind_KIND_SERVICE, Keys: []*identityv1.NewKey{key}}},
+				&identityv1.RegisterIdentity{Identity: &identityv1.NewIdentity{Did: k.DID, Kind: identityv1.Kind_KIND_PERSON, Keys: []*identityv1.NewKey{key}}},
 				&identityv1.AssignRole{Did: k.DID, Role: ClerkRole})
 			out = append(out, k.Author)
 		}
@@ -103,7 +110,7 @@ var read = &accessv1.EntityUid{Type: "Action", Id: "read"}
 
 // policies permit what decisions ask for, and something else besides.
 const policies = `@id("care")
-permit (principal is Chancery::Service, action == Action::"read", resource is Record)
+permit (principal is Chancery::Person, action == Action::"read", resource is Record)
 when { context.purpose == "https://w3id.org/dpv#MedicalCare" };
 
 @id("own-premises")

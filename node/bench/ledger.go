@@ -267,6 +267,7 @@ func (l *ledger) settle(id ID, o Outcome) {
 	l.count.Messages += f.tx.Messages
 	l.bytes += len(f.tx.Raw)
 	if f.tx.Then != nil {
+		f.tx.Then.follows = true
 		l.ready = append(l.ready, f.tx.Then)
 	}
 	if s := l.at(now); s != nil {

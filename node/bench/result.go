@@ -136,7 +136,9 @@ func (r *Result) Lost() int { return r.Counts.Void }
 // Text is the result for people.
 func (r *Result) Text() string {
 	var b strings.Builder
-	row := func(name, form string, args ...any) { fmt.Fprintf(&b, "%-15s  "+form+"\n", append([]any{name}, args...)...) }
+	row := func(name, form string, args ...any) {
+		fmt.Fprintf(&b, "%-15s  "+form+"\n", append([]any{name}, args...)...)
+	}
 	c := r.Counts
 	if r.Load == "open" {
 		row("load", "open loop, %.0f transactions a second for %.0f s after %.0f s of warm-up", r.Rate, r.Seconds, r.WarmUp)

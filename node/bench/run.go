@@ -34,6 +34,8 @@ type Options struct {
 	Window int
 	// WarmUp is before Duration, and no figure is of it.
 	WarmUp, Duration time.Duration
+	// Most ends submitting after so many transactions; 0: Duration alone does.
+	Most int
 	// Patience is how long a transaction that is refused for now is offered again.
 	Patience time.Duration
 	// Drain is how long the run waits at its end for what is under way.
@@ -188,7 +190,7 @@ func (r *run) fresh() (*Tx, error) {
 // open submits at the rate until ctx ends.
 func (r *run) open(ctx context.Context, began time.Time) error {
 	every := time.Duration(float64(time.Second) / r.Rate)
-	for n := 0; ; {
+	for n := 0; r.Most == 0 || n < r.Most; {
 		now := time.Now()
 		due := began.Add(time.Duration(n) * every)
 		if deadline, _ := ctx.Deadline(); !due.Before(deadline) || ctx.Err() != nil && ctx.Err() != context.DeadlineExceeded {
@@ -227,6 +229,7 @@ func (r *run) open(ctx context.Context, began time.Time) error {
 			return r.ended(ctx)
 		}
 	}
+	return r.ended(ctx)
 }
 
 // ended is why an offering ended: nil in good order.
@@ -239,7 +242,7 @@ func (r *run) ended(ctx context.Context) error {
 
 // closed keeps the window full until ctx ends.
 func (r *run) closed(ctx context.Context) error {
-	for ctx.Err() == nil {
+	for n := 0; ctx.Err() == nil && (r.Most == 0 || n < r.Most); {
 		if err := r.offerAgain(ctx); err != nil {
 			break
 		}
@@ -261,6 +264,7 @@ func (r *run) closed(ctx context.Context) error {
 			}
 			dues[i] = time.Now()
 		}
+		n += len(txs)
 		r.ledger.enter(txs, dues)
 		if err := r.submit(ctx, txs); err != nil {
 			break
@@ -272,30 +276,47 @@ func (r *run) closed(ctx context.Context) error {
 // offerAgain submits what was refused and whose pause is over.
 func (r *run) offerAgain(ctx context.Context) error {
 	if txs := r.ledger.again(batchSize); len(txs) > 0 {
-		if err := r.submit(ctx, txs); err != nil {
-			r.ledger.broken(txs)
-			return err
-		}
+		return r.submit(ctx, txs)
 	}
 	return nil
 }
 
-// submit hands a batch to the first entry in turn that has room, and waits where
-// none has.
+// submit hands a batch to the first entry in turn that has room, and waits where none
+// has. Those that follow others go to the node that tells of blocks.
 func (r *run) submit(ctx context.Context, txs []*Tx) error {
+	var any, first []*Tx
+	for _, tx := range txs {
+		if tx.follows {
+			first = append(first, tx)
+		} else {
+			any = append(any, tx)
+		}
+	}
+	err := r.hand(ctx, r.entries[0], first)
 	for range r.entries {
+		if len(any) == 0 {
+			return err
+		}
 		r.turn = (r.turn + 1) % len(r.entries)
 		select {
-		case r.entries[r.turn] <- txs:
-			return nil
+		case r.entries[r.turn] <- any:
+			return err
 		default:
 		}
 	}
+	return errors.Join(err, r.hand(ctx, r.entries[r.turn], any))
+}
+
+// hand waits until an entry takes a batch. What it has not taken when ctx ends is offered
+// in the drain: it was due.
+func (r *run) hand(ctx context.Context, entry chan<- []*Tx, txs []*Tx) error {
+	if len(txs) == 0 {
+		return nil
+	}
 	select {
-	case r.entries[r.turn] <- txs:
+	case entry <- txs:
 		return nil
 	case <-ctx.Done():
-		// The span is over, and these were due in it: they are offered in the drain.
 		r.ledger.broken(txs)
 		return ctx.Err()
 	}

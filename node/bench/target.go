@@ -14,8 +14,11 @@ type Tx struct {
 	ID         ID
 	Messages   int
 	ValidUntil time.Time // when it is void
-	// Then is submitted once this one was executed; nil: nothing is.
+	// Then is submitted once this one was executed, to the node that told of it, since
+	// others may not have the block yet; nil: nothing is.
 	Then *Tx
+
+	follows bool // it was the Then of another one
 }
 
 // Workload makes transactions. It is called by one goroutine at a time.
@@ -66,7 +69,7 @@ type Target interface {
 	// Open begins to submit to the i-th node. answers is called for each batch in the
 	// order of sending, from another goroutine.
 	Open(ctx context.Context, i int, answers func(batch []*Tx, answers []Answer)) (Entry, error)
-	// Watch tells of blocks until ctx ends. It calls ready once no later block will be
+	// Watch tells of blocks, as the first node does, until ctx ends. It calls ready once no later block will be
 	// missed.
 	Watch(ctx context.Context, ready func(), tell func(News)) error
 	// Outcome looks a transaction up.

@@ -26,9 +26,10 @@ const (
 	Provenance = "provenance" // an entity with three relations
 	Anchor     = "anchor"     // a Merkle root over a batch of records
 	Mixed      = "mixed"      // 70 of 100 consent, 20 decision, 10 provenance
+	Giving     = "giving"     // consents given alone, which fill a state
 )
 
-// Workloads are all names.
+// Workloads are those that measurements are of.
 var Workloads = []string{Consent, Decision, Provenance, Anchor, Mixed}
 
 // workEvents are the events of the workloads' messages, by full name.
@@ -55,10 +56,10 @@ type Work struct {
 	count    uint64
 }
 
-// NewWork is a workload of one of Workloads: transactions of so many messages each, for
+// NewWork is a workload of a name: transactions of so many messages each, for
 // the chain and by authors who may write them.
 func NewWork(chainID, kind string, authors []Author, messages int) (*Work, error) {
-	if !slices.Contains(Workloads, kind) {
+	if kind != Giving && !slices.Contains(Workloads, kind) {
 		return nil, fmt.Errorf("there is no workload %q; choose one of %s", kind, strings.Join(Workloads, ", "))
 	}
 	if len(authors) == 0 {
@@ -89,7 +90,7 @@ func (w *Work) Next() (*Tx, error) {
 	for i := range w.messages {
 		sum := w.unique(i)
 		switch kind {
-		case Consent:
+		case Consent, Giving:
 			subjects = append(subjects, sum[:])
 			messages = append(messages, giveOf(sum[:], by.Organisation))
 		case Decision:
