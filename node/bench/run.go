@@ -21,7 +21,7 @@ const (
 	lookAtOnce = 100
 	lookPause  = 500 * time.Millisecond
 	// reopenPause is between a broken stream and the next one to the same node.
-	reopenPause = 500 * time.Millisecond
+	reopenPause = 200 * time.Millisecond
 	// samplePause is between two looks at the processes' memory.
 	samplePause = 250 * time.Millisecond
 )
@@ -113,7 +113,12 @@ func Run(ctx context.Context, target Target, w Workload, o Options) (*Result, er
 		t := time.AfterFunc(o.WarmUp, o.Began)
 		defer t.Stop()
 	}
-	offering, stop := context.WithDeadline(ctx, began.Add(o.WarmUp+o.Duration))
+	// A closed loop ends with the span. An open one catches up with what was due in it.
+	ends := began.Add(o.WarmUp + o.Duration)
+	if o.Rate > 0 {
+		ends = ends.Add(o.Drain)
+	}
+	offering, stop := context.WithDeadline(ctx, ends)
 	defer stop()
 	faults := make(chan error, 1)
 	background.Go(func() {
@@ -187,14 +192,23 @@ func (r *run) fresh() (*Tx, error) {
 	return tx, nil
 }
 
-// open submits at the rate until ctx ends.
+// open submits at the rate whatever was due until the end, also what it is late with by
+// then, until ctx ends.
 func (r *run) open(ctx context.Context, began time.Time) error {
-	every := time.Duration(float64(time.Second) / r.Rate)
-	for n := 0; r.Most == 0 || n < r.Most; {
+	dueAt := func(n int) time.Time { return began.Add(time.Duration(float64(n) / r.Rate * float64(time.Second))) }
+	end := began.Add(r.WarmUp + r.Duration)
+	n := 0
+	// Whatever is not submitted in the end was due all the same.
+	defer func() {
+		for ; (r.Most == 0 || n < r.Most) && dueAt(n).Before(end); n++ {
+			r.ledger.withhold(dueAt(n))
+		}
+	}()
+	for r.Most == 0 || n < r.Most {
 		now := time.Now()
-		due := began.Add(time.Duration(n) * every)
-		if deadline, _ := ctx.Deadline(); !due.Before(deadline) || ctx.Err() != nil && ctx.Err() != context.DeadlineExceeded {
-			return r.ended(ctx)
+		due := dueAt(n)
+		if !due.Before(end) {
+			return nil
 		}
 		if err := r.offerAgain(ctx); err != nil {
 			return r.ended(ctx)
@@ -210,7 +224,7 @@ func (r *run) open(ctx context.Context, began time.Time) error {
 		r.lateness = max(r.lateness, now.Sub(due))
 		var txs []*Tx
 		var dues []time.Time
-		for ; len(txs) < batchSize && !due.After(now); n, due = n+1, began.Add(time.Duration(n+1)*every) {
+		for ; len(txs) < batchSize && !due.After(now) && due.Before(end) && (r.Most == 0 || n < r.Most); n, due = n+1, dueAt(n+1) {
 			if r.ledger.underWay()+len(txs) >= maxUnderWay {
 				r.ledger.withhold(due)
 				continue
@@ -256,6 +270,9 @@ func (r *run) closed(ctx context.Context) error {
 			continue
 		}
 		txs := make([]*Tx, min(batchSize, free))
+		if r.Most > 0 {
+			txs = txs[:min(len(txs), r.Most-n)]
+		}
 		dues := make([]time.Time, len(txs))
 		for i := range txs {
 			var err error

@@ -147,7 +147,7 @@ func flags(args []string) (options, error) {
 	f.IntVar(&o.rounds, "rounds", 5, "rounds of each case")
 	f.IntVar(&o.seconds, "seconds", 9, "seconds that each loop is measured, after a third of that to warm up")
 	f.IntVar(&o.window, "window", 4000, "transactions under way in the closed loop")
-	f.IntVar(&o.clerks, "clerks", 4000, "clerks of all organisations together, who write in turn")
+	f.IntVar(&o.clerks, "clerks", 10_000, "clerks of all organisations together, who write in turn")
 	f.StringVar(&o.profile, "profile", "", "folder for CPU profiles of the first chancery validator, one for each loop")
 	f.BoolVar(&o.keep, "keep", false, "keep the networks' folders")
 	f.StringVar(&o.out, "out", "", "folder for the report and the plots")
