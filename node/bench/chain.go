@@ -138,7 +138,7 @@ func (c *Chain) Watch(ctx context.Context, ready func(), tell func(News)) error 
 			}
 			switch e.Event.GetType() {
 			case alarmEvent:
-				n.Alarms++
+				n.Alarms = append(n.Alarms, ID(e.TxId))
 			case heldEvent, deniedEvent:
 				n.Held = append(n.Held, ID(e.TxId))
 			case decidedEvent:
@@ -147,7 +147,7 @@ func (c *Chain) Watch(ctx context.Context, ready func(), tell func(News)) error 
 					return fmt.Errorf("%s: %w", decidedEvent, err)
 				}
 				if d.Outcome != accessv1.Outcome_OUTCOME_ALLOW {
-					n.Denied++
+					n.Denied = append(n.Denied, ID(e.TxId))
 				}
 				n.Executed = append(n.Executed, ID(e.TxId))
 			default:

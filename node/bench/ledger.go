@@ -231,14 +231,23 @@ func (l *ledger) next() *Tx {
 // told takes what a block holds.
 func (l *ledger) told(n News) {
 	l.mu.Lock()
+	// Others may be at work on the same chain.
+	for _, id := range n.Alarms {
+		if l.flights[id] != nil {
+			l.count.Alarms++
+		}
+	}
+	for _, id := range n.Denied {
+		if l.flights[id] != nil {
+			l.count.Denials++
+		}
+	}
 	for _, id := range n.Executed {
 		l.settle(id, Executed)
 	}
 	for _, id := range n.Held {
 		l.settle(id, Held)
 	}
-	l.count.Alarms += n.Alarms
-	l.count.Denials += n.Denied
 	l.mu.Unlock()
 	l.signal()
 }

@@ -46,9 +46,9 @@ type Entry interface {
 // News is what became known of a block's transactions.
 type News struct {
 	Executed, Held []ID
-	// Alarms is how many executed ones scored high, and Denied how many recorded
-	// decisions are denials.
-	Alarms, Denied int
+	// Alarms are executed ones that scored high. Denied are those with a recorded decision
+	// that denies, once for each.
+	Alarms, Denied []ID
 }
 
 // Outcome is what became of a transaction.
