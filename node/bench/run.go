@@ -159,7 +159,8 @@ func Run(ctx context.Context, target Target, w Workload, o Options) (*Result, er
 }
 
 // sign makes transactions until ctx ends or the workload fails, and calls filled when
-// the first so many are there, or none will come.
+// the first so many are there, or none will come. It goes on only when they are nearly used
+// up: signing takes processors that the target may need.
 func (r *run) sign(ctx context.Context, w Workload, filled func()) {
 	defer filled()
 	defer close(r.supply)
@@ -171,6 +172,13 @@ func (r *run) sign(ctx context.Context, w Workload, filled func()) {
 		}
 		if len(r.supply) == cap(r.supply) {
 			filled()
+			for len(r.supply) > batchSize {
+				select {
+				case <-time.After(5 * time.Millisecond):
+				case <-ctx.Done():
+					return
+				}
+			}
 		}
 		select {
 		case r.supply <- tx:

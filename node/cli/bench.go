@@ -21,6 +21,9 @@ const (
 	// honestRate is how many transactions a second another organisation submits beside
 	// a load that is too much.
 	honestRate = 10
+	// closedAhead is how many transactions are signed before a closed loop for each of its
+	// seconds; it signs on when they are not enough.
+	closedAhead = 3000
 	// maxRate and maxWindow are the most of each.
 	maxRate, maxWindow = 100_000, 100_000
 )
@@ -329,7 +332,7 @@ func (l *loading) do(cmd *cobra.Command) error {
 func (l *loading) options(s *site, what string, span time.Duration) bench.Options {
 	o := bench.Options{
 		Duration: span, WarmUp: l.warmUp, Patience: l.patience, Drain: l.drain, Processes: s.pids,
-		Ahead: 4 * l.window,
+		Ahead: int(closedAhead * (span + l.warmUp).Seconds()),
 	}
 	if l.perSecond > 0 {
 		o.Ahead = int(l.perSecond * (span + l.warmUp).Seconds())
