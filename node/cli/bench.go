@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -110,6 +111,8 @@ func (l *loading) check(given func(string) bool) error {
 		return usagef("name the keys that sign with --key, or a network for tests with --testnet")
 	case l.rate != "" && given("window"):
 		return usagef("--rate and --window exclude each other: an open loop, or a closed one")
+	case !slices.Contains(bench.Workloads, l.workload):
+		return usagef("--workload is %q; choose one of %s", l.workload, strings.Join(bench.Workloads, ", "))
 	case l.window < 1 || l.window > maxWindow:
 		return usagef("--window is %d; give 1 to %d", l.window, maxWindow)
 	case l.duration < time.Second || l.duration > 8*time.Minute:
