@@ -162,9 +162,9 @@ func (n *network) stop() {
 	}
 }
 
-// eventually tries until it works, for at most half a minute.
+// eventually tries until it works, for at most two minutes.
 func eventually(ctx context.Context, what string, try func() error) error {
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		err := try()
 		if err == nil {
