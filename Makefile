@@ -65,8 +65,14 @@ fuzz: ## Run every fuzz target for FUZZTIME (60s)
 	FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
 
 .PHONY: bench
-bench: build ## Compare committed transactions of four validators with the engine's own example (about 9 minutes)
+bench: build ## Compare committed transactions of four validators with the engine's own example (about 12 minutes)
 	go run ./scripts/bench --binary bin/chancery $(BENCHFLAGS)
+
+# Five short rounds in turn, and the median of each pair's ratio: what the machine does besides slows both.
+.PHONY: bench-smoke
+bench-smoke: build ## Fail where throughput beside the engine's own example fell by more than 15 % (2 minutes, on a quiet machine)
+	go run ./scripts/bench --binary bin/chancery --only chancery-memory,kvstore --validators 1 --rounds 5 --seconds 4 --rate 0 \
+		--baseline scripts/bench/testdata/baseline.json $(BENCHFLAGS)
 
 .PHONY: microbench
 microbench: ## Run the Go benchmarks of the packages

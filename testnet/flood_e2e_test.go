@@ -3,20 +3,17 @@
 package testnet_test
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
-	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/modules/threat"
+	"github.com/chancery/chancery/node/bench"
 	"github.com/chancery/chancery/node/client"
 	"github.com/chancery/chancery/testnet"
 
@@ -47,21 +44,12 @@ type latency struct {
 // cpu is how long all validators have computed so far.
 func (g *guarded) cpu() (sum time.Duration) {
 	g.t.Helper()
-	const tick = 10 * time.Millisecond // USER_HZ is 100 wherever Go runs on Linux
 	for _, v := range g.record.Validators {
-		raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", v.Process.PID))
+		used, err := bench.CPU(v.Process.PID)
 		if err != nil {
 			g.t.Fatal(err)
 		}
-		// The program's name is in parentheses; utime and stime are fields 14 and 15.
-		fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
-		for _, f := range fields[11:13] {
-			n, err := strconv.Atoi(f)
-			if err != nil {
-				g.t.Fatal(err)
-			}
-			sum += time.Duration(n) * tick
-		}
+		sum += used
 	}
 	return sum
 }

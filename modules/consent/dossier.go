@@ -36,7 +36,7 @@ func without(ids [][]byte, id []byte) [][]byte {
 func (m *Module) open(ctx *chain.Ctx, d *consentv1.Dossier, t *consentv1.Terms) *consentv1.Record {
 	d.Opened++
 	rec := &consentv1.Record{
-		Id: idOf(ctx, t.Subject, t.Controller, d.Opened), Version: 1, Terms: t.CloneVT(),
+		Id: RecordID(ctx.TxID(), t.Subject, t.Controller, d.Opened), Version: 1, Terms: t.CloneVT(),
 		ChangedAt: ctx.Time(), ChangedBy: ctx.Author(),
 	}
 	m.holdings.Add(ctx, state.Join3(t.Controller, t.Subject, rec.Id))

@@ -70,7 +70,7 @@ func TestWithdrawalActsWithinItsBlock(t *testing.T) { // law 6
 	if err != nil {
 		t.Fatal(err)
 	}
-	next := idOf(as{ReadCtx: n.View(), tx: d.ID}, subjectOf("anna"), mercy, 2)
+	next := RecordID(d.ID, subjectOf("anna"), mercy, 2)
 	results := n.Block(raw, n.Tx(anna, []proto.Message{&consentv1.Withdraw{Id: next}}))
 	if results[0].Code != 0 || results[1].Code != 0 || !ErrWithdrawn.Is(after) {
 		t.Fatalf("%s, %s, then %v; want %v", results[0].Log, results[1].Log, after, ErrWithdrawn)

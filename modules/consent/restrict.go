@@ -36,7 +36,7 @@ func (m *Module) restrict() chain.Route {
 			}
 			d.Opened++
 			r := &consentv1.Restriction{
-				Id:     idOf(ctx, msg.Subject, msg.Controller, d.Opened),
+				Id:     RecordID(ctx.TxID(), msg.Subject, msg.Controller, d.Opened),
 				Ground: msg.Ground, Purposes: msg.Purposes, Since: ctx.Time(), By: ctx.Author(),
 				Method: x.method, EvidenceHash: x.evidence,
 			}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/state"
+	"github.com/chancery/chancery/chain/tx"
 	consentv1 "github.com/chancery/chancery/proto/chancery/consent/v1"
 )
 
@@ -53,10 +54,10 @@ func newCollections() collections {
 	}
 }
 
-// idOf is the id of the nth thing opened in a dossier: SHA-256 over a tag, the
-// transaction, the subject, the controller and n.
-func idOf(r chain.ReadCtx, subject []byte, controller string, n uint64) []byte {
-	txID := r.TxID()
+// RecordID is the id of the nth thing that a transaction opens in a dossier, from 1 for
+// a subject that the controller knew nothing of: SHA-256 over a tag, the transaction,
+// the subject, the controller and n.
+func RecordID(txID tx.ID, subject []byte, controller string, n uint64) []byte {
 	h := sha256.New()
 	h.Write([]byte("chancery/consent/id/v1\x00"))
 	h.Write(txID[:])

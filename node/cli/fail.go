@@ -45,6 +45,7 @@ var (
 	// errDocuments is an import that refused some.
 	errDocuments = cliErrors.New(11, "documents were refused; the report says why")
 	errDamaged   = cliErrors.New(12, "the data is damaged")
+	errLost      = cliErrors.New(13, "transactions that a node took are in no block, and their time is out")
 )
 
 // sentence makes an error of the command line whose text is all that there is to

@@ -105,6 +105,14 @@ func TestExitCodes(t *testing.T) {
 	s.fails(1, "could not be written", "keys", "export", s.key("k"), "--out", s.path("none/x"))
 	s.fails(1, "cannot be used", "init", "--home", s.file("file", "")+"/x")
 	s.fails(2, "--demo", "testnet", "start", "--once")
+	s.fails(2, "name the keys", "bench")
+	s.fails(2, "exclude each other", "bench", "--key", "x", "--rate", "5", "--window", "5")
+	for _, rate := range []string{"0", "-1", "x", "101x", "NaN", "1e9"} {
+		s.fails(2, "--rate", "bench", "--key", "x", "--rate", rate)
+	}
+	s.fails(2, "--duration", "bench", "--key", "x", "--duration", "1h")
+	s.fails(2, "brings its own", "bench", "--testnet", s.path("net"), "--key", "x")
+	s.fails(2, "--workload", "bench", "--key", "x", "--workload", "transfers")
 	s.fails(2, "1 to 16", "testnet", "start", "--validators", "17", "--dir", s.path("net"))
 	o := s.fails(2, "1 to 16", "testnet", "start", "--validators", "0", "--output", "json")
 	if !strings.Contains(o.out, `"code": 2`) {

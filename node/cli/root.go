@@ -43,6 +43,7 @@ func (a *app) commands() []*cobra.Command {
 		grouped("use", a.webhookCommand()),
 		grouped("use", a.threatCommand()),
 		grouped("use", a.govCommand()),
+		grouped("use", a.benchCommand()),
 
 		a.versionCommand(),
 		a.docsCommand(),

@@ -90,6 +90,9 @@ func (t *txService) ack(ctx context.Context, raw []byte, hints bool) *nodev1.Ack
 		return ack
 	}
 	ack.Code, ack.Codespace, ack.Log = e.Code, e.Module, e.Error()
+	if e.Retryable() {
+		ack.RetryAfterMs = uint32(retryAfter.Milliseconds())
+	}
 	return ack
 }
 

@@ -9,10 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/chancery/chancery/chain"
+	"github.com/chancery/chancery/chain/chaintest"
 	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/node/rpc"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
@@ -130,6 +133,45 @@ func idOf(t *testing.T, raw []byte) []byte {
 		t.Fatal(err)
 	}
 	return d.ID[:]
+}
+
+// An ack says what a single submission's RetryInfo does.
+func TestSubmitStreamSaysWhenToComeBack(t *testing.T) {
+	d := open(t, limits())
+	d.chain.Block()
+	raw, _, err := tx.Draft{
+		ChainID: chaintest.ChainID, Author: chaintest.Consortium, ValidUntil: time.Now().Add(1000 * time.Hour).UnixMilli(),
+		Salt: make([]byte, tx.SaltSize), Messages: []proto.Message{&chainv1.SetParams{Params: chain.DefaultParams()}},
+	}.Sign(chaintest.Actor(chaintest.Consortium))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := nodev1.NewTxClient(d.dial())
+	_, err = client.Submit(t.Context(), &nodev1.SubmitRequest{Tx: raw})
+	s, _ := status.FromError(err)
+	var want time.Duration
+	for _, detail := range s.Details() {
+		if retry, ok := detail.(*errdetails.RetryInfo); ok {
+			want = retry.RetryDelay.AsDuration()
+		}
+	}
+	stream, err := client.SubmitStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&nodev1.SubmitStreamRequest{Txs: [][]byte{raw, []byte("junk")}}); err != nil {
+		t.Fatal(err)
+	}
+	r, err := stream.Recv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := time.Duration(r.Acks[0].RetryAfterMs) * time.Millisecond; want == 0 || got != want || r.Acks[0].Code != chain.ErrTooFarAhead.Code {
+		t.Errorf("code %d, come back after %v, want %v", r.Acks[0].Code, got, want)
+	}
+	if r.Acks[1].RetryAfterMs != 0 {
+		t.Errorf("what is refused for good may come back after %d ms", r.Acks[1].RetryAfterMs)
+	}
 }
 
 func TestSubmitStreamAnswersEachInOrder(t *testing.T) {

@@ -2,95 +2,122 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net/http"
 	"os"
-	"sync/atomic"
 	"time"
-
-	"google.golang.org/protobuf/proto"
 
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/keys"
 	"github.com/chancery/chancery/chain/tx"
-	"github.com/chancery/chancery/modules/consent"
 	"github.com/chancery/chancery/modules/identity"
 	"github.com/chancery/chancery/modules/threat"
 	"github.com/chancery/chancery/modules/threat/detector"
 	"github.com/chancery/chancery/node"
+	"github.com/chancery/chancery/node/bench"
 	"github.com/chancery/chancery/node/client"
 	"github.com/chancery/chancery/node/config"
-	consentv1 "github.com/chancery/chancery/proto/chancery/consent/v1"
 	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
 	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
 	threatv1 "github.com/chancery/chancery/proto/chancery/threat/v1"
 )
 
-// payloadSize is about the size of the consent transactions below, in bytes.
-const payloadSize = 430
+const (
+	chainID = "bench"
+	// standing is how long before the first block organisations and clerks were
+	// registered: the detector expects little good of newcomers.
+	standing = 90 * 24 * time.Hour
+)
 
-const chainID = "bench"
+// office is Chancery as an application: a network whose organisations have clerks.
+type office struct {
+	setting
+	binary, tree string
+	scored       bool
+	clerksEach   int
+	net          *network
+	chain        *bench.Chain
+	clerks       []bench.Author
 
-// consents is Chancery as a target: each transaction gives a consent of a subject
-// of its own, recorded and signed by a clerk of the controller, in turn, or by the
-// controller's administrator where it has no clerks.
-type consents struct {
-	label, binary, tree string
-	scored              bool
-	nodes               int // validators
-	clerks              int // of each organisation; 0: organisations act themselves
-	net                 *network
-	admins              []admin
-	authors             []admin // who record consents, in turn, of one organisation after the other
-	count               int
-	given, alarms       atomic.Int64 // events that watch was told of
+	// What is known of the number of keys in state.
+	keys       float64
+	perConsent float64 // keys; 0: not measured yet
 }
 
-// admin is somebody with a key.
-type admin struct {
-	organisation, did, url string
-	signer                 keys.Signer
-}
-
-func (a admin) KeyURL() string                  { return a.url }
-func (a admin) Sign(msg []byte) ([]byte, error) { return a.signer.Sign(msg) }
-
-func newChancery(name, tree string, scored bool, o options) *consents {
-	return &consents{label: name, binary: o.binary, tree: tree, scored: scored, nodes: o.nodes, clerks: o.clerks}
-}
-
-func (c *consents) name() string { return c.label }
-
-func (c *consents) start(ctx context.Context, dir string) error {
+func (c *office) start(ctx context.Context, dir string) error {
 	var err error
-	if c.net, err = layOut(dir, c.tree, c.nodes); err != nil {
+	if c.net, err = layOut(dir, c.tree, c.Validators); err != nil {
 		return err
 	}
-	f := identity.Founding{At: time.Now().UnixMilli(), Threshold: uint32(c.nodes*2/3 + 1)}
+	f := identity.Founding{At: time.Now().Add(-standing).UnixMilli(), Threshold: uint32(c.Validators*2/3 + 1)}
+	var admins []bench.Author
+	var teams [][]bench.Author
 	for i, m := range c.net.members {
-		signer, err := newSigner()
+		organisation := fmt.Sprintf("did:chancery:org-%d", i+1)
+		seed := make([]byte, keys.SeedSize)
+		copy(seed, client.NewSalt())
+		signer, err := keys.NewSigner(keys.Ed25519, seed)
 		if err != nil {
 			return err
 		}
+		admins = append(admins, bench.Author{
+			DID: organisation, Organisation: organisation, Signers: []tx.Signer{client.Signer(organisation+"#key-1", signer)},
+		})
 		pub, err := m.pv.GetPubKey()
 		if err != nil {
 			return err
 		}
-		organisation := fmt.Sprintf("did:chancery:org-%d", i+1)
-		c.admins = append(c.admins, admin{organisation, organisation, organisation + "#key-1", signer})
-		f.Organisations = append(f.Organisations, identity.Founder{
+		founder := identity.Founder{
 			DID:        organisation,
 			Keys:       []identity.FoundingKey{{ID: "key-1", Public: signer.Public(), Purposes: []identityv1.Purpose{identityv1.Purpose_PURPOSE_AUTHENTICATION}}},
 			Validators: []identity.FoundingValidator{{PublicKey: pub.Bytes(), Power: 10, Moniker: m.config.Node.Moniker}},
 			Nodes:      []string{m.nodeID},
-		})
+		}
+		clerks, err := bench.NewClerks(organisation, c.clerksEach)
+		if err != nil {
+			return err
+		}
+		var team []bench.Author
+		for _, k := range clerks {
+			founder.Members = append(founder.Members, k.Member())
+			team = append(team, k.Author)
+		}
+		teams = append(teams, team)
+		f.Organisations = append(f.Organisations, founder)
 	}
+	c.clerks = bench.InTurn(teams)
+	if err := c.writeGenesis(f); err != nil {
+		return err
+	}
+	if err := c.net.run(func(m *member) []string { return []string{c.binary, "start", "--home", string(m.home)} }); err != nil {
+		return err
+	}
+	addresses := make([]string, len(c.net.members))
+	for i, m := range c.net.members {
+		addresses[i] = m.config.RPC.Listen
+	}
+	if err := eventually(ctx, "the first blocks", func() error {
+		if c.chain != nil {
+			_ = c.chain.Close()
+		}
+		if c.chain, err = bench.Dial(ctx, addresses); err != nil {
+			return err
+		}
+		if h, err := c.height(ctx); err != nil || h < 3 {
+			return errors.Join(err, errors.New("no block 3 yet"))
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	_, err = bench.Prepare(ctx, c.chain.First(), c.Workload, admins, 0)
+	return err
+}
+
+func (c *office) writeGenesis(f identity.Founding) error {
 	g, err := identity.NewGenesis(f)
 	if err != nil {
 		return err
@@ -124,205 +151,98 @@ func (c *consents) start(ctx context.Context, dir string) error {
 			return err
 		}
 	}
-	if err := c.net.run(func(m *member) []string { return []string{c.binary, "start", "--home", string(m.home)} }); err != nil {
-		return err
-	}
-	if err := c.committing(ctx); err != nil {
-		return err
-	}
-	return c.employ(ctx)
+	return nil
 }
 
-func newSigner() (keys.Signer, error) {
-	seed := make([]byte, keys.SeedSize)
-	if _, err := rand.Read(seed); err != nil {
-		return nil, err
-	}
-	return keys.NewSigner(keys.Ed25519, seed)
+func (c *office) network() *network { return c.net }
+
+func (c *office) target() bench.Target { return c.chain }
+
+func (c *office) workload() (bench.Workload, error) {
+	return bench.NewWork(chainID, c.Workload, c.clerks, c.Messages)
 }
 
-// clerksPerTx is how many clerks one transaction registers.
-const clerksPerTx = 25
-
-// employ registers the clerks of each organisation.
-func (c *consents) employ(ctx context.Context) error {
-	if c.clerks == 0 {
-		c.authors = c.admins
-		return nil
-	}
-	cl, err := c.dial(ctx, 0)
+func (c *office) height(ctx context.Context) (int64, error) {
+	s, err := c.chain.First().Status(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	defer func() { _ = cl.Close() }()
-	for n := 0; n < c.clerks; n += clerksPerTx {
-		for _, a := range c.admins {
-			var messages []proto.Message
-			for i := n; i < min(n+clerksPerTx, c.clerks); i++ {
-				signer, err := newSigner()
-				if err != nil {
-					return err
-				}
-				did := fmt.Sprintf("%s:desk-%d", a.organisation, i)
-				key, err := identity.Possess(chainID, did, "key-1", signer, identityv1.Purpose_PURPOSE_AUTHENTICATION)
-				if err != nil {
-					return err
-				}
-				messages = append(messages,
-					&identityv1.RegisterIdentity{Identity: &identityv1.NewIdentity{Did: did, Kind: identityv1.Kind_KIND_SERVICE, Keys: []*identityv1.NewKey{key}}},
-					&identityv1.AssignRole{Did: did, Role: consent.Role})
-				c.authors = append(c.authors, admin{a.organisation, did, did + "#key-1", signer})
-			}
-			raw, err := draft(a, time.Now().Add(time.Minute).UnixMilli(), messages...)
-			if err != nil {
-				return err
-			}
-			r, err := cl.Commit(ctx, raw)
-			if err != nil {
-				return err
-			}
-			if r.Code != 0 {
-				return fmt.Errorf("clerks are not registered: %s", r.Log)
-			}
+	return s.Height, nil
+}
+
+func (c *office) stop() {
+	if c.chain != nil {
+		_ = c.chain.Close()
+	}
+	c.net.stop()
+}
+
+const (
+	// prefillMessages is how many consents one transaction gives that fills the state.
+	prefillMessages = 100
+	// sample is of how many such transactions the keys are counted.
+	sample = 10
+)
+
+// fill gives consents until the state holds about so many keys. How many keys a consent
+// has is counted on the first few.
+func (c *office) fill(ctx context.Context, keys float64) error {
+	if c.perConsent == 0 {
+		before, err := c.count(ctx)
+		if err != nil {
+			return err
 		}
+		if err := c.give(ctx, sample); err != nil {
+			return err
+		}
+		if c.keys, err = c.count(ctx); err != nil {
+			return err
+		}
+		c.perConsent = (c.keys - before) / (sample * prefillMessages)
+	}
+	if n := int((keys - c.keys) / c.perConsent / prefillMessages); n > 0 {
+		if err := c.give(ctx, n); err != nil {
+			return err
+		}
+		c.keys += float64(n*prefillMessages) * c.perConsent
 	}
 	return nil
 }
 
-// draft is a signed transaction.
-func draft(by admin, until int64, messages ...proto.Message) ([]byte, error) {
-	raw, _, err := sign(by, until, messages...)
-	return raw, err
-}
-
-func sign(by admin, until int64, messages ...proto.Message) ([]byte, tx.ID, error) {
-	salt := make([]byte, tx.SaltSize)
-	if _, err := rand.Read(salt); err != nil {
-		return nil, tx.ID{}, err
+// give submits n transactions full of consents.
+func (c *office) give(ctx context.Context, n int) error {
+	w, err := bench.NewWork(chainID, bench.Giving, c.clerks, prefillMessages)
+	if err != nil {
+		return err
 	}
-	return tx.Draft{ChainID: chainID, Author: by.did, ValidUntil: until, Salt: salt, Messages: messages}.Sign(by)
+	r, err := bench.Run(ctx, c.chain, w, bench.Options{Window: 300, Most: n, Duration: time.Hour, Patience: time.Hour, Drain: 10 * time.Minute})
+	if err == nil && r.Counts.Executed < n {
+		err = fmt.Errorf("%d of %d transactions that fill the state were executed; refused: %v", r.Counts.Executed, n, r.Counts.Refused)
+	}
+	return err
 }
 
-// committing waits for the first blocks of all.
-func (c *consents) committing(ctx context.Context) error {
-	return eventually(ctx, "the first blocks", func() error {
-		for i := range c.net.members {
-			cl, err := c.dial(ctx, i)
-			if err != nil {
-				return err
-			}
-			s, err := cl.Status(ctx)
-			_ = cl.Close()
-			if err != nil {
-				return err
-			}
-			if s.Height < 3 {
-				return errors.New("no block 3 yet")
-			}
+// count is the number of keys in state.
+func (c *office) count(ctx context.Context) (float64, error) {
+	s, err := nodev1.NewNodeClient(c.chain.First().Conn()).State(ctx, &nodev1.StateRequest{})
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for {
+		r, err := s.Recv()
+		if errors.Is(err, io.EOF) {
+			return float64(n), nil
 		}
-		return nil
-	})
-}
-
-func (c *consents) dial(ctx context.Context, i int) (*client.Client, error) {
-	return client.Dial(ctx, c.net.members[i].config.RPC.Listen)
-}
-
-func (c *consents) payloads(n int) ([][]byte, [][32]byte, error) {
-	txs, ids := make([][]byte, n), make([][32]byte, n)
-	notice := sha256.Sum256([]byte("notice"))
-	until := time.Now().Add(8 * time.Minute).UnixMilli()
-	for i := range txs {
-		c.count++
-		a := c.authors[c.count%len(c.authors)]
-		subject := sha256.Sum256(big.NewInt(int64(c.count)).Bytes())
-		evidence := sha256.Sum256(subject[:])
-		raw, id, err := sign(a, until, &consentv1.Give{
-			Terms: &consentv1.Terms{
-				Subject: subject[:], Controller: a.organisation,
-				Purposes:     []string{"https://w3id.org/dpv#ServiceProvision"},
-				Categories:   []*consentv1.Category{{Iri: "https://w3id.org/dpv/pd#Contact"}},
-				LegalBasis:   consentv1.LegalBasis_LEGAL_BASIS_CONSENT,
-				Jurisdiction: "NL",
-				Notice:       &consentv1.Notice{Version: "1", Hash: notice[:], Language: "en"},
-			},
-			Method: consentv1.Method_METHOD_ELECTRONIC, EvidenceHash: evidence[:],
-		})
 		if err != nil {
-			return nil, nil, err
+			return 0, err
 		}
-		txs[i], ids[i] = raw, id
+		n += len(r.Pairs)
 	}
-	return txs, ids, nil
 }
 
-func (c *consents) sender(ctx context.Context, i int) (func([][]byte) error, error) {
-	cl, err := c.dial(ctx, i)
-	if err != nil {
-		return nil, err
-	}
-	refused := make(chan error, 1)
-	s, err := cl.Stream(ctx, 64, func(_ uint64, acks []*nodev1.Ack) {
-		for _, a := range acks {
-			if a.Code != 0 {
-				select {
-				case refused <- fmt.Errorf("refused with %s/%d: %s", a.Codespace, a.Code, a.Log):
-				default:
-				}
-			}
-		}
-	})
-	if err != nil {
-		return nil, err
-	}
-	return func(batch [][]byte) error {
-		select {
-		case err := <-refused:
-			return err
-		default:
-		}
-		_, err := s.Send(batch)
-		return err
-	}, nil
-}
-
-// The events of consents that were given and of scores that are alarms.
-const (
-	given = "chancery.consent.v1.Given"
-	alarm = "chancery.threat.v1.Alarm"
-)
-
-// alarming is the share of consents that were alarms so far, in percent.
-func (c *consents) alarming() float64 {
-	return 100 * float64(c.alarms.Load()) / float64(max(1, c.given.Load()))
-}
-
-func (c *consents) watch(ctx context.Context, fn func([][32]byte)) error {
-	cl, err := c.dial(ctx, 0)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = cl.Close() }()
-	now, err := cl.Now(ctx)
-	if err != nil {
-		return err
-	}
-	return cl.Subscribe(ctx, now, []string{given, alarm}, func(b client.Batch) error {
-		ids := make([][32]byte, 0, len(b.Events))
-		for _, e := range b.Events {
-			if e.Event.GetType() == alarm {
-				c.alarms.Add(1)
-				continue
-			}
-			c.given.Add(1)
-			ids = append(ids, [32]byte(e.TxId))
-		}
-		fn(ids)
-		return nil
-	})
-}
-
-func (c *consents) profile(ctx context.Context, seconds int, path string) error {
+// profile fetches a CPU profile of the first validator.
+func (c *office) profile(ctx context.Context, seconds int, path string) error {
 	url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", c.net.members[0].config.Telemetry.Listen, seconds)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -343,20 +263,3 @@ func (c *consents) profile(ctx context.Context, seconds int, path string) error 
 	_, err = io.Copy(f, res.Body)
 	return errors.Join(err, f.Close())
 }
-
-func (c *consents) height(ctx context.Context) (int64, error) {
-	cl, err := c.dial(ctx, 0)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = cl.Close() }()
-	s, err := cl.Status(ctx)
-	if err != nil {
-		return 0, err
-	}
-	return s.Height, nil
-}
-
-func (c *consents) cpu() (time.Duration, error) { return c.net.cpu() }
-
-func (c *consents) stop() { c.net.stop() }

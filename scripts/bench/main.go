@@ -1,43 +1,58 @@
-// Command bench measures committed transactions of validator processes, four by default, on
-// this machine: Chancery with consent transactions, and CometBFT's own example
-// application kvstore with transactions of the same size and the same timers.
+// Command bench measures networks of validator processes on this machine, which it makes
+// and removes: Chancery, and CometBFT's own example application kvstore with transactions
+// of the size of a consent and the same timers, as reference.
 //
 //	go run ./scripts/bench --binary bin/chancery
+//	go run ./scripts/bench --binary bin/chancery --workload consent,decision,mixed --validators 1,4,7,16 --out docs/performance --name workloads
 //
-// Chancery is measured with its state on disk and in memory, each transaction scored by
+// Chancery is measured with its state in memory and on disk, each transaction scored by
 // the default detector in MODE_LOG (a load as this one would be held), and in memory
-// without scoring. All take turns, a fresh network each round. A round has two parts: a closed loop that keeps a fixed
-// number of transactions under way, which gives the throughput and the processor
-// time of a transaction, and a fixed rate well below it, which gives the latency
-// from submission to the news of the commit and the time between two blocks. The report has the median, minimum and
-// maximum over the rounds, and the ratios of each round's pairs.
+// without scoring. The load is that of 'chancery bench', from this process. Every case
+// is a fresh network; all take turns, round after round. In a case, for each size of the
+// state, come a closed loop, which gives the throughput, and the processor time and disk
+// that a transaction takes, and then an open loop for each rate, which gives the latency
+// from when a transaction was due to the news of its block. Figures are medians over the
+// rounds with the least and the most; ratios are those of each round's pairs.
+//
+// With --out it writes NAME.json, NAME.md and the plots into a folder. With --baseline it
+// compares the ratios with committed ones, and fails when one fell too far.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
+
+	"github.com/chancery/chancery/node/bench"
 )
 
 type options struct {
-	binary  string
-	nodes   int // validators
-	rounds  int
-	seconds int
-	window  int
-	rate    int
-	clerks  int
-	only    []string
-	profile string
-	keep    bool
+	binary     string
+	apps       []string
+	workloads  []string
+	validators []int
+	messages   []int
+	states     []int // keys, ascending; 0: as it is after the start
+	rates      []int
+	rounds     int
+	seconds    int
+	window     int
+	clerks     int // of all organisations together
+	profile    string
+	keep       bool
+	out, name  string
+	baseline   string
+	rewrite    bool
+	tolerance  float64
 }
 
 // The applications under measurement: Chancery with its state on disk and in
@@ -52,38 +67,45 @@ const (
 // names are the applications in the order of a round.
 var names = []string{onDisk, inMemory, unscored, reference}
 
-func newTarget(name string, o options) target {
-	switch name {
-	case onDisk:
-		return newChancery(name, "disk", true, o)
-	case inMemory:
-		return newChancery(name, "memory", true, o)
-	case unscored:
-		return newChancery(name, "memory", false, o)
-	default:
-		return newKVStore(o)
-	}
+// setting is what a network is made for.
+type setting struct {
+	App        string `json:"app"`
+	Workload   string `json:"workload"`
+	Messages   int    `json:"messages"` // in each transaction
+	Validators int    `json:"validators"`
 }
 
-// target is an application under measurement.
-type target interface {
-	name() string
+func (s setting) String() string {
+	text := fmt.Sprintf("%-17s  %-10s  %2d validators", s.App, s.Workload, s.Validators)
+	if s.Messages != 1 {
+		text += fmt.Sprintf("  %d messages each", s.Messages)
+	}
+	return text
+}
+
+// application is one under measurement.
+type application interface {
 	// start makes and starts the network in dir and returns when it commits.
 	start(ctx context.Context, dir string) error
-	// payloads are n fresh transactions with their ids.
-	payloads(n int) ([][]byte, [][32]byte, error)
-	// sender submits to one validator; a call returns when the batch was taken.
-	sender(ctx context.Context, validator int) (func(batch [][]byte) error, error)
-	// watch calls fn with the ids of each committed block, as the first validator
-	// tells them, until ctx ends.
-	watch(ctx context.Context, fn func(ids [][32]byte)) error
+	network() *network
+	target() bench.Target
+	workload() (bench.Workload, error)
 	// height is of how many blocks the first validator knows, from some block on.
 	height(ctx context.Context) (int64, error)
-	// cpu is the processor time that the validators have used so far, together.
-	cpu() (time.Duration, error)
-	// profile fetches a CPU profile of the first validator, where it has one.
-	profile(ctx context.Context, seconds int, path string) error
 	stop()
+}
+
+func newApplication(s setting, o options) application {
+	c := &office{setting: s, binary: o.binary, tree: "memory", scored: true, clerksEach: max(1, o.clerks/s.Validators)}
+	switch s.App {
+	case onDisk:
+		c.tree = "disk"
+	case unscored:
+		c.scored = false
+	case reference:
+		return &kv{setting: s}
+	}
+	return c
 }
 
 func main() {
@@ -94,28 +116,12 @@ func main() {
 		}
 		return
 	}
-	var o options
-	flag.StringVar(&o.binary, "binary", "bin/chancery", "the chancery binary")
-	flag.IntVar(&o.nodes, "validators", 4, "validators, from 1 to 16; all share this machine's processors")
-	flag.IntVar(&o.rounds, "rounds", 5, "rounds of each application")
-	flag.IntVar(&o.seconds, "seconds", 12, "seconds of load in each part of a round")
-	flag.IntVar(&o.window, "window", 4000, "transactions under way in the closed loop")
-	flag.IntVar(&o.rate, "rate", 400, "transactions a second at the fixed rate")
-	flag.IntVar(&o.clerks, "clerks", 250, "clerks of each organisation, who record the consents; 0: the organisations do, which the detector takes for bursts")
-	flag.Func("only", "measure only these of "+strings.Join(names, ", ")+", with commas between", func(s string) error {
-		for _, name := range strings.Split(s, ",") {
-			if !slices.Contains(names, name) {
-				return fmt.Errorf("%q is none of them", name)
-			}
-			o.only = append(o.only, name)
-		}
-		return nil
-	})
-	flag.StringVar(&o.profile, "profile", "", "directory for CPU profiles of the first chancery validator, one for each part of a round")
-	flag.BoolVar(&o.keep, "keep", false, "keep the networks' directories")
-	flag.Parse()
-	if o.nodes < 1 || o.nodes > 16 {
-		fmt.Fprintf(os.Stderr, "bench: --validators %d, want 1 to 16\n", o.nodes)
+	o, err := flags(os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(2)
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -126,15 +132,111 @@ func main() {
 	}
 }
 
-// figures are one round of one application.
+func flags(args []string) (options, error) {
+	o := options{
+		apps: names, workloads: []string{bench.Consent}, validators: []int{4}, messages: []int{1}, states: []int{0}, rates: []int{400},
+	}
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.StringVar(&o.binary, "binary", "bin/chancery", "the chancery binary")
+	f.Func("only", "measure only these of "+strings.Join(names, ", ")+", with commas between", oneOf(&o.apps, names))
+	f.Func("workload", "these of "+strings.Join(bench.Workloads, ", ")+", with commas between; consent if not given. The reference's is always the same", oneOf(&o.workloads, bench.Workloads))
+	f.Func("validators", "numbers of validators, from 1 to 16, with commas between; all share this machine's processors; 4 if not given", numbers(&o.validators, 1, 16))
+	f.Func("messages", "numbers of messages in a transaction, with commas between; 1 if not given. The reference's have one", numbers(&o.messages, 1, 100))
+	f.Func("state", "numbers of keys that the state is filled to before measuring, ascending, with commas between; as it is if not given", numbers(&o.states, 0, 20_000_000))
+	f.Func("rate", "transactions a second of open loops, with commas between; 400 if not given, 0 for none", numbers(&o.rates, 0, 100_000))
+	f.IntVar(&o.rounds, "rounds", 5, "rounds of each case")
+	f.IntVar(&o.seconds, "seconds", 9, "seconds that each loop is measured, after a third of that to warm up")
+	f.IntVar(&o.window, "window", 4000, "transactions under way in the closed loop")
+	f.IntVar(&o.clerks, "clerks", 10_000, "clerks of all organisations together, who write in turn")
+	f.StringVar(&o.profile, "profile", "", "folder for CPU profiles of the first chancery validator, one for each loop")
+	f.BoolVar(&o.keep, "keep", false, "keep the networks' folders")
+	f.StringVar(&o.out, "out", "", "folder for the report and the plots")
+	f.StringVar(&o.name, "name", "bench", "what their names begin with")
+	f.StringVar(&o.baseline, "baseline", "", "file with ratios to compare with")
+	f.BoolVar(&o.rewrite, "rewrite", false, "write the ratios to --baseline instead of comparing")
+	f.Float64Var(&o.tolerance, "tolerance", 0.15, "by which part of it a ratio may fall below the baseline")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if f.NArg() > 0 {
+		return o, fmt.Errorf("there is no argument %q", f.Arg(0))
+	}
+	if o.rounds < 1 || o.seconds < 1 || o.seconds > 300 || o.window < 50 || o.window > 100_000 || o.clerks < 1 || o.clerks > 50_000 {
+		return o, errors.New("want rounds of 1 or more, 1 to 300 seconds, a window of 50 to 100000, 1 to 50000 clerks")
+	}
+	slices.Sort(o.states)
+	o.rates = slices.DeleteFunc(o.rates, func(r int) bool { return r == 0 })
+	return o, nil
+}
+
+func oneOf(to *[]string, of []string) func(string) error {
+	return func(s string) error {
+		*to = strings.Split(s, ",")
+		for _, name := range *to {
+			if !slices.Contains(of, name) {
+				return fmt.Errorf("%q is none of them", name)
+			}
+		}
+		return nil
+	}
+}
+
+func numbers(to *[]int, least, most int) func(string) error {
+	return func(s string) error {
+		*to = nil
+		for _, text := range strings.Split(s, ",") {
+			n, err := strconv.Atoi(text)
+			if err != nil || n < least || n > most {
+				return fmt.Errorf("%q: want %d to %d", text, least, most)
+			}
+			*to = append(*to, n)
+		}
+		return nil
+	}
+}
+
+// settings are the networks of a round, in order: those that are compared stand
+// together.
+func settings(o options) (out []setting) {
+	have := make(map[setting]bool)
+	for _, v := range o.validators {
+		for _, w := range o.workloads {
+			for _, m := range o.messages {
+				for _, app := range names {
+					s := setting{app, w, m, v}
+					if app == reference {
+						s.Workload, s.Messages = bench.Consent, 1
+					}
+					if slices.Contains(o.apps, app) && !have[s] {
+						have[s] = true
+						out = append(out, s)
+					}
+				}
+			}
+		}
+	}
+	return out
+}
+
+// figures are one round of a case.
 type figures struct {
-	perSecond float64
-	cpu       time.Duration // of all validators, for a committed transaction of the closed loop
-	p50, p99  time.Duration // at the fixed rate
-	busy50    time.Duration // in the closed loop
-	interval  time.Duration // between two blocks at the fixed rate
-	size      int           // of a transaction, bytes
-	alarms    float64       // share of transactions that were alarms, in percent
+	Round int `json:"round"`
+	// Keys is how many keys the state held before, about; 0: not known.
+	Keys int `json:"keys"`
+	// Closed is the closed loop, Open the open ones in the order of their rates.
+	Closed *bench.Result   `json:"closed"`
+	Open   []*bench.Result `json:"open"`
+	// BlockMs is milliseconds between two blocks in each open loop.
+	BlockMs []float64 `json:"block_ms"`
+	// Disk is bytes by which the files of a validator grew for a transaction.
+	Disk float64 `json:"disk_bytes_per_tx"`
+}
+
+// series is all rounds of a case: a setting with a size of the state.
+type series struct {
+	setting
+	State  int       `json:"state"` // keys asked for; 0: as it is
+	Rounds []figures `json:"rounds"`
 }
 
 func run(ctx context.Context, o options) error {
@@ -152,285 +254,138 @@ func run(ctx context.Context, o options) error {
 			return err
 		}
 	}
-	results := map[string][]figures{}
+	var all []*series
+	for _, s := range settings(o) {
+		for _, state := range o.states {
+			if s.App == reference && state != o.states[0] {
+				continue // it keeps no tree: its cost does not depend on its state
+			}
+			all = append(all, &series{setting: s, State: state})
+		}
+	}
 	for round := range o.rounds {
-		for _, name := range names {
-			if len(o.only) > 0 && !slices.Contains(o.only, name) {
-				continue
+		for i := 0; i < len(all); {
+			n := 1
+			for i+n < len(all) && all[i+n].setting == all[i].setting {
+				n++
 			}
-			t := newTarget(name, o)
-			f, err := measure(ctx, t, filepath.Join(dir, fmt.Sprintf("%s-%d", t.name(), round)), o)
-			t.stop()
+			home := filepath.Join(dir, fmt.Sprintf("%d-%d", round, i))
+			err := measure(ctx, all[i:i+n], round, home, o)
+			if !o.keep {
+				_ = os.RemoveAll(home)
+			}
 			if err != nil {
-				return fmt.Errorf("%s, round %d: %w", t.name(), round+1, err)
+				return fmt.Errorf("%v, round %d: %w", all[i].setting, round+1, err)
 			}
-			fmt.Printf("round %d  %-15s  %6.0f tx/s  %4d µs of CPU each   closed loop p50 %4d ms   at %d tx/s p50 %4d ms  p99 %4d ms  block %4d ms   %d bytes  %.0f %% alarms\n",
-				round+1, t.name(), f.perSecond, f.cpu.Microseconds(), f.busy50.Milliseconds(), o.rate, f.p50.Milliseconds(), f.p99.Milliseconds(), f.interval.Milliseconds(), f.size, f.alarms)
-			results[t.name()] = append(results[t.name()], f)
+			i += n
 		}
 	}
-	report(results, o)
-	return nil
-}
-
-func measure(ctx context.Context, t target, dir string, o options) (figures, error) {
-	var f figures
-	if err := t.start(ctx, dir); err != nil {
-		return f, err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	l := &ledger{sent: map[[32]byte]time.Time{}, changed: make(chan struct{}, 1)}
-	watched := make(chan error, 1)
-	go func() { watched <- t.watch(ctx, l.committed) }()
-	senders := make([]func([][]byte) error, o.nodes)
-	for i := range senders {
-		var err error
-		if senders[i], err = t.sender(ctx, i); err != nil {
-			return f, err
+	r := newReport(all, o)
+	fmt.Print("\n" + r.markdown())
+	if o.out != "" {
+		if err := r.write(o.out, o.name); err != nil {
+			return err
 		}
 	}
-	profile := func(part string) {
-		if o.profile == "" || t.name() == reference {
-			return
-		}
-		go func() {
-			if err := t.profile(ctx, o.seconds, filepath.Join(o.profile, filepath.Base(dir)+"-"+part+".pprof")); err != nil {
-				fmt.Fprintln(os.Stderr, "profile:", err)
-			}
-		}()
-	}
-	profile("closed")
-	busy, err := closedLoop(ctx, t, l, senders, o)
-	if err != nil {
-		return f, err
-	}
-	profile("rate")
-	began := time.Now()
-	first, err := t.height(ctx)
-	if err != nil {
-		return f, err
-	}
-	latencies, err := fixedRate(ctx, t, l, senders, o)
-	if err != nil {
-		return f, err
-	}
-	last, err := t.height(ctx)
-	if err != nil {
-		return f, err
-	}
-	busy.interval = time.Since(began) / time.Duration(max(1, last-first))
-	select {
-	case err := <-watched:
-		return f, fmt.Errorf("the first validator stopped telling of commits: %w", err)
-	default:
-	}
-	busy.p50, busy.p99 = quantile(latencies, 50), quantile(latencies, 99)
-	if a, ok := t.(interface{ alarming() float64 }); ok {
-		busy.alarms = a.alarming()
-	}
-	return busy, nil
-}
-
-// ledger is what was sent and when it was seen committed.
-type ledger struct {
-	mu        sync.Mutex // guards all below
-	sent      map[[32]byte]time.Time
-	latencies []time.Duration
-	changed   chan struct{}
-}
-
-func (l *ledger) committed(ids [][32]byte) {
-	now := time.Now()
-	l.mu.Lock()
-	for _, id := range ids {
-		if at, ok := l.sent[id]; ok {
-			l.latencies = append(l.latencies, now.Sub(at))
-			delete(l.sent, id)
-		}
-	}
-	l.mu.Unlock()
-	select {
-	case l.changed <- struct{}{}:
-	default:
-	}
-}
-
-func (l *ledger) send(ids [][32]byte) {
-	now := time.Now()
-	l.mu.Lock()
-	for _, id := range ids {
-		l.sent[id] = now
-	}
-	l.mu.Unlock()
-}
-
-func (l *ledger) underWay() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.sent)
-}
-
-func (l *ledger) take() []time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	out := l.latencies
-	l.latencies = nil
-	return out
-}
-
-const batch = 50
-
-// closedLoop keeps o.window transactions under way and counts commits after a
-// warm-up of a quarter of the time.
-func closedLoop(ctx context.Context, t target, l *ledger, senders []func([][]byte) error, o options) (figures, error) {
-	var f figures
-	total := time.Duration(o.seconds) * time.Second
-	txs, ids, err := t.payloads(o.seconds * max(12_000, 30_000/o.nodes))
-	if err != nil {
-		return f, err
-	}
-	began := time.Now()
-	var from time.Time
-	var used time.Duration
-	for next := 0; time.Since(began) < total; {
-		if from.IsZero() && time.Since(began) > total/4 {
-			if used, err = t.cpu(); err != nil {
-				return f, err
-			}
-			l.take()
-			from = time.Now()
-		}
-		if l.underWay() > o.window-batch {
-			select {
-			case <-l.changed:
-			case <-time.After(5 * time.Millisecond):
-			case <-ctx.Done():
-				return f, ctx.Err()
-			}
-			continue
-		}
-		if next+batch > len(txs) {
-			return f, fmt.Errorf("%d prepared transactions were not enough", len(txs))
-		}
-		l.send(ids[next : next+batch])
-		if err := senders[(next/batch)%len(senders)](txs[next : next+batch]); err != nil {
-			return f, err
-		}
-		next += batch
-	}
-	latencies := l.take()
-	until, err := t.cpu()
-	if err != nil {
-		return f, err
-	}
-	f.perSecond = float64(len(latencies)) / time.Since(from).Seconds()
-	f.cpu = (until - used) / time.Duration(max(1, len(latencies)))
-	f.busy50, f.size = quantile(latencies, 50), len(txs[0])
-	return f, drain(ctx, l)
-}
-
-// fixedRate submits o.rate transactions a second, spread evenly.
-func fixedRate(ctx context.Context, t target, l *ledger, senders []func([][]byte) error, o options) ([]time.Duration, error) {
-	txs, ids, err := t.payloads(o.seconds * o.rate)
-	if err != nil {
-		return nil, err
-	}
-	l.take()
-	tick := time.NewTicker(time.Second / time.Duration(o.rate))
-	defer tick.Stop()
-	for i := range txs {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-		l.send(ids[i : i+1])
-		if err := senders[i%len(senders)](txs[i : i+1]); err != nil {
-			return nil, err
-		}
-	}
-	if err := drain(ctx, l); err != nil {
-		return nil, err
-	}
-	return l.take(), nil
-}
-
-// drain waits until everything sent was committed.
-func drain(ctx context.Context, l *ledger) error {
-	deadline := time.After(60 * time.Second)
-	for l.underWay() > 0 {
-		select {
-		case <-l.changed:
-		case <-time.After(50 * time.Millisecond):
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-deadline:
-			return fmt.Errorf("%d transactions were not committed within a minute", l.underWay())
-		}
+	if o.baseline != "" {
+		return compare(r, o)
 	}
 	return nil
 }
 
-func quantile(d []time.Duration, percent int) time.Duration {
-	if len(d) == 0 {
-		return 0
+// measure is one round of the cases of one setting.
+func measure(ctx context.Context, cases []*series, round int, dir string, o options) error {
+	app := newApplication(cases[0].setting, o)
+	defer app.stop()
+	if err := app.start(ctx, dir); err != nil {
+		return err
 	}
-	s := slices.Clone(d)
-	slices.Sort(s)
-	return s[min(len(s)-1, len(s)*percent/100)]
+	for _, c := range cases {
+		f := figures{Round: round + 1}
+		office, _ := app.(*office)
+		if office != nil && c.State > 0 {
+			if err := office.fill(ctx, float64(c.State)); err != nil {
+				return err
+			}
+			f.Keys = int(office.keys)
+		}
+		loop := func(name string, rate int) (*bench.Result, error) {
+			w, err := app.workload()
+			if err != nil {
+				return nil, err
+			}
+			l := bench.Options{
+				Rate: float64(rate), Window: o.window, WarmUp: time.Duration(o.seconds) * time.Second / 3, Duration: time.Duration(o.seconds) * time.Second,
+				Patience: time.Minute, Drain: 2 * time.Minute, Processes: app.network().pids(),
+				Ahead: o.seconds * max(8000, 20_000/c.Validators) / c.Messages,
+			}
+			if rate > 0 {
+				l.Ahead = rate * o.seconds * 4 / 3
+			}
+			if o.profile != "" && office != nil {
+				l.Began = func() {
+					path := filepath.Join(o.profile, fmt.Sprintf("%s-%s-%d-validators-%d-keys-%s-%d.pprof", c.App, c.Workload, c.Validators, c.State, name, round+1))
+					if err := office.profile(ctx, o.seconds, path); err != nil {
+						fmt.Fprintln(os.Stderr, "profile:", err)
+					}
+				}
+			}
+			r, err := bench.Run(ctx, app.target(), w, l)
+			if err != nil {
+				return nil, err
+			}
+			if n := r.Counts; n.Void+n.Unknown+n.Failed+n.Held+n.Rejected > 0 {
+				return nil, fmt.Errorf("not every transaction was executed: %d void, %d of no known outcome, %d failed, %d held, refused %v", n.Void, n.Unknown, n.Failed, n.Held, n.Refused)
+			}
+			if office != nil && office.perConsent > 0 && c.Workload == bench.Consent {
+				office.keys += float64(r.Counts.Messages) * office.perConsent
+			}
+			return r, nil
+		}
+		before, err := app.network().disk()
+		if err != nil {
+			return err
+		}
+		if f.Closed, err = loop("closed", 0); err != nil {
+			return err
+		}
+		after, err := app.network().disk()
+		if err != nil {
+			return err
+		}
+		f.Disk = float64(after-before) / float64(c.Validators*max(f.Closed.Counts.Executed, 1))
+		for _, rate := range o.rates {
+			began := time.Now()
+			first, err := app.height(ctx)
+			if err != nil {
+				return err
+			}
+			r, err := loop(fmt.Sprint(rate), rate)
+			if err != nil {
+				return err
+			}
+			last, err := app.height(ctx)
+			if err != nil {
+				return err
+			}
+			f.Open = append(f.Open, r)
+			f.BlockMs = append(f.BlockMs, float64(time.Since(began).Milliseconds())/float64(max(1, last-first)))
+		}
+		c.Rounds = append(c.Rounds, f)
+		fmt.Printf("round %d  %v", round+1, c.setting)
+		if f.Keys > 0 {
+			fmt.Printf("  %d keys", f.Keys)
+		}
+		fmt.Printf("  %6.0f tx/s  %4.0f µs of CPU each", f.Closed.Throughput, f.Closed.CPU)
+		for i, r := range f.Open {
+			fmt.Printf("   at %.0f tx/s p50 %.0f ms  p99 %.0f ms  block %.0f ms", r.Rate, r.Latency.P50, r.Latency.P99, f.BlockMs[i])
+		}
+		fmt.Printf("   %.0f bytes  %.0f %% alarms\n", f.Closed.TxBytes, alarms(f.Closed))
+	}
+	return nil
 }
 
-func report(results map[string][]figures, o options) {
-	spread := func(values []float64) string {
-		slices.Sort(values)
-		if len(values) == 0 {
-			return "-"
-		}
-		return fmt.Sprintf("%8.2f  (%.2f to %.2f)", values[len(values)/2], values[0], values[len(values)-1])
-	}
-	of := func(name string, f func(figures) float64) []float64 {
-		var out []float64
-		for _, r := range results[name] {
-			out = append(out, f(r))
-		}
-		return out
-	}
-	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-	fmt.Printf("\nmedian (minimum to maximum) of %d rounds, %d validators\n", o.rounds, o.nodes)
-	for _, name := range names {
-		if len(results[name]) == 0 {
-			continue
-		}
-		fmt.Printf("%-15s  committed tx/s          %s\n", name, spread(of(name, func(f figures) float64 { return f.perSecond })))
-		fmt.Printf("%-15s  CPU µs a transaction    %s\n", name, spread(of(name, func(f figures) float64 { return float64(f.cpu.Nanoseconds()) / 1000 })))
-		fmt.Printf("%-15s  p50 ms at %4d tx/s      %s\n", name, o.rate, spread(of(name, func(f figures) float64 { return ms(f.p50) })))
-		fmt.Printf("%-15s  p99 ms at %4d tx/s      %s\n", name, o.rate, spread(of(name, func(f figures) float64 { return ms(f.p99) })))
-		fmt.Printf("%-15s  block ms at %4d tx/s    %s\n", name, o.rate, spread(of(name, func(f figures) float64 { return ms(f.interval) })))
-	}
-	compare := func(a, b, what string, f func(figures) float64) {
-		var ratios []float64
-		for i := range min(len(results[a]), len(results[b])) {
-			ratios = append(ratios, f(results[a][i])/f(results[b][i]))
-		}
-		if len(ratios) > 0 {
-			fmt.Printf("%-15s / %s  %s  %s\n", a, b, what, spread(ratios))
-		}
-	}
-	compare(inMemory, unscored, "committed tx/s", func(f figures) float64 { return f.perSecond })
-	compare(inMemory, unscored, "CPU each", func(f figures) float64 { return float64(f.cpu) })
-	compare(inMemory, unscored, "block time", func(f figures) float64 { return float64(f.interval) })
-	compare(inMemory, unscored, "p50", func(f figures) float64 { return float64(f.p50) })
-	for _, name := range []string{onDisk, inMemory} {
-		a, b := results[name], results[reference]
-		var ratios, work []float64
-		for i := range min(len(a), len(b)) {
-			ratios = append(ratios, a[i].perSecond/b[i].perSecond)
-			work = append(work, float64(a[i].cpu)/float64(b[i].cpu))
-		}
-		if len(ratios) > 0 {
-			fmt.Printf("%-15s / %s  committed tx/s  %s\n", name, reference, spread(ratios))
-			fmt.Printf("%-15s / %s  CPU each        %s\n", name, reference, spread(work))
-		}
-	}
+// alarms is the share of executed transactions that scored high, in percent.
+func alarms(r *bench.Result) float64 {
+	return 100 * float64(r.Counts.Alarms) / float64(max(r.Counts.Executed, 1))
 }

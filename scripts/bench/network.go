@@ -1,16 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -105,31 +104,38 @@ func (n *network) run(command func(m *member) []string) error {
 	return nil
 }
 
-// ticks are the units of /proc/PID/stat, of which every Linux has a hundred a second.
-const ticks = time.Second / 100
-
-// cpu is the processor time that the processes have used so far.
-func (n *network) cpu() (time.Duration, error) {
-	var sum time.Duration
-	for _, m := range n.members {
-		raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", m.process.Process.Pid))
-		if err != nil {
-			return 0, err
-		}
-		// Field 2 is the name in parentheses; utime and stime are fields 14 and 15.
-		fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
-		if len(fields) < 13 {
-			return 0, fmt.Errorf("/proc/%d/stat: %q", m.process.Process.Pid, raw)
-		}
-		for _, f := range fields[11:13] {
-			n, err := strconv.ParseInt(f, 10, 64)
-			if err != nil {
-				return 0, err
-			}
-			sum += time.Duration(n) * ticks
-		}
+// pids are the members' processes.
+func (n *network) pids() []int {
+	out := make([]int, len(n.members))
+	for i, m := range n.members {
+		out[i] = m.process.Process.Pid
 	}
-	return sum, nil
+	return out
+}
+
+// disk is how many bytes the members' files hold together.
+func (n *network) disk() (sum int64, err error) {
+	for _, m := range n.members {
+		err = errors.Join(err, filepath.WalkDir(m.home.Data(), func(_ string, e fs.DirEntry, err error) error {
+			if err != nil || e.IsDir() {
+				return ignoreGone(err)
+			}
+			info, err := e.Info()
+			if err == nil {
+				sum += info.Size()
+			}
+			return ignoreGone(err)
+		}))
+	}
+	return sum, err
+}
+
+// ignoreGone passes over a file that the node removed meanwhile.
+func ignoreGone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 func (n *network) stop() {
@@ -156,9 +162,9 @@ func (n *network) stop() {
 	}
 }
 
-// eventually tries until it works, for at most half a minute.
+// eventually tries until it works, for at most two minutes.
 func eventually(ctx context.Context, what string, try func() error) error {
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		err := try()
 		if err == nil {

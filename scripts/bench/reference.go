@@ -31,8 +31,12 @@ import (
 
 	cmtconfig "github.com/cometbft/cometbft/config"
 
+	"github.com/chancery/chancery/node/bench"
 	"github.com/chancery/chancery/node/config"
 )
+
+// payloadSize is about the size of a transaction that gives one consent, in bytes.
+const payloadSize = 430
 
 // runReference is a validator of CometBFT's example application: the engine's own
 // mempool, the same engine settings otherwise. Transactions come in over a plain
@@ -146,21 +150,17 @@ func tell(conn net.Conn, n *node.Node) {
 	}
 }
 
-// kv is the reference as a target.
+// kv is the reference as an application.
 type kv struct {
-	nodes  int // validators
+	setting
 	net    *network
 	count  int
-	blocks atomic.Int64 // that watch was told of
+	blocks atomic.Int64 // that Watch was told of
 }
-
-func newKVStore(o options) *kv { return &kv{nodes: o.nodes} }
-
-func (k *kv) name() string { return reference }
 
 func (k *kv) start(ctx context.Context, dir string) error {
 	var err error
-	if k.net, err = layOut(dir, "disk", k.nodes); err != nil {
+	if k.net, err = layOut(dir, "disk", k.Validators); err != nil {
 		return err
 	}
 	params := types.DefaultConsensusParams()
@@ -189,45 +189,64 @@ func (k *kv) start(ctx context.Context, dir string) error {
 		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 		defer cancel()
 		heard := errors.New("no block yet")
-		_ = k.watch(ctx, func([][32]byte) { heard = nil; cancel() })
+		_ = k.Watch(ctx, func() {}, func(bench.News) { heard = nil; cancel() })
 		return heard
 	})
 }
 
-// payloads are key=value pairs of the size of a consent transaction.
-func (k *kv) payloads(n int) ([][]byte, [][32]byte, error) {
-	txs, ids := make([][]byte, n), make([][32]byte, n)
+func (k *kv) network() *network { return k.net }
+
+func (k *kv) target() bench.Target { return k }
+
+func (k *kv) workload() (bench.Workload, error) { return k, nil }
+
+// Next implements bench.Workload: a key=value pair of the size of a consent transaction.
+func (k *kv) Next() (*bench.Tx, error) {
+	k.count++
 	pad := make([]byte, (payloadSize-30)/2)
-	for i := range txs {
-		k.count++
-		if _, err := rand.Read(pad); err != nil {
-			return nil, nil, err
-		}
-		txs[i] = fmt.Appendf(nil, "consent-%020d=%s", k.count, hex.EncodeToString(pad))
-		ids[i] = sha256.Sum256(txs[i])
-	}
-	return txs, ids, nil
+	_, _ = rand.Read(pad) // never fails: it ends the process instead
+	raw := fmt.Appendf(nil, "consent-%020d=%s", k.count, hex.EncodeToString(pad))
+	return &bench.Tx{Raw: raw, ID: sha256.Sum256(raw), Messages: 1, ValidUntil: time.Now().Add(time.Hour)}, nil
 }
 
-func (k *kv) sender(ctx context.Context, i int) (func([][]byte) error, error) {
-	conn, err := net.Dial("tcp", k.net.members[i].config.RPC.Listen)
+// Entries implements bench.Target.
+func (k *kv) Entries() int { return len(k.net.members) }
+
+// Open implements bench.Target. The reference takes everything: its door waits where its
+// mempool is full.
+func (k *kv) Open(ctx context.Context, i int, answers func([]*bench.Tx, []bench.Answer)) (bench.Entry, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", k.net.members[i].config.RPC.Listen)
 	if err != nil {
 		return nil, err
 	}
 	context.AfterFunc(ctx, func() { _ = conn.Close() })
 	go func() { _, _ = io.Copy(io.Discard, conn) }()
-	w := bufio.NewWriterSize(conn, 1<<20)
-	return func(batch [][]byte) error {
-		for _, tx := range batch {
-			_ = binary.Write(w, binary.BigEndian, uint32(len(tx)))
-			_, _ = w.Write(tx)
-		}
-		return w.Flush()
-	}, nil
+	return &kvEntry{conn, bufio.NewWriterSize(conn, 1<<20), answers}, nil
 }
 
-func (k *kv) watch(ctx context.Context, fn func([][32]byte)) error {
-	conn, err := net.Dial("tcp", k.net.members[0].config.RPC.Listen)
+type kvEntry struct {
+	conn    net.Conn
+	w       *bufio.Writer
+	answers func([]*bench.Tx, []bench.Answer)
+}
+
+func (e *kvEntry) Send(batch []*bench.Tx) error {
+	for _, tx := range batch {
+		_ = binary.Write(e.w, binary.BigEndian, uint32(len(tx.Raw)))
+		_, _ = e.w.Write(tx.Raw)
+	}
+	err := e.w.Flush()
+	if err == nil {
+		e.answers(batch, make([]bench.Answer, len(batch)))
+	}
+	return err
+}
+
+func (e *kvEntry) Close() error { return e.conn.Close() }
+
+// Watch implements bench.Target.
+func (k *kv) Watch(ctx context.Context, ready func(), tell func(bench.News)) error {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", k.net.members[0].config.RPC.Listen)
 	if err != nil {
 		return err
 	}
@@ -238,23 +257,22 @@ func (k *kv) watch(ctx context.Context, fn func([][32]byte)) error {
 		if err := binary.Read(r, binary.BigEndian, &count); err != nil {
 			return err
 		}
-		ids := make([][32]byte, count)
-		for i := range ids {
-			if _, err := io.ReadFull(r, ids[i][:]); err != nil {
+		var n bench.News
+		n.Executed = make([]bench.ID, count)
+		for i := range n.Executed {
+			if _, err := io.ReadFull(r, n.Executed[i][:]); err != nil {
 				return err
 			}
 		}
+		ready() // from the first block that was told of, none is missed
 		k.blocks.Add(1)
-		fn(ids)
+		tell(n)
 	}
 }
 
+// Outcome implements bench.Target: blocks alone tell of the reference's transactions.
+func (k *kv) Outcome(context.Context, bench.ID) (bench.Outcome, error) { return bench.Pending, nil }
+
 func (k *kv) height(context.Context) (int64, error) { return k.blocks.Load(), nil }
-
-func (k *kv) profile(context.Context, int, string) error {
-	return errors.New("the reference has no profile")
-}
-
-func (k *kv) cpu() (time.Duration, error) { return k.net.cpu() }
 
 func (k *kv) stop() { k.net.stop() }

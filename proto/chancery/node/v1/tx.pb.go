@@ -269,7 +269,10 @@ type Ack struct {
 	// What is wrong and what to do.
 	Log string `protobuf:"bytes,4,opt,name=log,proto3" json:"log,omitempty"`
 	// As in SubmitResponse, where the request asks for hints.
-	Hint          *v1.Verdict `protobuf:"bytes,5,opt,name=hint,proto3" json:"hint,omitempty"`
+	Hint *v1.Verdict `protobuf:"bytes,5,opt,name=hint,proto3" json:"hint,omitempty"`
+	// Where the same bytes may be submitted again: how long to wait before, in
+	// milliseconds, as google.rpc.RetryInfo of a single submission says. 0 otherwise.
+	RetryAfterMs  uint32 `protobuf:"varint,6,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -337,6 +340,13 @@ func (x *Ack) GetHint() *v1.Verdict {
 		return x.Hint
 	}
 	return nil
+}
+
+func (x *Ack) GetRetryAfterMs() uint32 {
+	if x != nil {
+		return x.RetryAfterMs
+	}
+	return 0
 }
 
 // SimulateRequest is one transaction, signed as if to be submitted.
@@ -639,13 +649,14 @@ const file_chancery_node_v1_tx_proto_rawDesc = "" +
 	"\x05hints\x18\x03 \x01(\bR\x05hints\"S\n" +
 	"\x14SubmitStreamResponse\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12)\n" +
-	"\x04acks\x18\x02 \x03(\v2\x15.chancery.node.v1.AckR\x04acks\"\x8e\x01\n" +
+	"\x04acks\x18\x02 \x03(\v2\x15.chancery.node.v1.AckR\x04acks\"\xb4\x01\n" +
 	"\x03Ack\x12\x13\n" +
 	"\x05tx_id\x18\x01 \x01(\fR\x04txId\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\rR\x04code\x12\x1c\n" +
 	"\tcodespace\x18\x03 \x01(\tR\tcodespace\x12\x10\n" +
 	"\x03log\x18\x04 \x01(\tR\x03log\x12.\n" +
-	"\x04hint\x18\x05 \x01(\v2\x1a.chancery.chain.v1.VerdictR\x04hint\"!\n" +
+	"\x04hint\x18\x05 \x01(\v2\x1a.chancery.chain.v1.VerdictR\x04hint\x12$\n" +
+	"\x0eretry_after_ms\x18\x06 \x01(\rR\fretryAfterMs\"!\n" +
 	"\x0fSimulateRequest\x12\x0e\n" +
 	"\x02tx\x18\x01 \x01(\fR\x02tx\"G\n" +
 	"\x10SimulateResponse\x123\n" +

@@ -135,6 +135,7 @@ func (m *Ack) CloneVT() *Ack {
 	r.Code = m.Code
 	r.Codespace = m.Codespace
 	r.Log = m.Log
+	r.RetryAfterMs = m.RetryAfterMs
 	if rhs := m.TxId; rhs != nil {
 		tmpBytes := make([]byte, len(rhs))
 		copy(tmpBytes, rhs)
@@ -433,6 +434,9 @@ func (this *Ack) EqualVT(that *Ack) bool {
 			return false
 		}
 	} else if !proto.Equal(this.Hint, that.Hint) {
+		return false
+	}
+	if this.RetryAfterMs != that.RetryAfterMs {
 		return false
 	}
 	return string(this.unknownFields) == string(that.unknownFields)
@@ -834,6 +838,11 @@ func (m *Ack) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.RetryAfterMs != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.RetryAfterMs))
+		i--
+		dAtA[i] = 0x30
 	}
 	if m.Hint != nil {
 		if vtmsg, ok := interface{}(m.Hint).(interface {
@@ -1295,6 +1304,9 @@ func (m *Ack) SizeVT() (n int) {
 			l = proto.Size(m.Hint)
 		}
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.RetryAfterMs != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.RetryAfterMs))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -2079,6 +2091,25 @@ func (m *Ack) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			iNdEx = postIndex
+		case 6:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field RetryAfterMs", wireType)
+			}
+			m.RetryAfterMs = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.RetryAfterMs |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

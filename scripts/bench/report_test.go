@@ -1,0 +1,147 @@
+package main
+
+import (
+	"encoding/json"
+	"image/png"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/chancery/chancery/node/bench"
+)
+
+// made is rounds of a case with these throughputs.
+func made(s setting, state int, throughputs ...float64) *series {
+	out := &series{setting: s, State: state}
+	for i, v := range throughputs {
+		closed := &bench.Result{Throughput: v, MessageRate: v * float64(s.Messages), CPU: 1e6 / v}
+		closed.Nodes = []bench.Node{{PID: 1, CPU: 1, Resident: 100 << 20}}
+		f := figures{Round: i + 1, Keys: state, Closed: closed, Disk: 2000}
+		for range 2 {
+			f.Open = append(f.Open, &bench.Result{Latency: bench.Latency{P50: 100, P99: 200, Max: 300}, CPU: 400})
+			f.BlockMs = append(f.BlockMs, 120)
+		}
+		out.Rounds = append(out.Rounds, f)
+	}
+	return out
+}
+
+var (
+	ours   = setting{inMemory, bench.Consent, 1, 4}
+	tenful = setting{inMemory, bench.Consent, 10, 4}
+	theirs = setting{reference, bench.Consent, 1, 4}
+)
+
+// The median of the rounds' ratios is not the ratio of the medians.
+func TestRatiosAreOfEachRoundsPair(t *testing.T) {
+	r := newReport([]*series{made(ours, 0, 100, 300, 200), made(tenful, 0, 50, 50, 50), made(theirs, 0, 100, 200, 400)}, options{rates: []int{100, 200}})
+	find := func(s setting, figure string) spanned {
+		i := slices.IndexFunc(r.Ratios, func(x ratio) bool { return x.setting == s && x.Figure == figure })
+		if i < 0 {
+			t.Fatalf("%v has no ratio of %s", s, figure)
+		}
+		return r.Ratios[i].Values
+	}
+	if got := find(ours, txRate); got != (spanned{1, 0.5, 1.5}) {
+		t.Errorf("the ratio of throughput is %+v", got)
+	}
+	if got := find(tenful, messageRate); got.Median != 2.5 {
+		t.Errorf("the ratio of messages is %+v", got)
+	}
+	if got := find(ours, "p99 at 200 tx/s"); got.Median != 1 {
+		t.Errorf("the ratio of latency is %+v", got)
+	}
+	if slices.ContainsFunc(r.Ratios, func(x ratio) bool { return x.App == reference }) {
+		t.Error("the reference is compared with itself")
+	}
+}
+
+func TestJudgeFailsWhereARatioFell(t *testing.T) {
+	was := func(median float64) []ratio { return []ratio{{ours, 0, txRate, spanned{Median: median}}} }
+	for _, c := range []struct {
+		now, before []ratio
+		fault       string
+	}{
+		{was(0.86), was(1), ""},
+		{was(1.4), was(1), ""},
+		{was(0.84), was(1), "fell from 1.00 to 0.84"},
+		{nil, was(1), "was not measured"},
+		{[]ratio{{tenful, 0, txRate, spanned{Median: 2}}}, was(1), "was not measured"},
+		{was(1), nil, "holds no ratios"},
+	} {
+		_, err := judge(c.now, c.before, 0.15)
+		if (err != nil) != (c.fault != "") || err != nil && !strings.Contains(err.Error(), c.fault) {
+			t.Errorf("now %v, before %v: %v, want %q", c.now, c.before, err, c.fault)
+		}
+	}
+}
+
+func TestSettingsStandBesideTheirReference(t *testing.T) {
+	o, err := flags([]string{"--only", "chancery-memory,kvstore", "--workload", "consent,mixed", "--validators", "1,4", "--messages", "1,10"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := settings(o)
+	count := 0
+	for _, s := range got {
+		if s.App == reference {
+			count++
+		}
+	}
+	if len(got) != 2*(1+4) || count != 2 {
+		t.Errorf("%d settings, of which %d are the reference's: %v", len(got), count, got)
+	}
+	for _, args := range [][]string{{"--only", "other"}, {"--validators", "17"}, {"--workload", "giving"}, {"--state", "x"}, {"--rounds", "0"}, {"more"}} {
+		if _, err := flags(args); err == nil {
+			t.Errorf("%v is taken", args)
+		}
+	}
+}
+
+func TestTheReportIsWhole(t *testing.T) {
+	one, sixteen := ours, ours
+	one.Validators, sixteen.Validators = 1, 16
+	r := newReport([]*series{
+		made(one, 10_000, 900, 1000, 1100), made(one, 5_000_000, 800, 900, 1000), made(sixteen, 10_000, 100, 110, 120), made(theirs, 0, 500, 600, 700),
+	}, options{rates: []int{100, 200}, rounds: 3, seconds: 5})
+	dir := t.TempDir()
+	if err := r.write(dir, "x"); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "x.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back report
+	if err := json.Unmarshal(raw, &back); err != nil || len(back.Series) != 4 || back.Series[1].Rounds[2].Closed.Throughput != 1000 {
+		t.Errorf("x.json: %v, %d series", err, len(back.Series))
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "x.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"| 1000 (900–1100) |", "(x-latency.png)", "(x-state.png)", "(x-validators.png)", "Rounds: 3."} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("x.md lacks %q:\n%s", want, text)
+		}
+	}
+	for _, name := range []string{"x-latency.png", "x-state.png", "x-validators.png"} {
+		f, err := os.Open(filepath.Join(dir, name))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if c, err := png.DecodeConfig(f); err != nil || c.Width != 1600 || c.Height != 600 {
+			t.Errorf("%s: %v, %d by %d", name, err, c.Width, c.Height)
+		}
+		_ = f.Close()
+	}
+}
+
+func TestTheCommandHasNoPathsOfThisMachine(t *testing.T) {
+	if got := command([]string{"--binary", "/home/you/bin/chancery", "--out=/tmp/x", "--rate", "5"}); got != "go run ./scripts/bench --binary chancery --out=x --rate 5" {
+		t.Error(got)
+	}
+}
