@@ -14,7 +14,7 @@ help: ## Print the targets
 
 .PHONY: build
 build: ## Build bin/chancery, static and reproducible
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/chancery ./node/cmd/chancery
+	@VERSION='$(VERSION)' scripts/build.sh bin/chancery
 
 .PHONY: demo
 demo: build ## Start four validators with demo data on this machine
