@@ -139,3 +139,31 @@ func own(t *testing.T, err error) {
 	}
 	t.Fatalf("%v is no error of the module", err)
 }
+
+// A page token of any bytes is refused, or answered with nothing of others.
+func FuzzPageToken(f *testing.F) {
+	w := newWorld(f)
+	c := f.Context()
+	f.Add([]byte{})
+	f.Add(bytes.Repeat([]byte{0xff}, 40))
+	f.Add([]byte(hospital))
+	f.Fuzz(func(t *testing.T, token []byte) {
+		mine, err := w.queries.Entities(c, &accessv1.EntitiesRequest{Organisation: hospital, PageToken: token})
+		for _, e := range mine.GetEntities() {
+			if e.Organisation != hospital {
+				t.Fatalf("%x: %v is of another organisation", token, e)
+			}
+		}
+		answers := []error{err}
+		ask := func(_ any, err error) { answers = append(answers, err) }
+		ask(w.queries.History(c, &accessv1.HistoryRequest{Organisation: hospital, PageToken: token}))
+		ask(w.queries.Decisions(c, &accessv1.DecisionsRequest{By: &accessv1.DecisionsRequest_Organisation{Organisation: hospital}, PageToken: token}))
+		ask(w.queries.BreakGlasses(c, &accessv1.BreakGlassesRequest{By: &accessv1.BreakGlassesRequest_Organisation{Organisation: hospital}, PageToken: token}))
+		ask(w.queries.Reviews(c, &accessv1.ReviewsRequest{Organisation: hospital, PageToken: token}))
+		for _, err := range answers {
+			if err != nil {
+				own(t, err)
+			}
+		}
+	})
+}

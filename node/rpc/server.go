@@ -149,6 +149,18 @@ func (s *Server) SetHealthy(ok bool) {
 	s.health.SetServingStatus("", v)
 }
 
+// Methods are the full names of all methods that are served, sorted.
+func (s *Server) Methods() []string {
+	var out []string
+	for service, info := range s.grpc.GetServiceInfo() {
+		for _, m := range info.Methods {
+			out = append(out, fmt.Sprintf("/%s/%s", service, m.Name))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 // Serve lets clients in until Shutdown. It owns the listener.
 func (s *Server) Serve(l net.Listener) error {
 	return s.grpc.Serve(&limitListener{Listener: l, connections: s.connections})
