@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -403,4 +404,29 @@ func FuzzParseGenesis(f *testing.F) {
 			t.Fatalf("%q reads back as %v, %v", raw, again, err)
 		}
 	})
+}
+
+// A node's key that others may read is refused with what mends it.
+func TestKeysThatLieOpenAreRefused(t *testing.T) {
+	h := Home(t.TempDir())
+	if err := h.Create(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.CreateKeys(); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{h.NodeKeyFile(), h.ValidatorKeyFile()} {
+		if _, err := h.Keys(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, 0o640); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.Keys(); !errors.Is(err, ErrPermissions) || !strings.Contains(err.Error(), "chmod 600 "+path) {
+			t.Errorf("%s: %v", path, err)
+		}
+		if err := os.Chmod(path, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
