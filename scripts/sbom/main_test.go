@@ -77,3 +77,15 @@ func TestLicencesThatAreRefused(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// Two builds of a commit on different paths, one of them with an empty build cache, are equal byte for byte.
+func TestBuildsAreReproducible(t *testing.T) {
+	if os.Getenv("CHANCERY_LONG") != "1" {
+		t.Skip("builds the program twice, once without a cache; 'make test-long' or 'make reproducible' does")
+	}
+	out, err := exec.Command("../reproducible.sh").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "equal byte for byte") {
+		t.Fatalf("%v: %s", err, out)
+	}
+	t.Log(string(out))
+}
