@@ -48,7 +48,8 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ARG VERSION=unknown
-RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" -o /out/chancery ./node/cmd/chancery
+ARG REVISION=unknown
+RUN VERSION="$VERSION" REVISION="$REVISION" scripts/build.sh /out/chancery
 
 FROM base AS source
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt

@@ -14,7 +14,23 @@ help: ## Print the targets
 
 .PHONY: build
 build: ## Build bin/chancery, static and reproducible
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/chancery ./node/cmd/chancery
+	@VERSION='$(VERSION)' scripts/build.sh bin/chancery
+
+.PHONY: release
+release: ## Write bin/release: binaries for amd64 and arm64, their bills of materials, and signed checksums
+	scripts/release.sh bin/release
+
+.PHONY: sbom
+sbom: build ## Write bin/chancery.cdx.json, the modules of bin/chancery as CycloneDX
+	go run ./scripts/sbom --binary bin/chancery --out bin/chancery.cdx.json
+
+.PHONY: reproducible
+reproducible: ## Build the commit twice on different paths, and compare the bytes
+	scripts/reproducible.sh
+
+.PHONY: pentest
+pentest: build ## Attack a network of bin/chancery at every door (about 3 minutes)
+	go run ./scripts/pentest --binary bin/chancery
 
 .PHONY: demo
 demo: build ## Start four validators with demo data on this machine
@@ -37,7 +53,7 @@ docker-testnet-clean: ## Remove the network in containers, its volumes and files
 	@if [ -d $(DOCKER) ]; then bin/chancery testnet docker clean --dir $(DOCKER); else echo 'There is no network in $(DOCKER).'; fi
 
 .PHONY: check
-check: ## Run every static check: format, vet, lint, imports, protocol buffers, modules
+check: ## Run every static check: format, vet, lint, imports, protocol buffers, modules, security, licences, secrets
 	scripts/check.sh
 
 .PHONY: lint
@@ -58,7 +74,7 @@ test-long: ## Run the tests with the long ones among them
 
 .PHONY: e2e
 e2e: build ## Run whole networks of the built binary
-	@export CHANCERY_E2E=1 CHANCERY_BIN=$(CURDIR)/bin/chancery && $(TESTSUM) -count=1 -timeout 60m ./testnet/...
+	@export CHANCERY_E2E=1 CHANCERY_BIN=$(CURDIR)/bin/chancery && $(TESTSUM) -count=1 -timeout 60m ./testnet/... ./scripts/pentest
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (60s)

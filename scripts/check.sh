@@ -6,7 +6,7 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-all=(format scripts vet staticcheck determinism arrows proto-lint proto-breaking proto-sync modules)
+all=(format scripts vet staticcheck determinism arrows proto-lint proto-breaking proto-sync modules gosec vulnerabilities licences secrets)
 
 check_format() {
   local files
@@ -67,6 +67,58 @@ check_modules() {
     cat "$errors"
   fi
   rm -f "$errors"
+  return $code
+}
+
+# A tool that is not on this machine and cannot be fetched is said, and is no fault of the commit.
+unreachable='dial tcp|no such host|module lookup disabled|i/o timeout|connection refused'
+
+tool() { go tool -modfile=scripts/tools.mod "$@"; }
+
+# Left out, besides what is of low confidence or severity: conversions of integers (bounded where they are made, and in
+# consensus by tests of their bounds), files and commands that the caller of a command line names, math/rand (for pauses and
+# examples; keys and salts come from crypto/rand), and the taint analyses, which take the arguments of a command line for an
+# attacker's.
+check_gosec() {
+  local out
+  if ! out=$(tool gosec -version 2>&1) && grep -qE "$unreachable" <<<"$out"; then
+    echo "skipped, because gosec is not on this machine and there is no network"
+    return
+  fi
+  tool gosec -quiet -severity medium -confidence medium -exclude-generated -exclude-dir=proto \
+    -exclude=G115,G204,G304,G404,G701,G702,G703,G704,G705,G706 ./chain/... ./consensus/... ./modules/... ./node/...
+}
+
+# The database is that of GOVULNDB, or Go's own.
+check_vulnerabilities() {
+  if [ -z "${GOVULNDB:-}" ] && ! timeout 5 bash -c 'exec 3<>/dev/tcp/vuln.go.dev/443' 2>/dev/null; then
+    echo "skipped, because vuln.go.dev cannot be reached; set GOVULNDB to a copy of the database, such as file:///srv/vulndb"
+    return
+  fi
+  tool govulncheck -db "${GOVULNDB:-https://vuln.go.dev}" ./node/cmd/chancery
+}
+
+check_licences() {
+  local binary
+  binary=$(mktemp)
+  scripts/build.sh "$binary" && go run ./scripts/sbom --licences --binary "$binary"
+  local code=$?
+  rm -f "$binary"
+  return $code
+}
+
+# Of what is tracked or would be, but for hashes of modules.
+check_secrets() {
+  local out dir code=0
+  if ! out=$(tool gitleaks version 2>&1) && grep -qE "$unreachable" <<<"$out"; then
+    echo "skipped, because gitleaks is not on this machine and there is no network"
+    return
+  fi
+  dir=$(mktemp -d)
+  git ls-files -z --cached --others --exclude-standard -- . ':!*.sum' | xargs -0 sh -c 'for f; do [ ! -f "$f" ] || printf "%s\0" "$f"; done' sh |
+    tar -c --null -T - | tar -x -C "$dir"
+  (tool gitleaks dir "$dir" --no-banner --no-color --redact --verbose --log-level warn) || code=$?
+  rm -rf "$dir"
   return $code
 }
 

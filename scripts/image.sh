@@ -12,7 +12,7 @@ tag=$(tr -c 'A-Za-z0-9_.\n-' '-' <<<"$version")
 also=${1:-chancery:latest}
 binary=${BINARY:-bin/chancery}
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
-most=$((80 * 1000 * 1000)) # bytes on disk: the binary, a third of which is what the consensus engine links in
+most=$((60 * 1000 * 1000)) # bytes on disk
 
 docker version --format '{{.Server.Version}}' >/dev/null || { echo "image: no Docker engine answers; start one, or set DOCKER_HOST" >&2; exit 1; }
 

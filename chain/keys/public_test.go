@@ -371,7 +371,7 @@ func TestParseMultibaseRefuses(t *testing.T) {
 		" " + good:                           ErrKey,
 		good + "\n":                          ErrKey,
 		"zé" + good[1:]:                      ErrKey,
-		"zQ3shokFTS3brHcDQrn82RUDfCZESWL1Zd": nil, // secp256k1-pub
+		"zQ3shokFTS3brHcDQrn82RUDfCZESWL1Zd": nil, // secp256k1-pub, gitleaks:allow
 		"z" + strings.Repeat("z", 1<<20):     ErrKey,
 	} {
 		_, err := ParseMultibase(s)

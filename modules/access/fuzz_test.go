@@ -2,12 +2,14 @@ package access
 
 import (
 	"bytes"
+	"context"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/cedar-policy/cedar-go/types"
 
+	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/errs"
 	accessv1 "github.com/chancery/chancery/proto/chancery/access/v1"
 )
@@ -138,4 +140,37 @@ func own(t *testing.T, err error) {
 		}
 	}
 	t.Fatalf("%v is no error of the module", err)
+}
+
+// fixed is Snapshots of one state.
+type fixed struct{ chain.ReadCtx }
+
+func (f fixed) At(context.Context) (chain.ReadCtx, error) { return f.ReadCtx, nil }
+
+// A page token of any bytes is refused, or answered with nothing of others.
+func FuzzPageToken(f *testing.F) {
+	w := newWorld(f)
+	q, c := &queries{module: w.module, snapshots: fixed{w.View()}}, f.Context()
+	f.Add([]byte{})
+	f.Add(bytes.Repeat([]byte{0xff}, 40))
+	f.Add([]byte(hospital))
+	f.Fuzz(func(t *testing.T, token []byte) {
+		mine, err := q.Entities(c, &accessv1.EntitiesRequest{Organisation: hospital, PageToken: token})
+		for _, e := range mine.GetEntities() {
+			if e.Organisation != hospital {
+				t.Fatalf("%x: %v is of another organisation", token, e)
+			}
+		}
+		answers := []error{err}
+		ask := func(_ any, err error) { answers = append(answers, err) }
+		ask(q.History(c, &accessv1.HistoryRequest{Organisation: hospital, PageToken: token}))
+		ask(q.Decisions(c, &accessv1.DecisionsRequest{By: &accessv1.DecisionsRequest_Organisation{Organisation: hospital}, PageToken: token}))
+		ask(q.BreakGlasses(c, &accessv1.BreakGlassesRequest{By: &accessv1.BreakGlassesRequest_Organisation{Organisation: hospital}, PageToken: token}))
+		ask(q.Reviews(c, &accessv1.ReviewsRequest{Organisation: hospital, PageToken: token}))
+		for _, err := range answers {
+			if err != nil {
+				own(t, err)
+			}
+		}
+	})
 }

@@ -1,15 +1,15 @@
 package bench
 
 import (
-	"image/color"
+	"fmt"
+	"image"
+	"image/draw"
+	"image/png"
 	"io"
 	"math"
 
-	"gonum.org/v1/plot"
-	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/vg"
-	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgimg"
+	"github.com/wcharczuk/go-chart/v2"
+	"github.com/wcharczuk/go-chart/v2/drawing"
 )
 
 // Line is a named line of a Chart.
@@ -38,87 +38,92 @@ type Tick struct {
 	Label string
 }
 
-var colours = []color.RGBA{{0x1f, 0x4e, 0x9c, 0xff}, {0xc2, 0x57, 0x0c, 0xff}, {0x2f, 0x7d, 0x32, 0xff}, {0x7b, 0x1f, 0xa2, 0xff}, {0x45, 0x5a, 0x64, 0xff}}
+// width and height are those of one chart in pixels, margin what is left free above the
+// highest value.
+const (
+	width, height = 800, 600
+	margin        = 1.15
+)
 
-// spread is points with what they are the medians of.
-type spread struct {
-	plotter.XYs
-	plotter.YErrors
-}
+var (
+	colours = []drawing.Color{
+		{R: 0x1f, G: 0x4e, B: 0x9c, A: 0xff}, {R: 0xc2, G: 0x57, B: 0x0c, A: 0xff}, {R: 0x2f, G: 0x7d, B: 0x32, A: 0xff},
+		{R: 0x7b, G: 0x1f, B: 0xa2, A: 0xff}, {R: 0x45, G: 0x5a, B: 0x64, A: 0xff},
+	}
+	grid = chart.Style{StrokeColor: drawing.Color{R: 0xe0, G: 0xe0, B: 0xe0, A: 0xff}, StrokeWidth: 1}
+)
 
 // PNG draws charts side by side, 800 by 600 pixels each.
 func PNG(w io.Writer, charts ...Chart) error {
-	canvas := vgimg.NewWith(vgimg.UseWH(vg.Length(8*len(charts))*vg.Inch, 6*vg.Inch), vgimg.UseDPI(100))
-	area := draw.New(canvas)
-	tiles := draw.Tiles{
-		Rows: 1, Cols: len(charts), PadX: vg.Points(20), PadTop: vg.Points(10), PadBottom: vg.Points(10), PadLeft: vg.Points(10), PadRight: vg.Points(20),
-	}
+	all := image.NewRGBA(image.Rect(0, 0, width*len(charts), height))
 	for i, c := range charts {
-		p, err := c.plot()
+		var one chart.ImageWriter
+		if err := c.plot().Render(chart.PNG, &one); err != nil {
+			return err
+		}
+		drawn, err := one.Image()
 		if err != nil {
 			return err
 		}
-		p.Draw(tiles.At(area, i, 0))
+		draw.Draw(all, image.Rect(i*width, 0, (i+1)*width, height), drawn, drawn.Bounds().Min, draw.Src)
 	}
-	_, err := vgimg.PngCanvas{Canvas: canvas}.WriteTo(w)
-	return err
+	return png.Encode(w, all)
 }
 
-func (c Chart) plot() (*plot.Plot, error) {
-	p := plot.New()
-	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = c.Title, c.X, c.Y
-	p.Y.Min = 0
-	p.Legend.Top = true
+func (c Chart) plot() *chart.Chart {
+	at := func(x float64) float64 { return x }
 	if c.LogX {
-		p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
+		at = math.Log10
 	}
-	if len(c.Ticks) > 0 {
-		var marks plot.ConstantTicks
-		for _, t := range c.Ticks {
-			marks = append(marks, plot.Tick{Value: t.At, Label: t.Label})
-		}
-		p.X.Tick.Marker = marks
-	}
-	p.Add(plotter.NewGrid())
+	least, most, highest := math.Inf(1), math.Inf(-1), 0.0
+	var named, bars []chart.Series
 	for i, l := range c.Lines {
-		var s spread
-		ranged := false
+		style := chart.Style{StrokeColor: colours[i%len(colours)], StrokeWidth: 2, DotColor: colours[i%len(colours)], DotWidth: 2}
+		line := chart.ContinuousSeries{Name: l.Name, Style: style}
 		for _, v := range l.Points {
 			if math.IsNaN(v.Y) || math.IsInf(v.Y, 0) || c.LogX && v.X <= 0 {
 				continue
 			}
-			s.XYs = append(s.XYs, plotter.XY{X: v.X, Y: v.Y})
-			e := struct{ Low, High float64 }{}
+			x := at(v.X)
+			line.XValues, line.YValues = append(line.XValues, x), append(line.YValues, v.Y)
+			least, most, highest = min(least, x), max(most, x), max(highest, v.Y, v.High)
 			if v.High > 0 {
-				e.Low, e.High, ranged = v.Y-v.Low, v.High-v.Y, true
+				bars = append(bars, chart.ContinuousSeries{
+					Style: chart.Style{StrokeColor: style.StrokeColor, StrokeWidth: 1}, XValues: []float64{x, x}, YValues: []float64{v.Low, v.High},
+				})
 			}
-			s.YErrors = append(s.YErrors, e)
 		}
-		if len(s.XYs) == 0 {
-			continue
+		if len(line.XValues) > 0 {
+			named = append(named, line)
 		}
-		line, dots, err := plotter.NewLinePoints(s.XYs)
-		if err != nil {
-			return nil, err
-		}
-		hue := colours[i%len(colours)]
-		line.Color, line.Width, dots.Color, dots.Radius = hue, vg.Points(1.5), hue, vg.Points(1.5)
-		p.Add(line, dots)
-		if ranged {
-			bars, err := plotter.NewYErrorBars(s)
-			if err != nil {
-				return nil, err
-			}
-			bars.Color = hue
-			p.Add(bars)
-		}
-		p.Legend.Add(l.Name, line)
 	}
-	if p.X.Max <= p.X.Min { // one point, or none
-		p.X.Min, p.X.Max = p.X.Min*0.9, p.X.Max*1.1+1
+	if most <= least { // one point
+		least, most = least-0.5, most+0.5
 	}
-	p.Y.Max *= 1.15 // room for the legend
-	return p, nil
+	if len(named) == 0 {
+		least, most = 0, 1
+		named = append(named, chart.ContinuousSeries{Name: "nothing was measured", XValues: []float64{0, 1}, YValues: []float64{0, 0}})
+	}
+	x := chart.XAxis{Name: c.X, Range: &chart.ContinuousRange{Min: least, Max: most}, GridMajorStyle: grid}
+	if c.LogX {
+		x.ValueFormatter = func(v any) string { return fmt.Sprintf("%.4g", math.Pow(10, v.(float64))) }
+	}
+	for _, t := range c.Ticks {
+		x.Ticks = append(x.Ticks, chart.Tick{Value: at(t.At), Label: t.Label})
+	}
+	out := &chart.Chart{
+		Title: c.Title, TitleStyle: chart.Style{FontSize: 12}, Width: width, Height: height,
+		Background: chart.Style{Padding: chart.Box{Top: 60, Left: 20, Right: 20, Bottom: 20}},
+		XAxis:      x,
+		YAxis: chart.YAxis{
+			Name: c.Y, Range: &chart.ContinuousRange{Min: 0, Max: max(highest, 1e-9) * margin}, GridMajorStyle: grid, AxisType: chart.YAxisSecondary,
+		},
+		Series: named,
+	}
+	legend := *out
+	out.Series = append(bars, named...)
+	out.Elements = []chart.Renderable{chart.LegendThin(&legend)}
+	return out
 }
 
 // LatencyChart is the distribution of latency: how long the slowest one in so many took.

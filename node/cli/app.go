@@ -41,8 +41,9 @@ type Environment struct {
 	// Terminal tells whether Err is one.
 	Terminal bool
 	// Screen tells whether Out is a terminal, which a live view may redraw.
-	Screen  bool
-	Version string
+	Screen bool
+	// Version is the release, Revision the commit that the program was built from.
+	Version, Revision string
 }
 
 // app is one run of the program.
@@ -61,7 +62,7 @@ type app struct {
 }
 
 // Main runs the program for this process and returns its exit code.
-func Main(version string) int {
+func Main(version, revision string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// A second interrupt ends the process at once.
@@ -69,7 +70,7 @@ func Main(version string) int {
 	return Run(ctx, os.Args[1:], Environment{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Lookup: os.LookupEnv, Environ: os.Environ(),
 		Passphrase: keyring.Standard(), Terminal: term.IsTerminal(int(os.Stderr.Fd())),
-		Screen: term.IsTerminal(int(os.Stdout.Fd())), Version: version,
+		Screen: term.IsTerminal(int(os.Stdout.Fd())), Version: version, Revision: revision,
 	})
 }
 

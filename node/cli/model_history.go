@@ -53,7 +53,7 @@ func (a *app) modelHistory() *cobra.Command {
 				return err
 			}
 			defer c.Close()
-			f, err := os.OpenFile(out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+			f, err := os.OpenFile(out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 			if errors.Is(err, fs.ErrExist) {
 				return sentence(errNotSaved, "%s exists already; name another file or remove it", out)
 			}

@@ -177,7 +177,7 @@ func (s *rows) add(o *scenarios.Outcome) error {
 
 // writeNew writes a file that must not exist, and removes it when that fails.
 func writeNew(path string, write func(io.Writer) error) (err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	switch {
 	case errors.Is(err, fs.ErrExist):
 		return sentence(errNotSaved, "%s exists already; name another file or remove it", path)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"runtime"
 	"strings"
 	"time"
 
@@ -134,11 +135,14 @@ func strict(c *cobra.Command) {
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
-		Short:   "Print the program's version",
+		Short:   "Print the program's version, and what it was built from",
 		Example: examples("chancery version --output json"),
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return a.print(facts{{"version", a.Version}})
+			return a.print(facts{
+				{"version", a.Version}, {"revision", a.Revision}, {"go", runtime.Version()},
+				{"platform", runtime.GOOS + "/" + runtime.GOARCH},
+			})
 		},
 	}
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -398,4 +399,50 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("wrote %+v, read %+v", c, again)
 		}
 	})
+}
+
+// A genesis document that is taken is taken again as it is written.
+func FuzzParseGenesis(f *testing.F) {
+	f.Add([]byte(`{}`))
+	f.Add([]byte(`{"genesis_time":"2026-01-01T00:00:00Z","chain_id":"ward-1","initial_height":"1","validators":[],"app_hash":"","app_state":{}}`))
+	f.Add([]byte(`{"chain_id":"ward-1","initial_height":"9223372036854775807","consensus_params":{"block":{"max_bytes":"-2"}}}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		g, err := ParseGenesis(raw)
+		if err != nil {
+			return
+		}
+		path := filepath.Join(t.TempDir(), "genesis.json")
+		if err := WriteGenesis(path, g); err != nil {
+			t.Fatalf("%q is taken and cannot be written: %v", raw, err)
+		}
+		again, _, err := ReadGenesis(path)
+		if err != nil || again.ChainID != g.ChainID || !again.GenesisTime.Equal(g.GenesisTime) {
+			t.Fatalf("%q reads back as %v, %v", raw, again, err)
+		}
+	})
+}
+
+// A node's key that others may read is refused with what mends it.
+func TestKeysThatLieOpenAreRefused(t *testing.T) {
+	h := Home(t.TempDir())
+	if err := h.Create(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.CreateKeys(); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{h.NodeKeyFile(), h.ValidatorKeyFile()} {
+		if _, err := h.Keys(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, 0o640); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.Keys(); !errors.Is(err, ErrPermissions) || !strings.Contains(err.Error(), "chmod 600 "+path) {
+			t.Errorf("%s: %v", path, err)
+		}
+		if err := os.Chmod(path, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"runtime"
 
 	"github.com/cometbft/cometbft/crypto"
 	"github.com/cometbft/cometbft/crypto/ed25519"
@@ -54,17 +55,36 @@ func NodeID(h Home) (string, error) {
 	return string(key.ID()), nil
 }
 
-// Keys reads the public halves of the home's keys.
+// ErrPermissions says that others than the owner may read a private key.
+var ErrPermissions = errors.New("others than its owner may read it")
+
+// private refuses a file that others than its owner may read.
+func private(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 && runtime.GOOS != "windows" {
+		return fmt.Errorf("%w: %s has mode %04o; run: chmod 600 %[2]s", ErrPermissions, path, mode)
+	}
+	return nil
+}
+
+// Keys reads the public halves of the home's keys. The error wraps ErrPermissions where a
+// private one lies open.
 func (h Home) Keys() (NodeKeys, error) {
+	for _, path := range []string{h.NodeKeyFile(), h.ValidatorKeyFile()} {
+		if err := private(path); err != nil {
+			return NodeKeys{}, fmt.Errorf("read the node's keys: %w", err)
+		}
+	}
 	node, err := p2p.LoadNodeKey(h.NodeKeyFile())
 	if err != nil {
 		return NodeKeys{}, fmt.Errorf("read the node key: %w", err)
 	}
 	// The engine's reader ends the process when a file is missing or broken.
-	for _, path := range []string{h.ValidatorKeyFile(), h.ValidatorStateFile()} {
-		if _, err := os.Stat(path); err != nil {
-			return NodeKeys{}, fmt.Errorf("read the validator key: %w", err)
-		}
+	if _, err := os.Stat(h.ValidatorStateFile()); err != nil {
+		return NodeKeys{}, fmt.Errorf("read the validator key: %w", err)
 	}
 	key := privval.LoadFilePV(h.ValidatorKeyFile(), h.ValidatorStateFile()).Key.PubKey
 	return publicKeys(node, key), nil

@@ -26,7 +26,7 @@ import (
 )
 
 const (
-	secretA = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+	secretA = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" // gitleaks:allow: the libraries' test vector
 	secretB = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 	wanted  = "chancery.chain.v1.ParamsChanged"
 )

@@ -7,7 +7,10 @@ import (
 	"github.com/chancery/chancery/node/cli"
 )
 
-// version is set by the linker.
-var version = "development"
+// Both are set by the linker; see scripts/build.sh.
+var (
+	version  = "development"
+	revision = "unknown"
+)
 
-func main() { os.Exit(cli.Main(version)) }
+func main() { os.Exit(cli.Main(version, revision)) }
