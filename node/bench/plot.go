@@ -113,10 +113,11 @@ func (c Chart) plot() *chart.Chart {
 	}
 	out := &chart.Chart{
 		Title: c.Title, TitleStyle: chart.Style{FontSize: 12}, Width: width, Height: height,
-		Background: chart.Style{Padding: chart.Box{Top: 60, Left: 20, Right: 20, Bottom: 20}},
+		Background: chart.Style{Padding: chart.Box{Top: 80, Left: 20, Right: 20, Bottom: 20}},
 		XAxis:      x,
 		YAxis: chart.YAxis{
 			Name: c.Y, Range: &chart.ContinuousRange{Min: 0, Max: max(highest, 1e-9) * margin}, GridMajorStyle: grid, AxisType: chart.YAxisSecondary,
+			ValueFormatter: func(v any) string { return fmt.Sprintf("%.4g", v) },
 		},
 		Series: named,
 	}
