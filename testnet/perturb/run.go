@@ -45,8 +45,8 @@ const (
 
 // Options of a run.
 type Options struct {
-	Binary string        // the built program
-	Dir    string        // where the network is made; removed after a run without a violation
+	Binary string // the built program
+	Dir    string // where the network is made; removed after a run without a violation
 }
 
 // Result is what a run did and found.
