@@ -68,18 +68,7 @@ func (r *run) check(ctx context.Context, last int64) {
 		r.violated("no validator has all blocks")
 		return
 	}
-	for i, chain := range chains {
-		for h := int64(1); h <= last; h++ {
-			b, ok := chain[h]
-			switch want := blocks[h]; {
-			case !ok:
-			case b.header != "" && want.header != "" && b.header != want.header:
-				r.violated("at height %d validator %d has header %s with app hash %s, another %s with %s", h, i, b.header, b.app, want.header, want.app)
-			case b.record != want.record:
-				r.violated("the record of block %d differs on validator %d", h, i)
-			}
-		}
-	}
+	r.agree(chains, blocks)
 	r.onceEach(blocks, last)
 	for h := int64(3); h <= last; h++ {
 		pause := time.Duration(blocks[h].time-blocks[h-1].time) * time.Millisecond
@@ -98,6 +87,21 @@ func (r *run) check(ctx context.Context, last int64) {
 		}
 	}
 	r.receipts(ctx, provers)
+}
+
+// agree compares what nodes have of each height with what one has that has all.
+func (r *run) agree(chains []map[int64]block, all map[int64]block) {
+	for i, chain := range chains {
+		for h, want := range all {
+			switch b, ok := chain[h]; {
+			case !ok:
+			case b.header != "" && want.header != "" && b.header != want.header:
+				r.violated("at height %d validator %d has header %s with app hash %s, another %s with %s", h, i, b.header, b.app, want.header, want.app)
+			case b.record != want.record:
+				r.violated("the record of block %d differs on validator %d", h, i)
+			}
+		}
+	}
 }
 
 // onceEach checks that each transaction is in one block, and those that were acknowledged
@@ -280,20 +284,25 @@ func (r *run) streams(ctx context.Context, last int64) {
 	defer r.load.mu.Unlock()
 	for n, stream := range r.load.streams {
 		got := slices.DeleteFunc(slices.Clone(stream), func(e told) bool { return e.height > last })
-		for i := range max(len(got), len(want)) {
-			switch {
-			case i >= len(got):
-				r.violated("subscriber %d was told %d of %d events", n, len(got), len(want))
-			case i >= len(want):
-				r.violated("subscriber %d was told %d events, there are %d", n, len(got), len(want))
-			case got[i] != want[i]:
-				r.violated("event %d that subscriber %d was told is %d/%d, it should be %d/%d", i, n, got[i].height, got[i].index, want[i].height, want[i].index)
-			default:
-				continue
-			}
-			break
+		if fault := differ(got, want); fault != "" {
+			r.violated("subscriber %d: %s", n, fault)
 		}
 	}
+}
+
+// differ says where what was told parts from what there is; empty: nowhere.
+func differ(got, want []told) string {
+	for i := range max(len(got), len(want)) {
+		switch {
+		case i >= len(got):
+			return fmt.Sprintf("told %d of %d events", len(got), len(want))
+		case i >= len(want):
+			return fmt.Sprintf("told %d events, there are %d", len(got), len(want))
+		case got[i] != want[i]:
+			return fmt.Sprintf("event %d was told as %d/%d, it is %d/%d", i, got[i].height, got[i].index, want[i].height, want[i].index)
+		}
+	}
+	return ""
 }
 
 // events are those in the record of a block, in order.

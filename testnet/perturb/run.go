@@ -81,8 +81,7 @@ type run struct {
 	disks    [Validators]*smallDisk
 	load     *load
 	result   *Result
-	before   []int64 // heights
-	mu       sync.Mutex
+	before   []int64 // heights at the end of the latest fault
 	lastHeal time.Time
 }
 
@@ -107,8 +106,6 @@ func Run(ctx context.Context, p Plan, o Options) *Result {
 }
 
 func (r *run) violated(format string, args ...any) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	const most = 50
 	if len(r.result.Violations) < most {
 		r.result.Violations = append(r.result.Violations, fmt.Sprintf(format, args...))
