@@ -118,26 +118,33 @@ type joiner struct {
 // consortium registers.
 func (s *started) joiner() *joiner {
 	s.t.Helper()
-	const quay = "did:chancery:quay"
+	return s.newcomer("quay", func(m proto.Message) { s.act(did.Consortium, s.consortium(), m) })
+}
+
+// newcomer makes the home of a node of an organisation that decide has the consortium
+// register.
+func (s *started) newcomer(slug string, decide func(proto.Message)) *joiner {
+	s.t.Helper()
+	organisation := "did:chancery:" + slug
 	seed := make([]byte, 32)
 	crand.Read(seed) // never fails
 	key, err := keys.NewSigner(keys.Ed25519, seed)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	first, err := identity.Possess(s.record.ChainID, quay, "key-1", key, identityv1.Purpose_PURPOSE_AUTHENTICATION)
+	first, err := identity.Possess(s.record.ChainID, organisation, "key-1", key, identityv1.Purpose_PURPOSE_AUTHENTICATION)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.act(did.Consortium, s.consortium(), &identityv1.RegisterOrganisation{Did: quay, Keys: []*identityv1.NewKey{first}})
+	decide(&identityv1.RegisterOrganisation{Did: organisation, Keys: []*identityv1.NewKey{first}})
 
-	j := &joiner{started: s, home: config.Home(filepath.Join(s.t.TempDir(), "quay")), log: filepath.Join(s.t.TempDir(), "quay.log")}
+	j := &joiner{started: s, home: config.Home(filepath.Join(s.t.TempDir(), slug)), log: filepath.Join(s.t.TempDir(), slug+".log")}
 	var members, peers []string
 	for _, v := range s.record.Validators {
 		members, peers = append(members, v.RPC), append(peers, v.NodeID+"@"+v.P2P)
 	}
 	genesis := testnet.Dir(s.dir).Home(s.record.Validators[0]).GenesisFile()
-	made := j.ask("join", "--genesis", genesis, "--organisation", quay, "--moniker", "quay-1",
+	made := j.ask("join", "--genesis", genesis, "--organisation", organisation, "--moniker", slug+"-1",
 		"--members", strings.Join(members, ","), "--peers", strings.Join(peers, ","))
 	if len(made["trusted_by"].([]any)) != 4 || made["step"] != "requested" {
 		s.t.Fatalf("%v", made)
@@ -159,7 +166,7 @@ func (s *started) joiner() *joiner {
 		s.t.Fatal(err)
 	}
 	j.at("requested")
-	s.act(quay, []tx.Signer{client.Signer(did.URL(quay, "key-1"), key)}, &identityv1.BindNode{NodeId: made["node_id"].(string)})
+	s.act(organisation, []tx.Signer{client.Signer(did.URL(organisation, "key-1"), key)}, &identityv1.BindNode{NodeId: made["node_id"].(string)})
 	j.at("admitted")
 	s.t.Cleanup(j.kill)
 	return j
@@ -238,8 +245,8 @@ func (j *joiner) follows(patience time.Duration) *nodev1.StatusResponse {
 	}
 }
 
-// same checks that the node and a validator have one root at one height.
-func (j *joiner) same() {
+// client is one of the node.
+func (j *joiner) client() *client.Client {
 	j.t.Helper()
 	c, err := config.Load(j.home)
 	if err != nil {
@@ -249,7 +256,14 @@ func (j *joiner) same() {
 	if err != nil {
 		j.t.Fatal(err)
 	}
-	defer own.Close()
+	j.t.Cleanup(func() { _ = own.Close() })
+	return own
+}
+
+// same checks that the node and a validator have one root at one height.
+func (j *joiner) same() {
+	j.t.Helper()
+	own := j.client()
 	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		a, err := own.Status(j.t.Context())
 		if err != nil {

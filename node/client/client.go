@@ -79,6 +79,7 @@ type Client struct {
 	chainID   string
 	endpoints []*endpoint
 	current   atomic.Int64 // index of the endpoint to try first
+	seen      atomic.Int64 // greatest height of a result
 
 	tx     nodev1.TxClient
 	node   nodev1.NodeClient
@@ -88,6 +89,7 @@ type Client struct {
 type endpoint struct {
 	address string
 	conn    *grpc.ClientConn
+	height  atomic.Int64 // that its node is known to have come to
 
 	mu      sync.Mutex // held while the node's chain is asked for; guards checked
 	checked bool

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,7 @@ type fake struct {
 	nodev1.UnimplementedReceiptsServer
 
 	chain     string
+	height    int64 // 0: 7
 	submit    func(n int, raw []byte) (*nodev1.SubmitResponse, error)
 	wait      func(n int, id []byte) (*chainv1.TxResult, error)
 	result    func(id []byte) (*chainv1.TxResult, error)
@@ -81,7 +83,7 @@ func (f *fake) on(l net.Listener, options ...grpc.ServerOption) {
 }
 
 func (f *fake) Status(context.Context, *nodev1.StatusRequest) (*nodev1.StatusResponse, error) {
-	return &nodev1.StatusResponse{ChainId: f.chain, Height: 7, Healthy: true}, nil
+	return &nodev1.StatusResponse{ChainId: f.chain, Height: cmp.Or(f.height, 7), Healthy: true}, nil
 }
 
 func (f *fake) Params(context.Context, *nodev1.ParamsRequest) (*nodev1.ParamsResponse, error) {

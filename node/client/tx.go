@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -86,6 +87,7 @@ func (c *Client) Commit(ctx context.Context, raw []byte) (*chainv1.TxResult, err
 			// A node that ends may take the transaction along, and then no other node
 			// knows of it: the wait ends with the node.
 			r, err = c.await(ctx, nodev1.NewTxClient(pinned{c, taker}), d.ID)
+			c.saw(taker, r)
 		}
 		switch {
 		case err == nil && r != nil:
@@ -254,8 +256,7 @@ func (c *Client) Simulate(ctx context.Context, raw []byte) (*chainv1.TxResult, e
 func (c *Client) offer(ctx context.Context, d *tx.Decoded) (*chainv1.TxResult, *endpoint, error) {
 	var taker *endpoint
 	r := new(nodev1.SubmitResponse)
-	err := c.try(ctx, func(e *endpoint) error {
-		taker = e
+	submit := func(e *endpoint) error {
 		call, cancel := context.WithTimeout(ctx, c.options.offerSpan)
 		defer cancel()
 		err := FromStatus(e.conn.Invoke(call, nodev1.Tx_Submit_FullMethodName, &nodev1.SubmitRequest{Tx: d.Raw}, r))
@@ -263,10 +264,23 @@ func (c *Client) offer(ctx context.Context, d *tx.Decoded) (*chainv1.TxResult, *
 			return ErrUnreachable.With("the node does not take the transaction within %v", c.options.offerSpan)
 		}
 		return err
+	}
+	err := c.try(ctx, func(e *endpoint) error {
+		taker = e
+		err := submit(e)
+		if !refused(err) || e.height.Load() >= c.seen.Load() {
+			return err
+		}
+		if behind := c.behind(ctx, e, err); behind != nil {
+			return behind
+		}
+		// It may have caught up only after it refused.
+		return submit(e)
 	})
 	switch {
 	case err == nil:
 		hinted(ctx, r.Hint)
+		c.saw(taker, r.Result)
 		return r.Result, taker, nil
 	case errors.Is(err, chain.ErrSeen):
 		r, err := c.Result(ctx, d.ID)
@@ -280,6 +294,45 @@ func (c *Client) offer(ctx context.Context, d *tx.Decoded) (*chainv1.TxResult, *
 	return nil, taker, err
 }
 
+// refused tells whether a node judged a transaction by its state and refused it for good.
+func refused(err error) bool {
+	var e *errs.Error
+	return errors.As(err, &e) && e.Module != Errors.Module() && e.Module != "grpc" && !e.Retryable() &&
+		!unavailable(err) && !timedOut(err) && !errors.Is(err, chain.ErrSeen)
+}
+
+// behind is why a node's refusal says nothing: its state is of before a result that this
+// client has seen, such as that of the record which the transaction is about. nil: it is
+// not.
+func (c *Client) behind(ctx context.Context, e *endpoint, refusal error) error {
+	s, err := nodev1.NewNodeClient(pinned{c, e}).Status(ctx, &nodev1.StatusRequest{})
+	if err != nil {
+		return err
+	}
+	raise(&e.height, s.Height)
+	if seen := c.seen.Load(); s.Height < seen {
+		return ErrUnreachable.With("the node is at height %d and has yet to come to %d; it refused with %v", s.Height, seen, refusal)
+	}
+	return nil
+}
+
+// saw notes how far the chain is by a result, and the node that gave it, if one is named.
+func (c *Client) saw(e *endpoint, r *chainv1.TxResult) {
+	if r == nil {
+		return
+	}
+	raise(&c.seen, r.Height)
+	if e != nil {
+		raise(&e.height, r.Height)
+	}
+}
+
+// raise makes a the larger of itself and n.
+func raise(a *atomic.Int64, n int64) {
+	for was := a.Load(); n > was && !a.CompareAndSwap(was, n); was = a.Load() {
+	}
+}
+
 // await waits for a commit for a while. No result and no error: not yet.
 func (c *Client) await(ctx context.Context, from nodev1.TxClient, id tx.ID) (*chainv1.TxResult, error) {
 	span := c.options.waitSpan
@@ -291,6 +344,7 @@ func (c *Client) await(ctx context.Context, from nodev1.TxClient, id tx.ID) (*ch
 	r, err := from.Wait(call, &nodev1.WaitRequest{TxId: id[:], TimeoutMs: uint32(span.Milliseconds())})
 	switch {
 	case err == nil && r.Result != nil:
+		c.saw(nil, r.Result)
 		return r.Result, nil
 	case err == nil:
 		return nil, ErrNoAnswer.With("Tx.Wait")

@@ -350,3 +350,48 @@ func TestAHaltedNodeIsLeftForTheNext(t *testing.T) {
 		t.Errorf("submitted %d times to the second node; %s is asked next", len(second.submitted), c.Address())
 	}
 }
+
+// A node that is behind knows nothing yet of what the client was told by another: its
+// refusal is not the last word, and the transaction is offered to the next.
+func TestTheRefusalOfANodeThatIsBehindIsNotTheLastWord(t *testing.T) {
+	unknown := &errs.Error{Module: "consent", Code: 3, Text: "there is no such record"}
+	down := false
+	ahead := serve(t, &fake{submit: func(int, []byte) (*nodev1.SubmitResponse, error) {
+		if down {
+			return nil, status.Error(codes.Unavailable, "restarting")
+		}
+		return &nodev1.SubmitResponse{}, nil
+	}})
+	behind := serve(t, &fake{height: 5, submit: func(int, []byte) (*nodev1.SubmitResponse, error) {
+		return nil, refuse(unknown, codes.NotFound)
+	}})
+	third := serve(t, &fake{})
+	c := dialFake(t, ahead.address+","+behind.address+","+third.address)
+	if r, err := do(t.Context(), t, c); err != nil || r.Height != 8 {
+		t.Fatalf("%v, %v", r, err)
+	}
+	down = true
+	if _, err := do(t.Context(), t, c); err != nil {
+		t.Fatalf("with a node that is behind: %v", err)
+	}
+	if len(behind.got()) != 1 || len(third.got()) != 1 {
+		t.Errorf("submitted %d times to the node that is behind and %d times to the third", len(behind.got()), len(third.got()))
+	}
+
+	// The refusal of one that is not behind is final, given on its state of now.
+	level := serve(t, &fake{height: 8, submit: func(int, []byte) (*nodev1.SubmitResponse, error) {
+		return nil, refuse(unknown, codes.NotFound)
+	}})
+	down = false
+	c = dialFake(t, ahead.address+","+level.address)
+	if _, err := do(t.Context(), t, c); err != nil {
+		t.Fatal(err)
+	}
+	down = true
+	if _, err := do(t.Context(), t, c); !errors.Is(err, unknown) {
+		t.Errorf("%v", err)
+	}
+	if len(level.got()) != 2 {
+		t.Errorf("asked %d times, want once more than the refusal", len(level.got()))
+	}
+}
