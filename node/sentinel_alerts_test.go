@@ -44,7 +44,7 @@ func says(t *testing.T, text, want string) {
 
 func (w *watched) holds(n int) []byte {
 	w.t.Helper()
-	r := w.does(person(members[0], "work"), files(fmt.Sprintf("a%d", n), fmt.Sprintf("b%d", n), fmt.Sprintf("c%d", n))...)
+	r := w.does(person(members[n%len(members)], "work"), files(fmt.Sprintf("a%d", n), fmt.Sprintf("b%d", n), fmt.Sprintf("c%d", n))...)
 	if r.Code != chain.ErrHeld.Code {
 		w.t.Fatalf("not held: %d %s", r.Code, r.Log)
 	}
@@ -54,8 +54,11 @@ func (w *watched) holds(n int) []byte {
 // rejected is what reviewers of two organisations do.
 func (w *watched) rejected(id []byte) {
 	w.t.Helper()
-	for _, o := range members[1:] {
-		w.must(person(o, "admin"), &threatv1.Reject{TxId: id})
+	author := w.hold(id).Author
+	for _, o := range members {
+		if !strings.HasPrefix(author, o+":") {
+			w.must(person(o, "admin"), &threatv1.Reject{TxId: id})
+		}
 	}
 }
 
@@ -74,10 +77,11 @@ func TestAlertOfHoldsThatWait(t *testing.T) {
 	says(t, rec.Gather(71, "node", m), "chancery_holds_next_wait_seconds 0")
 }
 
-// More transactions wait than four fifths of what may.
+// More transactions wait than four fifths of what may. A rejected one takes its room until its
+// author may appeal no more.
 func TestAlertOfTooManyHolds(t *testing.T) {
 	p := enforcing()
-	p.MaxHeld, p.MaxHeldOrganisation = 5, 5
+	p.HoldMs, p.AppealMs, p.MaxHeld, p.MaxHeldOrganisation = 60*minute, 60*minute, 5, 5
 	w := newWatched(t, bulk(t, "bulk"), p)
 	m, rec := w.measured(), alerttest.Record(t, "ChanceryHoldsFull")
 	says(t, rec.Gather(0, "node", m), "chancery_holds_capacity 5")
@@ -89,6 +93,9 @@ func TestAlertOfTooManyHolds(t *testing.T) {
 	for _, id := range ids {
 		w.rejected(id)
 	}
+	says(t, rec.Gather(8, "node", m), "chancery_holds_waiting 5")
+	w.Now += p.AppealMs
+	w.Block()
 	says(t, rec.Gather(15, "node", m), "chancery_holds_waiting 0")
 }
 
@@ -109,14 +116,13 @@ func TestAlertOfAMissingModel(t *testing.T) {
 // More is held than may be, until the consortium closes the breaker.
 func TestAlertOfTheBreaker(t *testing.T) {
 	p := enforcing()
-	p.Breaker = &threatv1.Breaker{Window: 10, Rate: 1000, Actor: 10, RestMs: 60 * minute}
+	p.Breaker = &threatv1.Breaker{Window: 20, Rate: 2500, Actor: 10, RestMs: 60 * minute}
 	w := newWatched(t, bulk(t, "bulk"), p)
 	m, rec := w.measured(), alerttest.Record(t, "ChanceryBreakerOpen")
 	says(t, rec.Gather(0, "node", m), "chancery_scorer_breaker_open 0")
-	for n := range 10 {
-		w.does(person(members[0], "work"), files(fmt.Sprintf("a%d", n), fmt.Sprintf("b%d", n), fmt.Sprintf("c%d", n))...)
+	for n := range 6 { // two of each organisation
+		w.holds(n)
 	}
-	w.Block()
 	says(t, rec.Gather(5, "node", m), "chancery_scorer_breaker_open 1")
 	w.must(did.Consortium, &threatv1.ResetBreaker{})
 	says(t, rec.Gather(10, "node", m), "chancery_scorer_breaker_open 0")

@@ -76,8 +76,9 @@ func (r *Recording) Gather(minute int, instance string, g prometheus.Gatherer) s
 	if w.Code != http.StatusOK {
 		r.t.Fatalf("%d: %s", w.Code, w.Body)
 	}
-	r.Write(minute, instance, w.Body.String())
-	return w.Body.String()
+	text := "# gathered\n" + w.Body.String() // an instance that measures nothing yet answers all the same
+	r.Write(minute, instance, text)
+	return text
 }
 
 // Ask is what /metrics at an address answers, "" when it does not answer soon.
