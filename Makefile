@@ -76,6 +76,12 @@ test-long: ## Run the tests with the long ones among them
 e2e: build ## Run whole networks of the built binary
 	@export CHANCERY_E2E=1 CHANCERY_BIN=$(CURDIR)/bin/chancery && $(TESTSUM) -count=1 -timeout 60m ./testnet/... ./scripts/pentest
 
+.PHONY: alerts
+alerts: build ## Provoke the cause of every alert, and play what nodes served through Prometheus' own rules
+	rm -rf bin/alerts
+	export CHANCERY_ALERTS=$(CURDIR)/bin/alerts CHANCERY_E2E=1 CHANCERY_BIN=$(CURDIR)/bin/chancery && go test -count=1 -timeout 20m -run 'TestAlerts?Of|TestRefusedTells|TestNetworkRecordsAnEquivocation' ./consensus ./node/... ./testnet
+	cd scripts/alerts && go test ./... && go run . ../../docs/operations/alerts.yml ../../bin/alerts
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (60s)
 	FUZZTIME=$(FUZZTIME) scripts/fuzz.sh

@@ -3,6 +3,7 @@ package consensus
 import (
 	"bytes"
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,8 +11,10 @@ import (
 	"github.com/cometbft/cometbft/privval"
 	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
 	"github.com/cometbft/cometbft/types"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/chancery/chancery/chain/chaintest"
+	"github.com/chancery/chancery/consensus/alerttest"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 )
 
@@ -103,6 +106,11 @@ func TestNetworkRecordsAnEquivocation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r, rec := prometheus.NewRegistry(), alerttest.Record(t, "ChanceryMisbehaviour")
+	if err := honest.o.Metrics.Register(r); err != nil {
+		t.Fatal(err)
+	}
+	rec.Gather(0, "node", r)
 	if err := honest.node.EvidencePool().AddEvidence(evidence); err != nil {
 		t.Fatal(err)
 	}
@@ -124,6 +132,9 @@ func TestNetworkRecordsAnEquivocation(t *testing.T) {
 			}
 			if !bytes.Equal(m.Validator, culprit.self) || m.Height != 2 || m.Time != block.Time.UnixMilli() || m.Power != 10 || m.Total != 40 {
 				t.Fatalf("recorded %v", m)
+			}
+			if text := rec.Gather(5, "node", r); !strings.Contains(text, "chancery_block_misbehaviour_total 1\n") {
+				t.Error(text)
 			}
 			return
 		}

@@ -61,7 +61,7 @@ func newCollector(n *Node, version string) *collector {
 	add("validators_signed", "Validators whose signature is in the commit of the latest signed block.")
 	add("validators_signed_power", "Their voting power; a block needs more than two thirds of all.")
 	add("validators_self_power", "Voting power of this node's validator, 0 where it is none.")
-	add("holds_waiting", "Transactions that wait for reviewers.")
+	add("holds_waiting", "Transactions that wait for reviewers, and those denied or rejected whose authors may appeal: both take room.")
 	add("holds_bytes", "Their bytes.")
 	add("holds_capacity", "Transactions that may wait at once; one more is refused.")
 	add("holds_next_wait_seconds", "How long the transaction has waited that expires next, 0 when none waits.")

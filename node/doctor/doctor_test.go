@@ -296,8 +296,8 @@ func TestFaults(t *testing.T) {
 			p.config.RPC.TLSCert, p.config.RPC.TLSKey, p.config.RPC.ClientCA = "a.pem", "b.pem", "c.pem"
 			p.write()
 		}},
-		{"state-tree", "other kind", func(p *patient) { p.do(os.Mkdir(filepath.Join(p.home.Data(), "state.memory"), 0o700)) }},
-		{"data-whole", "data/records.db", func(p *patient) { p.do(os.Mkdir(filepath.Join(p.home.Data(), "state.db"), 0o700)) }},
+		{"state-tree", "other kind", func(p *patient) { p.do(os.Mkdir(filepath.Join(p.home.Data(), "state.db"), 0o700)) }},
+		{"data-whole", "data/records.db", func(p *patient) { p.do(os.Mkdir(filepath.Join(p.home.Data(), "state.memory"), 0o700)) }},
 		{"process", "does not answer", func(p *patient) {
 			l := flock.New(filepath.Join(p.home.Data(), "node.lock"))
 			_, err := l.TryLock()

@@ -248,5 +248,10 @@ func copied(t *testing.T, home config.Home) config.Home {
 	if err := os.CopyFS(to, os.DirFS(string(home))); err != nil {
 		t.Fatal(err)
 	}
+	for _, key := range []string{config.Home(to).NodeKeyFile(), config.Home(to).ValidatorKeyFile()} {
+		if err := os.Chmod(key, 0o600); err != nil { // which CopyFS does not keep
+			t.Fatal(err)
+		}
+	}
 	return config.Home(to)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/chancery/chancery/consensus/alerttest"
 	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
 )
 
@@ -207,9 +208,13 @@ func TestRefusedTells(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, body := ask(t, "http://"+address+"/metrics"); !strings.Contains(body, "chancery_guard_refused 1") {
+	rec := alerttest.Record(t, "ChanceryGuardRefused")
+	takesPart := listenHealth(t, healthy)
+	rec.Scrape(0, "node", takesPart)
+	if body := rec.Scrape(5, "node", address); !strings.Contains(body, "chancery_guard_refused 1\n") {
 		t.Error(body)
 	}
+	rec.Scrape(10, "node", takesPart)
 	if code, body := ask(t, "http://"+address+"/livez"); code != 503 || !strings.Contains(body, "block 7") {
 		t.Errorf("%d, %s", code, body)
 	}

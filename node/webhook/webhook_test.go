@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	standard "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"google.golang.org/protobuf/proto"
 
@@ -173,6 +174,8 @@ type world struct {
 	home  string
 	out   *logs
 	log   *slog.Logger
+
+	metrics prometheus.Registerer // nil: nowhere
 }
 
 func newWorld(t *testing.T) *world {
@@ -197,7 +200,7 @@ func (w *world) endpoint(name, url string) Endpoint {
 
 func (w *world) new(endpoints ...Endpoint) (*Dispatcher, error) {
 	d, err := New(Options{Endpoints: endpoints}, Deps{
-		Home: w.home, Data: filepath.Join(w.home, "data"), ChainID: "test-1", Blocks: w.chain, DefaultTypes: []string{wanted}, Version: "0.0.0", Log: w.log,
+		Home: w.home, Data: filepath.Join(w.home, "data"), ChainID: "test-1", Blocks: w.chain, DefaultTypes: []string{wanted}, Version: "0.0.0", Metrics: w.metrics, Log: w.log,
 	})
 	if err == nil {
 		d.pauses.first, d.pauses.longest = 4*time.Millisecond, 40*time.Millisecond
