@@ -65,7 +65,7 @@ var trapChecks = []Check{
 	},
 	{
 		Code: "trap-insecure", Level: Warning, Needs: needsConfig, What: "The door for clients has TLS.",
-		Remedy: "Set rpc.tls_cert, rpc.tls_key and rpc.client_ca. Without them any program on this machine may do what clients do.",
+		Remedy: "Set rpc.tls_cert and rpc.tls_key. Without them any program on this machine may do what clients do.",
 		look: func(_ context.Context, e *exam) []string {
 			if e.config.RPC.Listen != "" && !e.config.RPC.TLS() {
 				return one("rpc.listen is %s, without TLS", e.config.RPC.Listen)
