@@ -54,7 +54,7 @@ func (r *Report) Lost() int {
 
 // Write puts report.json, report.txt, latency.png and throughput.png into a folder, which it makes.
 func (r *Report) Write(folder string) error {
-	if err := os.MkdirAll(folder, 0o755); err != nil {
+	if err := os.MkdirAll(folder, 0o750); err != nil {
 		return err
 	}
 	raw, err := json.MarshalIndent(r, "", "  ")
@@ -62,8 +62,8 @@ func (r *Report) Write(folder string) error {
 		return err
 	}
 	return errors.Join(
-		os.WriteFile(filepath.Join(folder, "report.json"), append(raw, '\n'), 0o644),
-		os.WriteFile(filepath.Join(folder, "report.txt"), []byte(r.Text()), 0o644),
+		os.WriteFile(filepath.Join(folder, "report.json"), append(raw, '\n'), 0o600),
+		os.WriteFile(filepath.Join(folder, "report.txt"), []byte(r.Text()), 0o600),
 		Draw(filepath.Join(folder, "latency.png"), r.Result.LatencyChart()),
 		Draw(filepath.Join(folder, "throughput.png"), r.Result.SeriesChart()),
 	)

@@ -247,7 +247,7 @@ func (j *joining) proposal(keys config.NodeKeys, moniker string) (string, error)
 		return "", err
 	}
 	path := filepath.Join(filepath.Dir(j.homeDir().ConfigFile()), "bind-validator.json")
-	if err := os.WriteFile(path, fmt.Appendf(nil, "[%s]\n", raw), 0o644); err != nil { //nolint:gosec // it is for others to read
+	if err := os.WriteFile(path, fmt.Appendf(nil, "[%s]\n", raw), 0o600); err != nil {
 		return "", errNotSaved.Wrap(err)
 	}
 	return path, nil
