@@ -11,6 +11,7 @@ import (
 
 	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/node/config"
+	"github.com/chancery/chancery/node/internal/durable"
 )
 
 // folder is the state.Files of a folder on disk.
@@ -50,32 +51,10 @@ func syncDir(dir string) error {
 func (f *folder) path(name string) string { return filepath.Join(f.dir, name) }
 
 // List implements state.Files.
-func (f *folder) List() ([]string, error) {
-	entries, err := os.ReadDir(f.dir)
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, e := range entries {
-		if e.Name() != config.FolderLock && e.Type().IsRegular() {
-			names = append(names, e.Name())
-		}
-	}
-	return names, nil
-}
+func (f *folder) List() ([]string, error) { return durable.Files(f.dir, config.FolderLock) }
 
 // Open implements state.Files.
-func (f *folder) Open(name string) (io.ReadCloser, int64, error) {
-	file, err := os.Open(f.path(name))
-	if err != nil {
-		return nil, 0, err
-	}
-	info, err := file.Stat()
-	if err != nil {
-		return nil, 0, errors.Join(err, file.Close())
-	}
-	return file, info.Size(), nil
-}
+func (f *folder) Open(name string) (io.ReadCloser, int64, error) { return durable.Open(f.path(name)) }
 
 // Create implements state.Files.
 func (f *folder) Create(name string) (state.File, error) {

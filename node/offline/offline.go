@@ -17,6 +17,7 @@ import (
 
 	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/node/config"
+	"github.com/chancery/chancery/node/internal/durable"
 )
 
 // ErrRunning says that a node runs in the home.
@@ -68,6 +69,20 @@ func Each(db dbm.DB, fn func(key, value []byte) error) error {
 	if err != nil {
 		return err
 	}
+	return each(it, fn)
+}
+
+// iterator is what those of both kinds of database have in common.
+type iterator interface {
+	Valid() bool
+	Next()
+	Key() []byte
+	Value() []byte
+	Error() error
+	Close() error
+}
+
+func each(it iterator, fn func(key, value []byte) error) error {
 	for ; it.Valid(); it.Next() {
 		if err := fn(it.Key(), it.Value()); err != nil {
 			return errors.Join(err, it.Close())
@@ -91,32 +106,10 @@ var _ state.Files = Folder("")
 func (f Folder) path(name string) string { return filepath.Join(string(f), name) }
 
 // List implements state.Files.
-func (f Folder) List() ([]string, error) {
-	entries, err := os.ReadDir(string(f))
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, e := range entries {
-		if e.Name() != config.FolderLock && e.Type().IsRegular() {
-			names = append(names, e.Name())
-		}
-	}
-	return names, nil
-}
+func (f Folder) List() ([]string, error) { return durable.Files(string(f), config.FolderLock) }
 
 // Open implements state.Files.
-func (f Folder) Open(name string) (io.ReadCloser, int64, error) {
-	file, err := os.Open(f.path(name))
-	if err != nil {
-		return nil, 0, err
-	}
-	info, err := file.Stat()
-	if err != nil {
-		return nil, 0, errors.Join(err, file.Close())
-	}
-	return file, info.Size(), nil
-}
+func (f Folder) Open(name string) (io.ReadCloser, int64, error) { return durable.Open(f.path(name)) }
 
 var errReadOnly = errors.New("the folder is opened for reading alone")
 
@@ -180,10 +173,5 @@ func (p EnginePairs) Each(fn func(key, value []byte) error) error {
 	if err != nil {
 		return err
 	}
-	for ; it.Valid(); it.Next() {
-		if err := fn(it.Key(), it.Value()); err != nil {
-			return errors.Join(err, it.Close())
-		}
-	}
-	return errors.Join(it.Error(), it.Close())
+	return each(it, fn)
 }

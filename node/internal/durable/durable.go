@@ -1,4 +1,5 @@
-// Package durable writes small files so that they outlast a power failure.
+// Package durable writes small files so that they outlast a power failure, and reads
+// folders of them.
 package durable
 
 import (
