@@ -126,12 +126,9 @@ func (q *queries) Offences(ctx context.Context, req *governancev1.OffencesReques
 	if err != nil {
 		return nil, err
 	}
-	limit := int(req.Limit)
-	if limit == 0 {
-		limit = defaultPage
-	}
-	if req.Limit > maxPage {
-		return nil, ErrPage.With("limit %d", req.Limit)
+	limit, err := pageLimit(req.Limit)
+	if err != nil {
+		return nil, err
 	}
 	if n := len(req.Validator); n != 0 && n != addressSize {
 		return nil, ErrInvalid.With("a validator's address has %d bytes, not %d", addressSize, n)

@@ -51,21 +51,29 @@ func (q *queries) find(ctx context.Context, id uint64) (chain.ReadCtx, *governan
 	return r, p, nil
 }
 
+// pageLimit is how many a page holds that is asked for, 0 for the default.
+func pageLimit(asked uint32) (int, error) {
+	switch {
+	case asked == 0:
+		return defaultPage, nil
+	case asked > maxPage:
+		return 0, ErrPage.With("limit %d", asked)
+	}
+	return int(asked), nil
+}
+
 // Proposals implements governancev1.QueryServer.
 func (q *queries) Proposals(ctx context.Context, req *governancev1.ProposalsRequest) (*governancev1.ProposalsResponse, error) {
 	r, err := q.at.At(ctx)
 	if err != nil {
 		return nil, err
 	}
-	limit := int(req.Limit)
-	if limit == 0 {
-		limit = defaultPage
-	}
 	if _, known := governancev1.Status_name[int32(req.Status)]; !known {
 		return nil, ErrInvalid.With("status %d is unknown", req.Status)
 	}
-	if req.Limit > maxPage {
-		return nil, ErrPage.With("limit %d", req.Limit)
+	limit, err := pageLimit(req.Limit)
+	if err != nil {
+		return nil, err
 	}
 	out := new(governancev1.ProposalsResponse)
 	if req.Status == governancev1.Status_STATUS_UNSPECIFIED {
