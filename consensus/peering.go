@@ -81,16 +81,7 @@ func parseListed(text string) (*listed, error) {
 }
 
 func (p *peering) run(ctx context.Context) {
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		p.look(ctx)
-	}
+	everyWatch(ctx, func() { p.look(ctx) })
 }
 
 // look drops silent peers and dials missing ones that are due and may connect.

@@ -44,7 +44,8 @@ func newWatchdog(n *Node, o WatchdogOptions) *watchdog {
 	return &watchdog{n: n, o: o, since: now()}
 }
 
-func (w *watchdog) run(ctx context.Context) {
+// everyWatch calls look each watchEvery until ctx ends.
+func everyWatch(ctx context.Context, look func()) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
@@ -53,9 +54,15 @@ func (w *watchdog) run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		look()
+	}
+}
+
+func (w *watchdog) run(ctx context.Context) {
+	everyWatch(ctx, func() {
 		w.look()
 		w.dropFormerMembers()
-	}
+	})
 }
 
 func (w *watchdog) look() {
