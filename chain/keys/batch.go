@@ -27,7 +27,7 @@ const (
 
 // expandedKeys is how many Ed25519 keys are remembered with their tables, of about
 // 1.5 kB each.
-const expandedKeys = 4096
+const expandedKeys = 16_384
 
 // expanded remembers Ed25519 keys with the tables that verification needs of them: a
 // validator sees few keys and many signatures. It never changes a verdict.

@@ -60,6 +60,12 @@ func (m Map[K, V]) Put(w Writer, k K, v V) {
 	w.Set(m.Key(k), raw)
 }
 
+// PutShared is Put of a value that is not changed any more: Peek need not decode it.
+func (m Map[K, V]) PutShared(w Writer, k K, v V) {
+	m.Put(w, k, v)
+	m.memo.keep(w.Lookup(m.Key(k)), v)
+}
+
 // Remove deletes the value under k, if any.
 func (m Map[K, V]) Remove(w Writer, k K) { w.Remove(m.Key(k)) }
 

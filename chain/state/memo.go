@@ -3,12 +3,13 @@ package state
 import "sync"
 
 const (
-	// memoSize is how many decoded values a map's memo holds, about.
-	memoSize = 4096
+	// memoSize is how many decoded values a map's memo holds, about, and memoBytes how
+	// many bytes they were decoded from.
+	memoSize  = 32 << 10
+	memoBytes = 64 << 20
 	// memoLarge is the bytes beyond which a value is remembered by where it lies
-	// rather than by its bytes, and memoLargeSize how many of those are, about.
-	memoLarge     = 16 << 10
-	memoLargeSize = 64
+	// rather than by its bytes.
+	memoLarge = 1 << 10
 )
 
 // place is where a value lies. State never changes bytes that it gave out, and as
@@ -28,56 +29,62 @@ type memo[V any] struct {
 }
 
 // generations is a bounded map that forgets what was not used lately.
-type generations[K comparable, V any] struct{ young, old map[K]V }
+type generations[K comparable, V any] struct {
+	young, old map[K]V
+	bytes      int // of young
+}
 
 // of is the value of raw, decoded at most once while it is remembered.
 func (m *memo[V]) of(raw []byte, decode func([]byte) V) V {
-	if len(raw) > memoLarge {
-		at := place{&raw[0], len(raw)}
-		m.mu.Lock()
-		v, ok := m.large.lookup(at, memoLargeSize/2)
-		m.mu.Unlock()
-		if ok {
-			return v
-		}
+	v, ok := m.lookup(raw)
+	if !ok {
 		v = decode(raw)
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.large.keep(at, v, memoLargeSize/2)
-		return v
+		m.keep(raw, v)
 	}
+	return v
+}
+
+func (m *memo[V]) lookup(raw []byte) (V, bool) {
 	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(raw) > memoLarge {
+		return m.large.lookup(placeOf(raw), len(raw))
+	}
 	// Spelled out, so that looking up does not copy raw.
 	v, ok := m.small.young[string(raw)]
 	if !ok {
 		if v, ok = m.small.old[string(raw)]; ok {
-			m.small.keep(string(raw), v, memoSize/2)
-		}
-	}
-	m.mu.Unlock()
-	if ok {
-		return v
-	}
-	v = decode(raw)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.small.keep(string(raw), v, memoSize/2)
-	return v
-}
-
-func (g *generations[K, V]) lookup(k K, most int) (V, bool) {
-	v, ok := g.young[k]
-	if !ok {
-		if v, ok = g.old[k]; ok {
-			g.keep(k, v, most)
+			m.small.keep(string(raw), v, len(raw))
 		}
 	}
 	return v, ok
 }
 
-func (g *generations[K, V]) keep(k K, v V, most int) {
-	if len(g.young) >= most || g.young == nil {
-		g.old, g.young = g.young, make(map[K]V)
+func (m *memo[V]) keep(raw []byte, v V) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(raw) > memoLarge {
+		m.large.keep(placeOf(raw), v, len(raw))
+	} else {
+		m.small.keep(string(raw), v, len(raw))
 	}
-	g.young[k] = v
+}
+
+func placeOf(raw []byte) place { return place{&raw[0], len(raw)} }
+
+func (g *generations[K, V]) lookup(k K, size int) (V, bool) {
+	v, ok := g.young[k]
+	if !ok {
+		if v, ok = g.old[k]; ok {
+			g.keep(k, v, size)
+		}
+	}
+	return v, ok
+}
+
+func (g *generations[K, V]) keep(k K, v V, size int) {
+	if len(g.young) >= memoSize/2 || g.bytes+size > memoBytes/2 || g.young == nil {
+		g.old, g.young, g.bytes = g.young, make(map[K]V), 0
+	}
+	g.young[k], g.bytes = v, g.bytes+size
 }

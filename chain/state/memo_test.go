@@ -36,7 +36,11 @@ func TestPeekSeesWhatLookupSees(t *testing.T) {
 				if v := rapid.Int64Range(0, 3).Draw(r, "value"); v == 0 {
 					heads.Remove(o, k)
 				} else {
-					heads.Put(o, k, &chainv1.Head{Height: v})
+					put := heads.Put
+					if rapid.Bool().Draw(r, "shared") {
+						put = heads.PutShared
+					}
+					put(o, k, &chainv1.Head{Height: v})
 				}
 				agree(o)
 				if rapid.Bool().Draw(r, "rollback") {

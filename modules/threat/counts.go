@@ -93,10 +93,7 @@ func (m *Module) weigh(ctx *chain.Ctx, h *threatv1.Hold, released bool, change f
 
 // recount changes a model's counts. A model of which there is no record was the
 // other chain's, from which this one was started.
-func (m *Module) recount(w interface {
-	state.Reader
-	state.Writer
-}, hash []byte, change func(*threatv1.ModelCounts)) {
+func (m *Module) recount(w state.Writer, hash []byte, change func(*threatv1.ModelCounts)) {
 	rec, ok := m.models.Lookup(w, hash)
 	if !ok {
 		return

@@ -127,9 +127,9 @@ func (n notary) ExecuteKept(ctx *chain.Ctx, raw []byte) ([][]byte, error) {
 	}
 	t, ok := n.m.traces.Lookup(ctx, ranKey(d.ID[:]))
 	if !ok {
-		t = new(threatv1.Trace)
+		t = new(trace)
 	}
-	t.Count++
+	t.history.Count++
 	n.m.traces.Put(ctx, ranKey(d.ID[:]), t)
 	ctx.Emit(&threatv1.BreakerClosed{})
 	return [][]byte{{1, 2, 3}}, nil
@@ -212,7 +212,11 @@ func (x deskModule) InitGenesis(ctx *chain.Ctx, raw json.RawMessage) error {
 	}
 	x.m.params.Put(ctx, g.Params)
 	for _, t := range g.Traces {
-		x.m.traces.Put(ctx, t.Subject, t.Trace)
+		own, err := readTrace(t.Trace)
+		if err != nil {
+			return err
+		}
+		x.m.traces.Put(ctx, t.Subject, own)
 	}
 	if err := x.m.importModels(ctx, g.Models, g.Schedule); err != nil {
 		return err
@@ -225,7 +229,7 @@ func (x deskModule) ExportGenesis(r state.Reader) (proto.Message, error) {
 	g.Params, _ = x.m.params.Lookup(r)
 	g.Models, g.Schedule = x.m.exportModels(r)
 	for k, t := range x.m.traces.Walk(r, state.All()) {
-		g.Traces = append(g.Traces, &threatv1.GenesisTrace{Subject: k, Trace: t})
+		g.Traces = append(g.Traces, &threatv1.GenesisTrace{Subject: k, Trace: t.message()})
 	}
 	return g, nil
 }
@@ -324,8 +328,10 @@ func (d *desk) wantKept(id []byte, want bool) {
 
 // ran is how often a transaction was executed.
 func (d *desk) ran(id []byte) uint64 {
-	t, _ := d.m.traces.Lookup(d.View(), ranKey(id))
-	return t.GetCount()
+	if t, ok := d.m.traces.Lookup(d.View(), ranKey(id)); ok {
+		return t.history.Count
+	}
+	return 0
 }
 
 // pass lets time pass, and a block.

@@ -33,8 +33,8 @@
 // of each pending transaction at most two histories, of its author and its organisation,
 // of about 400 bytes with their names; so 160 MB at most at the default of 200 000, where
 // no two have an author in common. Cells are at most 2^18 (detector.MaxCells), 6 MB, and
-// decoded traces 4096 of at most 15 KiB. Three versions of a history share what did not
-// change between them.
+// decoded traces about as much as the 64 MiB of stored ones that a map remembers. Three
+// versions of a history share what did not change between them.
 //
 // Settling takes journals whose time has come, the oldest first, of 2000 transactions
 // in a block or of one block where that has more. Pages that changed are written each

@@ -57,10 +57,11 @@ func (m *Module) importHistory(ctx *chain.Ctx, g *threatv1.Genesis) error {
 		if t.GetSubject() == "" || t.Trace == nil || i > 0 && t.Subject == g.Traces[i-1].Subject {
 			return ErrInvalid.With("traces[%d] lacks its subject or trace, or is there twice", i)
 		}
-		if _, err := readTrace(t.Trace); err != nil {
+		own, err := readTrace(t.Trace)
+		if err != nil {
 			return ErrInvalid.With("the trace of %s: %v", t.Subject, err)
 		}
-		m.traces.Put(ctx, t.Subject, t.Trace)
+		m.traces.PutShared(ctx, t.Subject, own)
 	}
 	p := g.Progress
 	if p == nil {
@@ -145,7 +146,7 @@ func (m *Module) ExportGenesis(r state.Reader) (proto.Message, error) {
 	g.Models, g.Schedule = m.exportModels(r)
 	m.exportResponses(r, g)
 	for subject, t := range m.traces.Walk(r, state.All()) {
-		g.Traces = append(g.Traces, &threatv1.GenesisTrace{Subject: subject, Trace: t})
+		g.Traces = append(g.Traces, &threatv1.GenesisTrace{Subject: subject, Trace: t.message()})
 	}
 	for height, j := range m.journals.Walk(r, state.All()) {
 		g.Journals = append(g.Journals, &threatv1.GenesisJournal{Height: height, Journal: j})

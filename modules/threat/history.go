@@ -26,12 +26,13 @@ type version struct {
 	height   int64
 	progress *threatv1.Progress // shared, never changed
 	streams  *streams           // nil: none
-	lives    *btree.Map[string, live]
+	lives    *btree.Map[string, *live]
 	pending  []touched // heights above progress.Settled, ascending
 	cells    *cellBook
 }
 
-// live is a subject's history and the height of the latest of its journals.
+// live is a subject's history and the height of the latest of its journals. Versions
+// share it: it is replaced, never changed.
 type live struct {
 	features.History
 	latest int64
@@ -150,7 +151,7 @@ func (m *Module) next(r state.Reader, v *version) *version {
 
 // rebuild is the version at a height from the state of it alone.
 func (m *Module) rebuild(r state.Reader, height int64) *version {
-	v := &version{height: height, progress: m.progressIn(r), lives: new(btree.Map[string, live])}
+	v := &version{height: height, progress: m.progressIn(r), lives: new(btree.Map[string, *live])}
 	v.begin()
 	v.cells = m.readPages(r, v.progress.Paged)
 	from := min(v.progress.Settled, v.progress.Paged)
@@ -180,16 +181,18 @@ func (m *Module) fold(r state.Reader, v *version, height int64, j *threatv1.Jour
 	pending := height > v.progress.Settled
 	var subjects []string
 	count := func(subject string, d deed) {
-		l, ok := v.lives.Get(subject)
-		if !ok {
-			l.History = m.settledHistory(r, subject)
+		next := new(live)
+		if l, ok := v.lives.Get(subject); ok {
+			*next = *l
+		} else {
+			next.History = m.settledHistory(r, subject)
 		}
-		if l.latest != height {
+		if next.latest != height {
 			subjects = append(subjects, subject)
 		}
-		l.Add(d.time, d.counted())
-		l.latest = height
-		v.lives.Set(subject, l)
+		next.Add(d.time, d.counted())
+		next.latest = height
+		v.lives.Set(subject, next)
 	}
 	organisations := make([]string, len(j.Organisations))
 	for i, o := range j.Organisations {
@@ -217,7 +220,7 @@ func (m *Module) fold(r state.Reader, v *version, height int64, j *threatv1.Jour
 
 // settledHistory is what a subject did, but for what is pending.
 func (m *Module) settledHistory(r state.Reader, subject string) features.History {
-	if t, ok := m.traceIn(r, subject); ok {
+	if t, ok := m.traces.Peek(r, subject); ok {
 		return t.history
 	}
 	return features.History{}

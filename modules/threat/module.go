@@ -17,10 +17,9 @@ type Module struct {
 	deps     Deps
 	executor chain.Executor // set once at boot
 
-	history    history
-	detectors  detectorCache
-	remembered traceCache
-	settings   settingsCache
+	history   history
+	detectors detectorCache
+	settings  settingsCache
 }
 
 var (

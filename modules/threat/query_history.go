@@ -44,7 +44,7 @@ func (q *queries) Actor(ctx context.Context, req *threatv1.ActorRequest) (*threa
 
 func (m *Module) actor(r chain.ReadCtx, actor string) (*threatv1.ActorResponse, bool) {
 	t := &trace{}
-	if settled, ok := m.traceIn(r, actor); ok {
+	if settled, ok := m.traces.Peek(r, actor); ok {
 		*t = *settled
 	}
 	for _, j := range m.journals.Walk(r, state.All().After(state.Int64.Encode(nil, m.progressIn(r).Settled))) {

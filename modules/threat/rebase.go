@@ -22,12 +22,12 @@ func (m *Module) rebaseAnchors() chain.Route {
 		Check: m.checkRebase,
 		Execute: func(ctx *chain.Ctx, msg *threatv1.RebaseAnchors) (proto.Message, error) {
 			for _, actor := range msg.Actors {
-				have, _ := m.traceIn(ctx, actor)
+				have, _ := m.traces.Peek(ctx, actor)
 				own := *have
 				if !own.rebase() {
 					return nil, ErrNoProfile.With("%s", actor)
 				}
-				m.putTrace(ctx, actor, &own)
+				m.traces.PutShared(ctx, actor, &own)
 			}
 			ctx.Emit(&threatv1.AnchorsRebased{Actors: msg.Actors})
 			return &threatv1.RebaseAnchorsResponse{}, nil
@@ -44,7 +44,7 @@ func (m *Module) checkRebase(r chain.ReadCtx, msg *threatv1.RebaseAnchors) error
 				return ErrUnanchored.With("%s", actor)
 			}
 		}
-		t, ok := m.traceIn(r, actor)
+		t, ok := m.traces.Peek(r, actor)
 		if !ok || !t.known && t.tally == nil {
 			return ErrNoProfile.With("%s", actor)
 		}

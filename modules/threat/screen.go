@@ -220,9 +220,9 @@ func (s *screening) find(r chain.ReadCtx, c *chain.Candidate) {
 	x.Risk = uint8(s.m.CommonRisk(r, author))
 	x.OrganisationRisk = uint8(s.m.CommonRisk(r, j.organisation))
 	group := organisationSubject + j.organisation
-	j.own, _ = s.m.traceIn(r, author)
-	j.peers, _ = s.m.traceIn(r, peersOf(j.organisation, j.kind))
-	all, _ := s.m.traceIn(r, group)
+	j.own, _ = s.m.traces.Peek(r, author)
+	j.peers, _ = s.m.traces.Peek(r, peersOf(j.organisation, j.kind))
+	all, _ := s.m.traces.Peek(r, group)
 	j.actor, j.group = s.history(author, j.own), s.history(group, all)
 	x.Actor, x.Organisation = j.actor, j.group
 	x.Actor.InBlock, x.Organisation.InBlock = s.counts[author], s.counts[group]

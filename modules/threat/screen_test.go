@@ -71,7 +71,7 @@ func TestHistoryFollowsFromTheStateAlone(t *testing.T) {
 				}
 			}
 			if rapid.IntRange(0, 9).Draw(r, "restart") == 0 {
-				w.m.history, w.m.remembered, w.m.settings, w.m.detectors = history{}, traceCache{}, settingsCache{}, detectorCache{}
+				w.m.history, w.m.settings, w.m.detectors = history{}, settingsCache{}, detectorCache{}
 			}
 			w.wantSame()
 		}

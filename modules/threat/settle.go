@@ -69,7 +69,7 @@ func (t *training) of(r state.Reader, subject string) *trace {
 		return have
 	}
 	own := &trace{}
-	if have, ok := t.m.traceIn(r, subject); ok {
+	if have, ok := t.m.traces.Peek(r, subject); ok {
 		*own = *have
 	}
 	t.traces[subject] = own
@@ -147,7 +147,7 @@ func (m *Module) settle(ctx *chain.Ctx, p *threatv1.Progress, params *threatv1.P
 		done = append(done, height)
 	}
 	for _, subject := range t.subjects {
-		m.putTrace(ctx, subject, t.traces[subject])
+		m.traces.PutShared(ctx, subject, t.traces[subject])
 	}
 	for _, height := range done {
 		if height <= p.Paged {

@@ -35,7 +35,7 @@ type collections struct {
 	responsesOf  state.Index[subjectKey]
 	responsesDue state.Index[dueKey]
 	standings    state.Map[string, *threatv1.Standing]
-	traces       state.Map[string, *threatv1.Trace]
+	traces       state.Map[string, *trace]
 	journals     state.Map[int64, *threatv1.Journal]
 	pages        state.Map[uint32, *threatv1.Page]
 	progress     state.Item[*threatv1.Progress]
@@ -65,7 +65,7 @@ func newCollections() collections {
 		responsesOf:  state.NewIndex(s, 0x0d, "responses-of", state.PairOf(state.String, state.Bytes)),
 		responsesDue: state.NewIndex(s, 0x0e, "responses-due", due),
 		standings:    state.NewMap(s, 0x0f, "standings", state.String, state.Proto[threatv1.Standing]()),
-		traces:       state.NewMap(s, 0x10, "traces", state.String, state.Proto[threatv1.Trace]()),
+		traces:       state.NewMap(s, 0x10, "traces", state.String, traceValue{}),
 		journals:     state.NewMap(s, 0x11, "journals", state.Int64, state.Proto[threatv1.Journal]()),
 		pages:        state.NewMap(s, 0x12, "pages", state.Uint32, state.Proto[threatv1.Page]()),
 		progress:     state.NewItem(s, 0x13, "progress", state.Proto[threatv1.Progress]()),

@@ -68,7 +68,7 @@ func TestHeldAndDeniedNeverTrain(t *testing.T) {
 // encodedCells is the cells of a version.
 func (v *version) encodedCells() string {
 	only := *v
-	only.height, only.progress, only.lives, only.pending = 0, &threatv1.Progress{Paged: 1 << 62}, new(btree.Map[string, live]), nil
+	only.height, only.progress, only.lives, only.pending = 0, &threatv1.Progress{Paged: 1 << 62}, new(btree.Map[string, *live]), nil
 	return only.encoded()
 }
 

@@ -189,8 +189,10 @@ func (w *ward) pass(ms int64) {
 }
 
 func (w *ward) trace(subject string) *threatv1.Trace {
-	t, _ := w.m.traces.Lookup(w.View(), subject)
-	return t
+	if t, ok := w.m.traces.Lookup(w.View(), subject); ok {
+		return t.message()
+	}
+	return nil
 }
 
 func (w *ward) progress() *threatv1.Progress { return w.m.progressIn(w.View()) }
@@ -201,7 +203,7 @@ func (w *ward) queries() *queries { return &queries{m: w.m, at: w.Net} }
 func (v *version) encoded() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "height %d, settled %d, paged %d, began %d\n", v.height, v.progress.Settled, v.progress.Paged, v.progress.Began)
-	v.lives.Scan(func(subject string, l live) bool {
+	v.lives.Scan(func(subject string, l *live) bool {
 		fmt.Fprintf(&b, "%s %+v\n", subject, l)
 		return true
 	})

@@ -91,6 +91,7 @@ type Adaptive struct {
 	joint    *tail
 	used     []uint32 // fingerprints of edges, each in the place that its hash names
 	actors   *simplelru.LRU[string, *actor]
+	spare    *actor // one that was forgotten, to be used again; nil: none
 	events   int
 	started  int64 // seconds
 
@@ -196,7 +197,11 @@ func NewAdaptive(o AdaptiveOptions, book *Book, metrics *Metrics, log *slog.Logg
 	fail(e)
 	a.masses, e = cell.NewMemory(a.forest.Extents()...)
 	fail(e)
-	a.actors, e = simplelru.NewLRU[string, *actor](o.Actors, nil)
+	a.actors, e = simplelru.NewLRU(o.Actors, func(did string, x *actor) {
+		if a.suspected[did] != x {
+			a.spare = x
+		}
+	})
 	fail(e)
 	return a, err
 }
@@ -247,10 +252,13 @@ func (a *Adaptive) actor(did string, now int64) *actor {
 	if x, ok := a.actors.Get(did); ok {
 		return x
 	}
-	anchor := a.everyone.Rebase()
-	x := &actor{own: anchor.Adapt(), at: now, heat: heat{heatAt: now}}
-	if s := a.suspected[did]; s != nil {
-		x = s // it was forgotten while under suspicion
+	x := a.suspected[did] // it may have been forgotten while under suspicion
+	if x == nil {
+		if x, a.spare = a.spare, nil; x == nil {
+			x = new(actor)
+		}
+		anchor := a.everyone.Rebase()
+		*x = actor{own: anchor.Adapt(), at: now, heat: heat{heatAt: now}}
 	}
 	a.actors.Add(did, x)
 	return x
