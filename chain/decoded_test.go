@@ -94,7 +94,8 @@ func TestOnlyAdmittedTransactionsAreKept(t *testing.T) {
 
 type nobody struct{}
 
-func (nobody) Consortium() string { return "" }
+func (nobody) Consortium() string                          { return "" }
+func (nobody) Organisation(ReadCtx, string) (string, bool) { return "", false }
 func (nobody) Authenticate(ReadCtx, Claim) (Authority, error) {
 	return Authority{}, ErrBadSignature
 }

@@ -160,6 +160,9 @@ type Authenticator interface {
 	// Authenticate resolves the keys and refuses a claim that they could not
 	// support even if every signature verified. It only reads state.
 	Authenticate(r ReadCtx, c Claim) (Authority, error)
+	// Organisation is the DID of the organisation that a DID belongs to, and whether
+	// there is such a DID. It only reads state.
+	Organisation(r ReadCtx, name string) (string, bool)
 	// Consortium is the DID that stands for all members together.
 	Consortium() string
 }

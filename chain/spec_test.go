@@ -707,7 +707,8 @@ func TestErrorCodes(t *testing.T) {
 	}
 }
 
-// FuzzDecode: whatever decodes is canonical and has the id of its signed bytes.
+// FuzzDecode: whatever decodes is canonical and has the id of its signed bytes, and what
+// Peek says of it is so.
 func FuzzDecode(f *testing.F) {
 	good, _, _ := tx.Draft{
 		ChainID: chaintest.ChainID, Author: consortium, ValidUntil: 1, Salt: binary.BigEndian.AppendUint64(make([]byte, 8), 1),
@@ -716,6 +717,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(good)
 	f.Add(append(bytes.Clone(good), 0x1a, 0))
 	f.Fuzz(func(t *testing.T, raw []byte) {
+		id, author, peeked := tx.Peek(raw)
 		d, err := tx.Decode(raw)
 		if err != nil {
 			if e := errs.As(err); e.Module != "tx" {
@@ -729,6 +731,9 @@ func FuzzDecode(f *testing.F) {
 		}
 		if d.ID != tx.IDOf(d.Body.ChainId, d.Tx.Body) || len(d.Messages) != len(d.Body.Messages) {
 			t.Fatal("id or messages are wrong")
+		}
+		if !peeked || id != d.ID || author != d.Body.Author {
+			t.Fatalf("Peek says %s of %q, %v", id, author, peeked)
 		}
 	})
 }

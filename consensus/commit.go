@@ -46,7 +46,7 @@ func (a *application) Commit(context.Context, *abci.RequestCommit) (*abci.Respon
 	for i, t := range record.Txs {
 		ids[i] = tx.ID(t.TxId)
 	}
-	a.pool.Committed(ids...)
+	a.pool.Committed(size, ids...)
 	a.metrics.committing.WithLabelValues("records").Observe(written.Sub(begun).Seconds())
 	a.metrics.committing.WithLabelValues("state").Observe(time.Since(written).Seconds())
 	a.metrics.committed(record, size)

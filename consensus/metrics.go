@@ -305,8 +305,9 @@ func (c *poolCollector) Collect(out chan<- prometheus.Metric) {
 	gauge(c.txs, float64(txs))
 	gauge(c.bytes, float64(bytes))
 	gauge(c.oldest, oldest.Seconds())
-	gauge(c.queued, float64(len(c.p.work)))
-	gauge(c.queuedBytes, float64(c.p.offered.Load()))
+	queued, fromPeers := c.p.intake.size()
+	gauge(c.queued, float64(queued))
+	gauge(c.queuedBytes, float64(fromPeers))
 	gauge(c.capacity, float64(c.p.o.MaxBytes))
 	gauge(c.laneCapacity, float64(c.p.o.MaxLaneBytes))
 	slices.SortFunc(lanes, func(a, b Lane) int {

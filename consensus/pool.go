@@ -5,16 +5,15 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/tx"
-	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 )
 
 // PoolOptions bounds the pool.
@@ -23,11 +22,14 @@ type PoolOptions struct {
 	MaxBytes int
 	// MaxLaneBytes is the most that one organisation's may take.
 	MaxLaneBytes int
+	// MaxWait bounds what is submitted here by time: of an organisation no more may wait
+	// than blocks take in as long, in its share of what they took lately. 0: no bound.
+	MaxWait time.Duration
 	// Urgent tells which transactions go before the others of their organisation, and
 	// find room in a pool that is full for those: an eighth of each bound is theirs
 	// besides. nil: none are.
 	Urgent func(messages []proto.Message) bool
-	// Queue is how many transactions may wait for their check.
+	// Queue is how many transactions of one organisation may wait for their check.
 	Queue int
 	// QueueBytes is the most that those of them that came from peers may take.
 	QueueBytes int
@@ -52,6 +54,7 @@ func DefaultPoolOptions() PoolOptions {
 	return PoolOptions{
 		MaxBytes:     256 << 20,
 		MaxLaneBytes: 64 << 20,
+		MaxWait:      2 * time.Second,
 		Queue:        20_000,
 		QueueBytes:   64 << 20,
 		Batch:        512,
@@ -70,9 +73,7 @@ type Pool struct {
 	o       PoolOptions
 	metrics *Metrics
 	now     func() time.Time
-	work    chan admission
-	// offered is the bytes in work that came from peers.
-	offered atomic.Int64
+	intake  *intake
 	// arrived is sent to, without waiting, whenever a transaction enters.
 	arrived chan struct{}
 
@@ -85,6 +86,8 @@ type Pool struct {
 	offers [3]list.List // of *waiting, by offerQueue: to be offered to peers, soonest first
 	again  int          // bytes that may be offered again now; below 0 after a large one
 	reaped time.Time    // when again was last filled up
+	taken  float64      // bytes a second that blocks took lately
+	took   time.Time    // when the latest of them did
 }
 
 type lane struct {
@@ -92,6 +95,10 @@ type lane struct {
 	urgent       list.List // of *waiting, oldest first
 	ordinary     list.List
 	bytes        int
+	// The bytes that were refused and told to come back, less what blocks would have
+	// taken of them since awayAt.
+	away   float64
+	awayAt time.Time
 }
 
 // queues are the lane's transactions in the order in which blocks take them.
@@ -122,37 +129,11 @@ const (
 	offerAgain                   // was offered before
 )
 
-// admission is a transaction on its way into the pool.
-type admission struct {
-	raw      []byte
-	fromPeer bool
-	done     chan answer // nil: nobody waits for the answer
-	hint     bool        // whether the answer says what the screen would say
-}
-
-// asks is what the pool asks of it. A peer has asked when it was submitted there.
-func (a admission) asks() chain.Ask {
-	switch {
-	case a.fromPeer:
-		return chain.AskNothing
-	case a.hint:
-		return chain.AskHint
-	}
-	return chain.AskRoom
-}
-
-// answer is what is said of an admission. The id is zero when there is none.
-type answer struct {
-	id   tx.ID
-	hint *chainv1.Verdict // for whoever waits for the answer
-	err  error
-}
-
 // NewPool makes an empty pool that measures itself in m; Run must be running for Submit to answer.
 func NewPool(app *chain.App, o PoolOptions, m *Metrics) *Pool {
 	return &Pool{
 		app: app, o: o, metrics: m, now: time.Now,
-		work:    make(chan admission, o.Queue),
+		intake:  newIntake(),
 		arrived: make(chan struct{}, 1),
 		byID:    make(map[tx.ID]*list.Element),
 		lanes:   make(map[string]*lane),
@@ -162,74 +143,26 @@ func NewPool(app *chain.App, o PoolOptions, m *Metrics) *Pool {
 // Run checks and admits what is submitted, in batches, until ctx ends.
 func (p *Pool) Run(ctx context.Context) {
 	batch := make([]admission, 0, p.o.Batch)
-	size := 0
-	take := func(a admission) {
-		if a.fromPeer {
-			p.offered.Add(-int64(len(a.raw)))
-		}
-		batch, size = append(batch, a), size+len(a.raw)
-	}
 	for {
 		clear(batch) // not to hold their bytes
-		batch, size = batch[:0], 0
+		if batch = p.intake.take(batch[:0], p.o.Batch, maxBatchBytes); len(batch) > 0 {
+			p.admit(batch)
+			if ctx.Err() != nil {
+				return
+			}
+			continue
+		}
 		select {
-		case a := <-p.work:
-			take(a)
+		case <-p.intake.ready:
 		case <-ctx.Done():
 			return
 		}
-	fill:
-		for len(batch) < p.o.Batch && size < maxBatchBytes {
-			select {
-			case a := <-p.work:
-				take(a)
-			default:
-				break fill
-			}
-		}
-		p.admit(batch)
 	}
 }
 
 // maxBatchBytes is with how many bytes a batch is full: decoded, they can take a
 // hundred times as much until they are judged.
 const maxBatchBytes = 512 << 10
-
-// Submit checks a transaction and puts it into the pool. Submitting bytes that are
-// in the pool already is no error; bytes that were committed give chain.ErrSeen.
-func (p *Pool) Submit(ctx context.Context, raw []byte) error {
-	return p.submit(ctx, raw, true).err
-}
-
-// submit is Submit, and tells the id and, where hint says so, what the screen would say.
-func (p *Pool) submit(ctx context.Context, raw []byte, hint bool) answer {
-	done := make(chan answer, 1)
-	select {
-	case p.work <- admission{raw: raw, done: done, hint: hint}:
-	case <-ctx.Done():
-		return answer{err: chain.ErrBusy.Wrap(ctx.Err())}
-	}
-	select {
-	case a := <-done:
-		return a
-	case <-ctx.Done():
-		return answer{err: chain.ErrBusy.Wrap(ctx.Err())}
-	}
-}
-
-// Offer takes a transaction from a peer. It does not wait for the check; false
-// means that the queue is full and the peer's copy should be taken later.
-func (p *Pool) Offer(raw []byte) bool {
-	if p.offered.Add(int64(len(raw))) <= int64(p.o.QueueBytes) {
-		select {
-		case p.work <- admission{raw: raw, fromPeer: true}:
-			return true
-		default:
-		}
-	}
-	p.offered.Add(-int64(len(raw)))
-	return false
-}
 
 // admit judges a batch together, puts what is good into the pool, and answers.
 func (p *Pool) admit(batch []admission) {
@@ -294,11 +227,14 @@ func (p *Pool) place(d *tx.Decoded, organisation string, fromPeer bool) error {
 	w := &waiting{d: d, lane: l, in: &l.ordinary, since: p.now(), peer: fromPeer, queue: offerNow}
 	w.offerAt = w.since
 	most, mostOfLane := p.o.MaxBytes, p.o.MaxLaneBytes
+	if !fromPeer {
+		mostOfLane = p.mostOf(l)
+	}
 	if p.o.Urgent != nil && p.o.Urgent(d.Messages) {
-		w.in, most, mostOfLane = &l.urgent, most+most/8, mostOfLane+mostOfLane/8
+		w.in, most, mostOfLane = &l.urgent, urgentRoom(most), urgentRoom(mostOfLane)
 	}
 	if p.bytes+len(d.Raw) > most || l.bytes+len(d.Raw) > mostOfLane {
-		return chain.ErrBusy.With("%d bytes of %s are waiting", l.bytes, l.organisation)
+		return p.busy(l, len(d.Raw))
 	}
 	p.metrics.admitted.WithLabelValues(source(fromPeer)).Inc()
 	if fromPeer {
@@ -313,6 +249,58 @@ func (p *Pool) place(d *tx.Decoded, organisation string, fromPeer bool) error {
 	default:
 	}
 	return nil
+}
+
+// urgentRoom is the room for what is urgent where others have so much.
+func urgentRoom(most int) int { return most + most/8 }
+
+const (
+	// leastRoom is the bytes of all organisations together that may wait however little
+	// blocks took lately, and leastLaneRoom those of one.
+	leastRoom     = 1 << 20
+	leastLaneRoom = 64 << 10
+	// takenOver is the time over which the bytes that blocks take are averaged.
+	takenOver = 3 * time.Second
+)
+
+// mostOf is how many bytes submitted here may wait of an organisation, of which nothing
+// waits where l is nil. It needs mu held.
+func (p *Pool) mostOf(l *lane) int {
+	if p.o.MaxWait == 0 {
+		return p.o.MaxLaneBytes
+	}
+	return min(max(int(p.share(l)*max(p.taken*p.o.MaxWait.Seconds(), leastRoom)), leastLaneRoom), p.o.MaxLaneBytes)
+}
+
+// share is the part of a block that is an organisation's, which take turns. It needs mu
+// held.
+func (p *Pool) share(l *lane) float64 {
+	others := 0
+	for _, o := range p.order {
+		if o != l && o.bytes > 0 {
+			others++
+		}
+	}
+	return 1 / float64(1+others)
+}
+
+// The shortest and the longest pause that a refusal for want of room asks for.
+const (
+	shortestAway = 500 * time.Millisecond
+	longestAway  = 30 * time.Second
+)
+
+// busy refuses n bytes of an organisation for want of room, and says when there will be
+// some for them: those that were told to come back before go first. It needs mu held.
+func (p *Pool) busy(l *lane, n int) error {
+	if l == nil {
+		return chain.ErrBusy.RetryIn(shortestAway.Milliseconds())
+	}
+	now, rate := p.now(), p.share(l)*max(p.taken, leastLaneRoom)
+	l.away = min(max(l.away-rate*now.Sub(l.awayAt).Seconds(), 0)+float64(n), rate*longestAway.Seconds())
+	l.awayAt = now
+	pause := min(max(time.Duration(l.away/rate*float64(time.Second)), shortestAway), longestAway)
+	return chain.ErrBusy.With("%d bytes of %s are waiting", l.bytes, l.organisation).RetryIn(pause.Milliseconds())
 }
 
 // Await returns as soon as a transaction waits that is not postponed, and after d at the
@@ -532,11 +520,15 @@ func (p *Pool) Evict(ids ...tx.ID) {
 	}
 }
 
-// Committed takes transactions out of the pool that are in a block.
-func (p *Pool) Committed(ids ...tx.ID) {
+// Committed takes transactions out of the pool that are in a block of so many bytes.
+func (p *Pool) Committed(bytes int, ids ...tx.ID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
+	if since := now.Sub(p.took).Seconds(); !p.took.IsZero() && since > 0 {
+		p.taken += (1 - math.Exp(-since/takenOver.Seconds())) * (float64(bytes)/since - p.taken)
+	}
+	p.took = now
 	for _, id := range ids {
 		w := p.remove(id)
 		if w == nil {

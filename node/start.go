@@ -321,7 +321,7 @@ func (n *Node) openEngine(version string, registry *registry) error {
 		maySign = n.hold.may
 	}
 	pool := consensus.DefaultPoolOptions()
-	pool.MaxBytes, pool.MaxLaneBytes, pool.Urgent = c.Pool.MaxBytes, c.Pool.MaxLaneBytes, threat.NeverHeld
+	pool.MaxBytes, pool.MaxLaneBytes, pool.MaxWait, pool.Urgent = c.Pool.MaxBytes, c.Pool.MaxLaneBytes, c.Pool.MaxWait.Std(), threat.NeverHeld
 	n.engine, err = consensus.Open(consensus.Options{
 		Config: engine, Genesis: n.genesis, App: app, Records: log, Membership: n.modules.Identity, Pool: pool,
 		Voice: &voice{book: n.judgement.book, log: n.log}, Lied: n.judgement.accuser.tell, MaySign: maySign,

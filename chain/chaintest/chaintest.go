@@ -383,6 +383,11 @@ type Actors struct{}
 // Consortium implements chain.Authenticator.
 func (Actors) Consortium() string { return Consortium }
 
+// Organisation implements chain.Authenticator.
+func (Actors) Organisation(_ chain.ReadCtx, name string) (string, bool) {
+	return OrganisationOf(name), true
+}
+
 // Authenticate implements chain.Authenticator.
 func (Actors) Authenticate(_ chain.ReadCtx, c chain.Claim) (chain.Authority, error) {
 	var a chain.Authority

@@ -24,7 +24,10 @@ type Error struct {
 	Code   uint32
 	Text   string // what is wrong and what to do
 	Detail string // which value; may be empty
-	cause  error
+	// RetryMs is in how many milliseconds the same bytes are best tried again, of a
+	// retryable error; 0: it does not say.
+	RetryMs int64
+	cause   error
 }
 
 // Error implements error: "module/code: text (detail)".
@@ -53,6 +56,13 @@ func (e *Error) Retryable() bool { return e.Code >= RetryFrom }
 func (e *Error) With(format string, args ...any) *Error {
 	c := *e
 	c.Detail = fmt.Sprintf(format, args...)
+	return &c
+}
+
+// RetryIn returns the error with when to try again.
+func (e *Error) RetryIn(ms int64) *Error {
+	c := *e
+	c.RetryMs = ms
 	return &c
 }
 

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"strings"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -85,6 +86,40 @@ func SignBytes(chainID string, body []byte) []byte {
 
 // IDOf is the id of a transaction with this body.
 func IDOf(chainID string, body []byte) ID { return sha256.Sum256(SignBytes(chainID, body)) }
+
+// Peek is the id and the author that bytes claim, if they are a transaction. It reads
+// little of them and checks nothing, not even that they are canonical.
+func Peek(raw []byte) (id ID, author string, ok bool) {
+	if len(raw) > MaxBytes {
+		return ID{}, "", false
+	}
+	body := firstBytes(raw, 1)
+	chainID, name := firstBytes(body, 1), firstBytes(body, 2)
+	if len(name) == 0 || len(name) > MaxKeyURL {
+		return ID{}, "", false
+	}
+	return IDOf(string(chainID), body), string(name), true
+}
+
+// firstBytes is field n of a message where it is of bytes and no other comes before it
+// that is not; nil otherwise.
+func firstBytes(message []byte, n protowire.Number) []byte {
+	for len(message) > 0 {
+		field, kind, size := protowire.ConsumeTag(message)
+		if size < 0 || kind != protowire.BytesType {
+			return nil
+		}
+		value, length := protowire.ConsumeBytes(message[size:])
+		if length < 0 {
+			return nil
+		}
+		if field == n {
+			return value
+		}
+		message = message[size+length:]
+	}
+	return nil
+}
 
 // Decode parses canonical transaction bytes. It looks at the bytes alone: neither
 // signatures nor state are checked.

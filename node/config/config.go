@@ -101,8 +101,9 @@ type Consensus struct {
 
 // Pool is section [pool].
 type Pool struct {
-	MaxBytes     int `toml:"max_bytes" doc:"Bytes of all waiting transactions."`
-	MaxLaneBytes int `toml:"max_organisation_bytes" doc:"Bytes of one organisation's waiting transactions."`
+	MaxBytes     int      `toml:"max_bytes" doc:"Bytes of all waiting transactions."`
+	MaxLaneBytes int      `toml:"max_organisation_bytes" doc:"Bytes of one organisation's waiting transactions."`
+	MaxWait      Duration `toml:"max_wait" doc:"Of what an organisation submits to this node no more may wait than blocks take in as long; more is refused with when to come back. 0: as much as max_organisation_bytes."`
 }
 
 // State is section [state].
@@ -323,7 +324,7 @@ func Default() Config {
 			FlushThrottle: Duration(time.Millisecond),
 			ReapInterval:  Duration(5 * time.Millisecond),
 		},
-		Pool: Pool{MaxBytes: 256 << 20, MaxLaneBytes: 64 << 20},
+		Pool: Pool{MaxBytes: 256 << 20, MaxLaneBytes: 64 << 20, MaxWait: Duration(2 * time.Second)},
 		State: State{
 			Tree:         "memory",
 			KeepVersions: 1000,
@@ -489,6 +490,7 @@ func (c Config) Check() error {
 	want(k.DoubleSignHeights >= 0, "consensus.double_sign_check_height", "must not be negative")
 
 	want(c.Pool.MaxBytes >= 1<<20, "pool.max_bytes", "%d, want at least 1048576", c.Pool.MaxBytes)
+	atLeast("pool.max_wait", c.Pool.MaxWait.Std(), 0)
 	want(c.Pool.MaxLaneBytes >= 1<<20 && c.Pool.MaxLaneBytes <= c.Pool.MaxBytes, "pool.max_organisation_bytes", "%d, want 1048576 to pool.max_bytes", c.Pool.MaxLaneBytes)
 
 	want(c.State.Backend == "pebble" || c.State.Backend == "goleveldb", "state.backend", "%q must be pebble or goleveldb", c.State.Backend)

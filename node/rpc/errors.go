@@ -55,8 +55,16 @@ var (
 	ErrIdle       = Errors.New(errs.RetryFrom+3, "the stream was idle for longer than the node keeps one open; open another one when there is something to send")
 )
 
-// retryAfter is the pause that clients are told to make.
+// retryAfter is the pause that clients are told to make where nothing else is known.
 const retryAfter = 500 * time.Millisecond
+
+// pause is how long a client should wait before it tries again what e refused for now.
+func pause(e *errs.Error) time.Duration {
+	if e.RetryMs > 0 {
+		return time.Duration(e.RetryMs) * time.Millisecond
+	}
+	return retryAfter
+}
 
 // grpcCodes are those of errors that have a better one than FAILED_PRECONDITION.
 // The permanent code is in the details; this one is for generic clients.
@@ -150,7 +158,7 @@ func refusal(e *errs.Error) error {
 	}
 	details := []protoadapt.MessageV1{info}
 	if e.Retryable() {
-		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(retryAfter)})
+		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(pause(e))})
 	}
 	with, err := s.WithDetails(details...)
 	if err != nil {

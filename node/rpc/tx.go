@@ -91,7 +91,7 @@ func (t *txService) ack(ctx context.Context, raw []byte, hints bool) *nodev1.Ack
 	}
 	ack.Code, ack.Codespace, ack.Log = e.Code, e.Module, e.Error()
 	if e.Retryable() {
-		ack.RetryAfterMs = uint32(retryAfter.Milliseconds())
+		ack.RetryAfterMs = uint32(pause(e).Milliseconds())
 	}
 	return ack
 }

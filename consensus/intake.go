@@ -1,0 +1,191 @@
+package consensus
+
+import (
+	"context"
+	"sync"
+
+	"github.com/chancery/chancery/chain"
+	"github.com/chancery/chancery/chain/tx"
+	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
+)
+
+// admission is a transaction on its way into the pool.
+type admission struct {
+	raw      []byte
+	fromPeer bool
+	done     chan answer // nil: nobody waits for the answer
+	hint     bool        // whether the answer says what the screen would say
+}
+
+// asks is what the pool asks of it. A peer has asked when it was submitted there.
+func (a admission) asks() chain.Ask {
+	switch {
+	case a.fromPeer:
+		return chain.AskNothing
+	case a.hint:
+		return chain.AskHint
+	}
+	return chain.AskRoom
+}
+
+// answer is what is said of an admission. The id is zero when there is none.
+type answer struct {
+	id   tx.ID
+	hint *chainv1.Verdict // for whoever waits for the answer
+	err  error
+}
+
+// intake holds what waits for its check, in a queue for each organisation that authors
+// claim to be of. Batches take from the queues in turn, so that nobody's flood delays the
+// check of another's.
+type intake struct {
+	ready chan struct{} // has room for one; full when something may wait
+
+	mu     sync.Mutex // guards all below
+	queues map[string]*intakeQueue
+	turns  []*intakeQueue // those that are not empty, in order of their turn
+	n      int            // of all
+	peers  int            // bytes of those that came from peers
+}
+
+type intakeQueue struct {
+	waiting []admission // oldest first
+	bytes   int
+}
+
+func newIntake() *intake {
+	return &intake{ready: make(chan struct{}, 1), queues: make(map[string]*intakeQueue)}
+}
+
+// put queues an admission, unless most wait of its organisation already, or it is from a
+// peer and those of peers take mostPeers bytes with it.
+func (q *intake) put(organisation string, a admission, most, mostPeers int) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	own := q.queues[organisation]
+	if own == nil {
+		own = new(intakeQueue)
+		q.queues[organisation] = own
+	}
+	if len(own.waiting) >= most || a.fromPeer && q.peers+len(a.raw) > mostPeers {
+		return false
+	}
+	if a.fromPeer {
+		q.peers += len(a.raw)
+	}
+	if len(own.waiting) == 0 {
+		q.turns = append(q.turns, own)
+	}
+	own.waiting = append(own.waiting, a)
+	own.bytes += len(a.raw)
+	q.n++
+	select {
+	case q.ready <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// take appends to batch until it has most or size bytes, or nothing waits.
+func (q *intake) take(batch []admission, most, size int) []admission {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	taken := 0
+	for len(q.turns) > 0 && len(batch) < most && taken < size {
+		own := q.turns[0]
+		a := own.waiting[0]
+		own.waiting[0] = admission{} // not to hold its bytes
+		own.waiting, q.turns = own.waiting[1:], q.turns[1:]
+		if len(own.waiting) > 0 {
+			q.turns = append(q.turns, own)
+		} else {
+			own.waiting = nil
+		}
+		own.bytes -= len(a.raw)
+		q.n--
+		if a.fromPeer {
+			q.peers -= len(a.raw)
+		}
+		taken += len(a.raw)
+		batch = append(batch, a)
+	}
+	return batch
+}
+
+// bytes is how many bytes wait of an organisation.
+func (q *intake) bytes(organisation string) int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if own := q.queues[organisation]; own != nil {
+		return own.bytes
+	}
+	return 0
+}
+
+// size is how many wait, and the bytes of those that came from peers.
+func (q *intake) size() (n, peerBytes int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.n, q.peers
+}
+
+// Submit checks a transaction and puts it into the pool. Submitting bytes that are
+// in the pool already is no error; bytes that were committed give chain.ErrSeen. What
+// the organisation has waiting already may leave no room: then nothing of it is checked,
+// and the chain.ErrBusy says when to come back.
+func (p *Pool) Submit(ctx context.Context, raw []byte) error {
+	return p.submit(ctx, raw, true).err
+}
+
+// submit is Submit, and tells the id and, where hint says so, what the screen would say.
+func (p *Pool) submit(ctx context.Context, raw []byte, hint bool) answer {
+	claim := p.app.Claim(raw)
+	if err := p.room(raw, claim); err != nil {
+		p.metrics.refused.WithLabelValues(source(false), code(err)).Inc()
+		return answer{id: claim.ID, err: err}
+	}
+	done := make(chan answer, 1)
+	if !p.intake.put(claim.Organisation, admission{raw: raw, done: done, hint: hint}, p.o.Queue, 0) {
+		err := chain.ErrBusy.With("%d transactions of the organisation wait for their check", p.o.Queue)
+		p.metrics.refused.WithLabelValues(source(false), code(err)).Inc()
+		return answer{id: claim.ID, err: err}
+	}
+	select {
+	case a := <-done:
+		return a
+	case <-ctx.Done():
+		return answer{err: chain.ErrBusy.Wrap(ctx.Err())}
+	}
+}
+
+// Offer takes a transaction from a peer. It does not wait for the check; false
+// means that too many wait for it and the peer's copy should be taken later.
+func (p *Pool) Offer(raw []byte) bool {
+	return p.intake.put(p.app.Claim(raw).Organisation, admission{raw: raw, fromPeer: true}, p.o.Queue, p.o.QueueBytes)
+}
+
+// room says whether there is going to be room for what is submitted, as far as its claim
+// tells: a flood is to cost a node less than it costs the sender. What is here already,
+// or was committed, needs none.
+func (p *Pool) room(raw []byte, claim chain.Claimed) error {
+	checking := p.intake.bytes(claim.Organisation)
+	p.mu.Lock()
+	l := p.lanes[claim.Organisation]
+	_, known := p.byID[claim.ID]
+	most, waiting := p.mostOf(l), checking+len(raw)
+	if l != nil {
+		waiting += l.bytes
+	}
+	p.mu.Unlock()
+	switch {
+	case waiting <= most || known || p.app.Seen(claim.ID):
+		return nil
+	case waiting <= urgentRoom(most) && p.o.Urgent != nil:
+		if d, err := p.app.Decode(raw); err != nil || p.o.Urgent(d.Messages) {
+			return err
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.busy(l, len(raw))
+}
