@@ -109,9 +109,20 @@ func Restore(ctx context.Context, file string, home config.Home, o RestoreOption
 	}
 	r := &Restored{Manifest: m}
 	if occupied {
-		r.Aside = filepath.Join(string(home), "data.before-restore-"+strconv.FormatInt(time.Now().Unix(), 10))
+		r.Aside = aside(home, time.Now())
 	}
 	return r, settle(home, stage, r.Aside)
+}
+
+// aside is where a home's data is put, a path at which nothing is.
+func aside(home config.Home, now time.Time) string {
+	path := filepath.Join(string(home), "data.before-restore-"+strconv.FormatInt(now.Unix(), 10))
+	for n := 2; ; n++ {
+		if !fileExists(path) {
+			return path
+		}
+		path = filepath.Join(string(home), fmt.Sprintf("data.before-restore-%d-%d", now.Unix(), n))
+	}
 }
 
 // occupied tells whether a home holds more than what init and a lock leave.
