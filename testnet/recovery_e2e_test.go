@@ -110,9 +110,9 @@ func TestTheDisasterDrill(t *testing.T) {
 		}
 	}
 	// Of four stopped homes, two of them restored from a backup, the states are one.
-	first := string(testnet.Dir(s.dir).Home(s.record.Validators[0]))
+	home0 := string(testnet.Dir(s.dir).Home(s.record.Validators[0]))
 	for i := 1; i < 4; i++ {
-		if out := s.run("state", "diff", first, string(testnet.Dir(s.dir).Home(s.record.Validators[i])), "--timeout", "2m"); !strings.Contains(out, "are equal") {
+		if out := s.run("state", "diff", home0, string(testnet.Dir(s.dir).Home(s.record.Validators[i])), "--timeout", "2m"); !strings.Contains(out, "are equal") {
 			t.Errorf("validators 0 and %d: %s", i, out)
 		}
 	}
