@@ -139,6 +139,7 @@ func newPatient(t *testing.T, validators int) *patient {
 	}
 	p := &patient{t: t, home: home, config: config.Default()}
 	p.config.RPC.Listen, p.config.P2P.Listen, p.config.Telemetry.Listen = free(t), free(t), free(t)
+	p.config.RPC.Development = true
 	p.config.Node.MemoryLimit = 512 << 20
 	p.o = doctor.Options{
 		Home: home, Version: "v1", MinFree: 1, Patience: 2 * time.Second, Cgroup: t.TempDir(),
@@ -351,6 +352,7 @@ func TestFaults(t *testing.T) {
 		{"trap-double-sign-heights", "10", func(p *patient) { p.config.Consensus.DoubleSignHeights = 10; p.write() }},
 		{"trap-exit", "20", func(p *patient) { p.config.Watchdog.ExitSeconds = 20; p.write() }},
 		{"trap-telemetry", "empty", func(p *patient) { p.config.Telemetry.Listen = ""; p.write() }},
+		{"door", "neither TLS", func(p *patient) { p.config.RPC.Development = false; p.write() }},
 		{"trap-insecure", "without TLS", func(*patient) {}},
 		{"trap-log", "debug", func(p *patient) { p.config.Node.LogLevel = "debug"; p.write() }},
 		{"trap-pprof", "true", func(p *patient) { p.config.Telemetry.Pprof = true; p.write() }},
