@@ -125,14 +125,16 @@ func TestPartsThatAreRefused(t *testing.T) {
 	}
 	messages := func(v map[string]any) []any { return v["messages"].([]any) }
 	for want, fn := range map[string]func(map[string]any){
-		"proof of possession":     func(v map[string]any) { v["chain_id"] = "records-2" },
-		"host:port":               func(v map[string]any) { v["address"] = "mercy.example" },
-		"lacks bind_validator":    func(v map[string]any) { v["messages"] = messages(v)[:2] },
-		"one of that kind":        func(v map[string]any) { v["messages"] = append(messages(v), messages(v)[3]) },
-		"no part registers":       func(v map[string]any) { v["messages"] = messages(v)[2:] },
-		"belong into the part":    func(v map[string]any) { v["messages"] = messages(v)[1:] },
-		"unknown field":           func(v map[string]any) { v["more"] = 1 },
-		"register_organisation, ": func(v map[string]any) { v["messages"] = append(messages(v), map[string]any{"unbind_node": map[string]any{}}) },
+		"proof of possession":  func(v map[string]any) { v["chain_id"] = "records-2" },
+		"host:port":            func(v map[string]any) { v["address"] = "mercy.example" },
+		"lacks bind_validator": func(v map[string]any) { v["messages"] = messages(v)[:2] },
+		"one of that kind":     func(v map[string]any) { v["messages"] = append(messages(v), messages(v)[3]) },
+		"no part registers":    func(v map[string]any) { v["messages"] = messages(v)[2:] },
+		"belong into the part": func(v map[string]any) { v["messages"] = messages(v)[1:] },
+		"unknown field":        func(v map[string]any) { v["more"] = 1 },
+		"register_organisation, ": func(v map[string]any) {
+			v["messages"] = append(messages(v), map[string]any{"unbind_node": map[string]any{}})
+		},
 		"voting power is 0": func(v map[string]any) {
 			delete(messages(v)[2].(map[string]any)["bind_validator"].(map[string]any), "power")
 		},
