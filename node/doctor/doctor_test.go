@@ -15,6 +15,8 @@ import (
 	"log/slog"
 	"math/big"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -392,6 +394,30 @@ func expect(t *testing.T, r *doctor.Report, code, says string) {
 func TestNoPeers(t *testing.T) {
 	p := newPatient(t, 2)
 	expect(t, doctor.Run(t.Context(), p.o), "peers-listed", "names 2 validators")
+}
+
+// To a second connection a peer hangs up. It is reached where the running node has it.
+func TestAConnectedPeerHangsUp(t *testing.T) {
+	p := newPatient(t, 2)
+	mine, other := strings.Repeat("a", 40), strings.Repeat("b", 40)
+	connected := mine
+	running := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/health":
+			fmt.Fprint(w, `{"state": "healthy"}`)
+		case "/status":
+			fmt.Fprintf(w, `{"peer_ids": [%q]}`, connected)
+		}
+	}))
+	defer running.Close()
+	p.config.Telemetry.Listen = running.Listener.Addr().String()
+	p.config.P2P.PersistentPeers = []string{mine + "@" + p.occupy("127.0.0.1:0")}
+	p.write()
+	if r := doctor.Run(t.Context(), p.o); !r.Running || !slices.Contains(r.Passed, "peers-reachable") {
+		t.Errorf("%+v", r)
+	}
+	connected = other
+	expect(t, doctor.Run(t.Context(), p.o), "peers-reachable", "does not speak as a node")
 }
 
 // The doctor examines a node that runs: it asks it, and leaves its ports alone.
