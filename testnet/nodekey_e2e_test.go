@@ -208,13 +208,17 @@ func (s *started) withOldKey(i int, old string) {
 		}
 		c.P2P.PersistentPeers = append(c.P2P.PersistentPeers, id+"@"+v.P2P)
 	}
+	var places []net.Listener // held until all are known to be different
 	for _, listen := range []*string{&c.RPC.Listen, &c.P2P.Listen, &c.Telemetry.Listen} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
 		*listen = l.Addr().String()
-		defer l.Close()
+		places = append(places, l)
+	}
+	for _, l := range places {
+		_ = l.Close()
 	}
 	if err := config.Write(home, c); err != nil {
 		t.Fatal(err)
@@ -244,7 +248,7 @@ func (s *started) withOldKey(i int, old string) {
 	}
 	refusals := func() (out []int) {
 		for _, v := range s.record.Validators {
-			raw, err := os.ReadFile(filepath.Join(string(testnet.Dir(s.dir).Home(v)), "node.log"))
+			raw, err := os.ReadFile(testnet.Dir(s.dir).LogFile(v))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cometbft/cometbft/types"
 	"github.com/spf13/cobra"
 
 	"github.com/chancery/chancery/modules/identity"
@@ -216,6 +217,9 @@ func (a *app) genesisAssemble() *cobra.Command {
 		),
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
+			if _, err := os.Lstat(out); err == nil {
+				return sentence(errNotSaved, "%s exists already; name another file or remove it", out)
+			}
 			begins, err := time.Parse(time.RFC3339, at)
 			if err != nil {
 				return usagef("--time is %q; write it like 2027-01-15T09:00:00Z", at)
@@ -238,9 +242,6 @@ func (a *app) genesisAssemble() *cobra.Command {
 			doc, err := founding.Assemble(charter, parts)
 			if err != nil {
 				return sentence(errFile, "no genesis file comes of these parts: %v", err)
-			}
-			if _, err := os.Lstat(out); err == nil {
-				return sentence(errNotSaved, "%s exists already; name another file or remove it", out)
 			}
 			if err := config.WriteGenesis(out, doc); err != nil {
 				return errNotSaved.Wrap(err)
@@ -343,7 +344,7 @@ func (a *app) genesisInstall() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.install(raw, parts)
+			return a.install(g, raw, parts)
 		},
 	}
 	c.Flags().StringVar(&hash, "sha256", "", "the hash on which all agreed, 64 hexadecimal digits")
@@ -352,7 +353,7 @@ func (a *app) genesisInstall() *cobra.Command {
 }
 
 // install puts a genesis file into the home, with the nodes of parts as peers.
-func (a *app) install(raw []byte, parts []*founding.Part) error {
+func (a *app) install(g *types.GenesisDoc, raw []byte, parts []*founding.Part) error {
 	h := a.homeDir()
 	c, err := config.Load(h)
 	if err != nil {
@@ -365,9 +366,11 @@ func (a *app) install(raw []byte, parts []*founding.Part) error {
 	var own *founding.Part
 	c.P2P.PersistentPeers = nil
 	for _, p := range parts {
-		// What a part says of a node counts as far as the genesis file says it, too.
-		if !bytes.Contains(raw, []byte(p.Node.NodeId)) {
-			return sentence(errDiffers, "the genesis file binds no node %s of %s: it was assembled from other parts", p.Node.NodeId, p.Validator.Organisation)
+		switch bound, err := founding.Binds(g, p); {
+		case err != nil:
+			return errFile.Wrap(err)
+		case !bound:
+			return sentence(errDiffers, "the genesis file does not bind the node %s and its validator to %s: it was assembled from other parts", p.Node.NodeId, p.Validator.Organisation)
 		}
 		if p.Node.NodeId == keys.NodeID {
 			own = p

@@ -274,3 +274,23 @@ func Shares(parts []*Part) []Share {
 	}
 	return out
 }
+
+// Binds tells whether a genesis document binds node and validator of a part to the
+// part's organisation.
+func Binds(g *types.GenesisDoc, p *Part) (bool, error) {
+	var sections map[string]json.RawMessage
+	if err := json.Unmarshal(g.AppState, &sections); err != nil {
+		return false, fmt.Errorf("the genesis state: %w", err)
+	}
+	who := new(identityv1.Genesis)
+	if err := chain.ReadGenesis(sections["identity"], who); err != nil {
+		return false, err
+	}
+	node := slices.ContainsFunc(who.Nodes, func(n *identityv1.Node) bool {
+		return n.Id == p.Node.NodeId && n.Organisation == p.Validator.Organisation
+	})
+	validator := slices.ContainsFunc(who.Validators, func(v *identityv1.Validator) bool {
+		return bytes.Equal(v.PublicKey, p.Validator.PublicKey) && v.Power == p.Validator.Power && v.Organisation == p.Validator.Organisation
+	})
+	return node && validator, nil
+}
