@@ -74,7 +74,7 @@ test-long: ## Run the tests with the long ones among them
 
 .PHONY: e2e
 e2e: build ## Run whole networks of the built binary
-	@export CHANCERY_E2E=1 CHANCERY_BIN=$(CURDIR)/bin/chancery && $(TESTSUM) -count=1 -timeout 60m ./testnet/... ./scripts/pentest
+	@export CHANCERY_E2E=1 CHANCERY_BIN=$(CURDIR)/bin/chancery && $(TESTSUM) -count=1 -timeout 60m ./testnet/... ./scripts/pentest ./scripts/sbom
 
 .PHONY: alerts
 alerts: build ## Provoke the cause of every alert, and play what nodes served through Prometheus' own rules

@@ -86,6 +86,7 @@ type application struct {
 	bendChunk func([]byte) []byte // a seam for tests: what a dishonest node does to a chunk that it gives away
 	begins    bool                // with a snapshot, unless there is a state
 	listed    []string            // node ids of the peers of the configuration
+	fetching  func() bool         // whether the node fetches blocks that its peers have; nil: it does not
 
 	restoringMu sync.Mutex   // guards restoring; held while a chunk is applied
 	restoring   *restoring   // nil: none
@@ -108,12 +109,16 @@ func (a *application) progress() string {
 }
 
 // allowed tells whether a node may connect, by the state r. A node that has none yet can
-// only go by its configuration.
+// only go by its configuration. One that fetches blocks goes by both: its state may be from
+// before its peers' node keys were bound, and it learns of them by the blocks that they give.
 func (a *application) allowed(r chain.ReadCtx, nodeID string) bool {
-	if a.beginning() {
+	switch {
+	case a.beginning():
 		return slices.Contains(a.listed, nodeID)
+	case a.membership.NodeAllowed(r, nodeID):
+		return true
 	}
-	return a.membership.NodeAllowed(r, nodeID)
+	return a.fetching != nil && a.fetching() && slices.Contains(a.listed, nodeID)
 }
 
 func headerOf(height int64, t time.Time) chain.Header {

@@ -188,6 +188,7 @@ func Open(o Options) (*Node, error) {
 	for _, l := range n.peering.peers {
 		n.app.listed = append(n.app.listed, string(l.id))
 	}
+	n.app.fetching = n.node.ConsensusReactor().WaitSync
 	return n, nil
 }
 

@@ -178,6 +178,9 @@ func (n *Node) open(o Options) error {
 		return err
 	}
 	n.genesis = genesis
+	if err := n.takeNextNodeKey(); err != nil {
+		return err
+	}
 	keys, err := n.home.Keys()
 	if err != nil {
 		return err
@@ -188,6 +191,9 @@ func (n *Node) open(o Options) error {
 		}
 	}
 	if n.config.RPC.Listen != "" {
+		if !n.config.RPC.TLS() && !n.config.RPC.Development {
+			return fmt.Errorf("rpc.listen: the door at %s has no TLS: set rpc.tls_cert and rpc.tls_key ('chancery certs issue' makes both), or for development rpc.development = true, with which everybody on this machine may do what an administrator may", n.config.RPC.Listen)
+		}
 		if n.listener, err = net.Listen("tcp", n.config.RPC.Listen); err != nil {
 			return fmt.Errorf("listen for clients: %w", err)
 		}
@@ -435,7 +441,7 @@ func (n *Node) Start() error {
 	n.group.Go(func() { writeImages(ctx, n.config.State, n.engine.App().Tree(), n.log) })
 	if n.listener != nil {
 		if !n.config.RPC.TLS() {
-			n.log.Warn("INSECURE: loopback development mode: clients on this machine are neither encrypted nor authenticated, and each may do what an administrator may; set rpc.tls_cert and rpc.tls_key for anything but development", "listen", n.listener.Addr().String())
+			n.log.Warn("INSECURE: loopback development mode: rpc.development is set: clients on this machine are neither encrypted nor authenticated, and each may do what an administrator may; set rpc.tls_cert and rpc.tls_key instead for anything but development", "listen", n.listener.Addr().String())
 		}
 		n.group.Go(func() {
 			if err := n.door.Serve(n.listener); err != nil {

@@ -237,6 +237,7 @@ func (d Dir) fill(ctx context.Context, n, basePort int, as design) (*Record, err
 // configure sets a validator's addresses and peers.
 func (r *Record) configure(c config.Config, v Validator) config.Config {
 	c.RPC.Listen, c.P2P.Listen, c.Telemetry.Listen = v.RPC, v.P2P, v.Telemetry
+	c.RPC.Development = r.Containers == nil
 	if r.Containers != nil {
 		// A container's own address is not known before it starts.
 		c.RPC.Listen, c.P2P.Listen = net.JoinHostPort("0.0.0.0", apiPort), net.JoinHostPort("0.0.0.0", peerPort)

@@ -161,7 +161,7 @@ func (s *started) newcomer(slug string, decide func(proto.Message)) *joiner {
 		*listen = l.Addr().String()
 		defer l.Close()
 	}
-	c.Snapshots.Interval = 0
+	c.Snapshots.Interval, c.RPC.Development = 0, true
 	if err := config.Write(j.home, c); err != nil {
 		s.t.Fatal(err)
 	}

@@ -25,6 +25,50 @@ type Founder struct {
 	// Validators and Nodes are the machines that it runs from the first block on.
 	Validators []FoundingValidator
 	Nodes      []string // CometBFT node ids
+	// Authorities are the certificate authorities of its clients: X.509, DER.
+	Authorities [][]byte
+}
+
+// FounderOf is the founder that a registration describes: the form in which
+// organisations give each other their keys before there is a chain. Every key has proven,
+// for chainID, that its holder wants it to be that DID's. Keys that begin or end at a
+// time are refused, since a founder's are valid from the first block on.
+func FounderOf(chainID string, m *identityv1.RegisterOrganisation) (Founder, error) {
+	if err := validateRegisterOrganisation(m); err != nil {
+		return Founder{}, err
+	}
+	f := Founder{DID: m.Did, Threshold: m.Threshold}
+	var err error
+	if f.Keys, err = foundingKeys(chainID, m.Did, m.Keys); err != nil {
+		return Founder{}, err
+	}
+	for _, a := range m.Administrators {
+		list, err := foundingKeys(chainID, a.Did, a.Keys)
+		if err != nil {
+			return Founder{}, err
+		}
+		f.Members = append(f.Members, FoundingMember{DID: a.Did, Kind: a.Kind, Keys: list, Administrator: true})
+	}
+	return f, nil
+}
+
+func foundingKeys(chainID, of string, list []*identityv1.NewKey) ([]FoundingKey, error) {
+	var out []FoundingKey
+	for _, k := range list {
+		url := did.URL(of, k.Id)
+		if k.Type == identityv1.KeyType_KEY_TYPE_X25519 {
+			return nil, ErrBadKey.With("%s: add keys for key agreement when the chain runs", url)
+		}
+		if k.ValidFrom != 0 || k.ValidUntil != 0 {
+			return nil, ErrBadTime.With("%s: a founder's keys have neither valid_from nor valid_until", url)
+		}
+		public := keys.Public{Type: keys.Type(k.Type), Bytes: k.Public}
+		if !public.Verify(PossessionMessage(chainID, of, k.Id, public), k.Proof) {
+			return nil, ErrBadProof.With("%s, for the chain %s", url, chainID)
+		}
+		out = append(out, FoundingKey{ID: k.Id, Public: public, Purposes: k.Purposes})
+	}
+	return out, nil
 }
 
 // FoundingMember is a person, device or service of a Founder.
@@ -61,7 +105,9 @@ func NewGenesis(f Founding) (*identityv1.Genesis, error) {
 	}
 	for _, o := range f.Organisations {
 		consortium.Controllers = append(consortium.Controllers, o.DID)
-		b.organisation(o)
+		if err := b.organisation(o); err != nil {
+			return nil, err
+		}
 	}
 	slices.Sort(consortium.Controllers)
 	b.identity(consortium, nil)
@@ -94,7 +140,7 @@ func (b *founding) identity(id *identityv1.Identity, list []FoundingKey) {
 	b.g.Identities = append(b.g.Identities, id)
 }
 
-func (b *founding) organisation(o Founder) {
+func (b *founding) organisation(o Founder) error {
 	id := &identityv1.Identity{Did: o.DID, Kind: identityv1.Kind_KIND_ORGANISATION, Organisation: o.DID, Threshold: o.Threshold}
 	unversioned := &identityv1.Mark{At: b.at.At}
 	for _, p := range o.Members {
@@ -121,6 +167,19 @@ func (b *founding) organisation(o Founder) {
 	for _, n := range o.Nodes {
 		b.g.Nodes = append(b.g.Nodes, &identityv1.Node{Id: n, Organisation: o.DID, Bound: unversioned})
 	}
+	if len(o.Authorities) == 0 {
+		return nil
+	}
+	authorities := &identityv1.Authorities{Organisation: o.DID, Changed: unversioned}
+	for _, der := range o.Authorities {
+		a, err := NewAuthority(der)
+		if err != nil {
+			return err
+		}
+		authorities.Authorities = append(authorities.Authorities, a)
+	}
+	b.g.Authorities = append(b.g.Authorities, authorities)
+	return nil
 }
 
 // sort puts the lists into the order of an export.
@@ -135,4 +194,5 @@ func (b *founding) sort() {
 	slices.SortFunc(b.g.Roles, func(x, y *identityv1.RoleGrants) int { return strings.Compare(x.Did, y.Did) })
 	slices.SortFunc(b.g.Validators, func(x, y *identityv1.Validator) int { return slices.Compare(x.PublicKey, y.PublicKey) })
 	slices.SortFunc(b.g.Nodes, func(x, y *identityv1.Node) int { return strings.Compare(x.Id, y.Id) })
+	slices.SortFunc(b.g.Authorities, func(x, y *identityv1.Authorities) int { return strings.Compare(x.Organisation, y.Organisation) })
 }

@@ -23,14 +23,14 @@ import (
 func (a *app) genesisCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "genesis",
-		Short: "Look at the genesis file",
+		Short: "Found a consortium, and look at its genesis file",
 		Long: lines(
 			"The genesis file is what a chain began with. It is all that is needed to verify",
 			"receipts, so get it from somebody you trust, and compare its hash with other members.",
 		),
 		Example: examples("chancery genesis hash", "chancery genesis validate genesis.json"),
 	}
-	c.AddCommand(a.genesisShow(), a.genesisValidate(), a.genesisHash())
+	c.AddCommand(a.genesisPart(), a.genesisAssemble(), a.genesisInstall(), a.genesisShow(), a.genesisValidate(), a.genesisHash())
 	return c
 }
 

@@ -35,6 +35,7 @@ type joining struct {
 	hash                           string
 	period                         time.Duration
 	power                          int64
+	set                            []string
 }
 
 func (a *app) joinCommand() *cobra.Command {
@@ -77,6 +78,7 @@ func (a *app) joinCommand() *cobra.Command {
 	f.StringVar(&j.hash, "trust-hash", "", "its hash, 64 hexadecimal digits")
 	f.DurationVar(&j.period, "trust-period", config.Default().Sync.TrustPeriod.Std(), "how old that header may be when the node starts")
 	f.Int64Var(&j.power, "power", 10, "voting power to propose for the validator")
+	setFlag(c, &j.set)
 	c.AddCommand(a.joinStatus())
 	return c
 }
@@ -124,7 +126,11 @@ func (j *joining) run(ctx context.Context) error {
 			return errFile.Wrap(err)
 		}
 	}
-	if err := c.Check(); err != nil {
+	given, err := config.Flags("--set", j.set)
+	if err == nil {
+		c, err = c.With(given...)
+	}
+	if err != nil {
 		return usagef("%v", err)
 	}
 	var keys config.NodeKeys
@@ -152,6 +158,7 @@ func (j *joining) run(ctx context.Context) error {
 			"Compare the trusted hash with a person of another member: all that the node believes rests on it and on the genesis file.",
 			fmt.Sprintf("If %s is not on the chain yet, have the consortium register it (identity register-organisation); its keys: chancery keys new-key --help.", j.organisation),
 			fmt.Sprintf("Bind the node, as %s: chancery tx identity bind-node --from YOUR-KEY --node %s --json '{\"node_id\": %q}'", j.organisation, j.members[0], keys.NodeID),
+			"Give the door a certificate, at rpc.tls_cert and rpc.tls_key (chancery certs issue; chancery join --set writes the keys).",
 			fmt.Sprintf("Start the node: chancery start --home %s; and watch: chancery join status --home %[1]s", j.home),
 			fmt.Sprintf("When it follows, have the members vote on %s: chancery gov propose --file %[1]s --title 'Bind a validator of %s' --rationale WHY.pdf --from A-MEMBER'S-KEY", proposal, j.organisation),
 		}},

@@ -16,6 +16,7 @@ import (
 
 func (a *app) initCommand() *cobra.Command {
 	var moniker, genesis string
+	var set []string
 	c := &cobra.Command{
 		Use:   "init",
 		Short: "Make a node's home: configuration and keys",
@@ -23,11 +24,17 @@ func (a *app) initCommand() *cobra.Command {
 			"Makes the home folder of a node with its configuration and its two keys: the node key,",
 			"by which peers know it, and the validator key, which signs blocks. Tell the consortium",
 			"what it prints; it binds the node (identity bind-node) and the validator (identity",
-			"bind-validator). The genesis file comes from the consortium.",
+			"bind-validator). The genesis file comes from the consortium, or is made together with it",
+			"(genesis part). --set writes a key into the configuration.",
+			"",
+			"The door for clients needs TLS: a certificate at rpc.tls_cert and its key at",
+			"rpc.tls_key. For development on this machine alone, --set rpc.development=true does",
+			"without.",
 		),
 		Example: examples(
 			"chancery init --home /var/lib/chancery --moniker mercy-1 --genesis genesis.json",
-			"chancery init --output json",
+			"chancery init --home /var/lib/chancery --moniker mercy-1 --set rpc.listen=192.0.2.1:9090 --set p2p.listen=192.0.2.1:26656 \\\n    --set rpc.tls_cert=config/server.pem --set rpc.tls_key=config/server-key.pem",
+			"chancery init --set rpc.development=true --output json",
 		),
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -39,7 +46,11 @@ func (a *app) initCommand() *cobra.Command {
 			if moniker != "" {
 				c.Node.Moniker = moniker
 			}
-			if err := c.Check(); err != nil {
+			given, err := config.Flags("--set", set)
+			if err == nil {
+				c, err = c.With(given...)
+			}
+			if err != nil {
 				return usagef("%v", err)
 			}
 			var raw []byte
@@ -60,6 +71,9 @@ func (a *app) initCommand() *cobra.Command {
 			if genesis == "" {
 				a.note("put the consortium's genesis file to %s before the node starts", h.GenesisFile())
 			}
+			if r := c.RPC; r.Listen != "" && !r.TLS() && !r.Development {
+				a.note("set rpc.tls_cert and rpc.tls_key in %s before the node starts; rpc.development does without them, for development", h.ConfigFile())
+			}
 			return a.print(facts{
 				{"home", a.home}, {"moniker", c.Node.Moniker}, {"node id", keys.NodeID},
 				{"validator address", keys.ValidatorAddress},
@@ -70,6 +84,7 @@ func (a *app) initCommand() *cobra.Command {
 	}
 	c.Flags().StringVar(&moniker, "moniker", "", "the node's name for people")
 	c.Flags().StringVar(&genesis, "genesis", "", "genesis file to copy into the home")
+	setFlag(c, &set)
 	return c
 }
 

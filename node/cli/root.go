@@ -23,6 +23,7 @@ func (a *app) commands() []*cobra.Command {
 		grouped("node", a.doctorCommand()),
 		grouped("node", a.logLevelCommand()),
 		grouped("node", a.resetCommand()),
+		grouped("node", a.nodeKeyCommand()),
 		grouped("node", a.genesisCommand()),
 		grouped("node", a.stateCommand()),
 		grouped("node", a.fsckCommand()),

@@ -203,7 +203,7 @@ func (a *app) statusFacts(c *client.Client, s *nodev1.StatusResponse, w network)
 		health += fmt.Sprintf(", %d blocks behind", s.BehindBlocks)
 	}
 	f := facts{
-		{"chain", s.ChainId}, {"node", c.Address()}, {"name", s.Moniker}, {"health", health},
+		{"chain", s.ChainId}, {"node", c.Address()}, {"name", s.Moniker}, {"health", health}, {"door", a.door()},
 		{"height", s.Height}, {"block time", moment(s.Time)},
 		{"block age", (time.Duration(s.LatestBlockAgeMs) * time.Millisecond).String()},
 		{"state root", digits(s.AppHash)},
@@ -243,6 +243,15 @@ func (a *app) statusFacts(c *client.Client, s *nodev1.StatusResponse, w network)
 	}
 	return append(f, fact{"oldest events", s.OldestRecord}, fact{"oldest state", s.OldestState},
 		fact{"node id", s.NodeId}, fact{"validator", s.ValidatorAddress}, fact{"version", s.Version})
+}
+
+// door says how the node is reached. One without TLS is a node's in development, since no
+// other has such a door.
+func (a *app) door() string {
+	if a.ca == "" && a.cert == "" && a.key == "" {
+		return "INSECURE: loopback development mode; everybody on this machine may do what an administrator may"
+	}
+	return "mutual TLS"
 }
 
 func named(name, otherwise string) string {

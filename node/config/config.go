@@ -53,8 +53,9 @@ type Node struct {
 
 // RPC is section [rpc].
 type RPC struct {
-	Listen         string   `toml:"listen" doc:"host:port. Empty: no door. An address that is not loopback needs tls_cert and tls_key, or the node does not start."`
-	TLSCert        string   `toml:"tls_cert" doc:"PEM file of the server's certificate chain, relative to the home. Empty: no TLS, on loopback alone, where everybody is an administrator. It is read again when it changes."`
+	Listen         string   `toml:"listen" doc:"host:port. Empty: no door. It needs tls_cert and tls_key; on loopback, development may stand in for them."`
+	Development    bool     `toml:"development" doc:"Whether the door may be without TLS, on loopback alone: then everybody on this machine is an administrator. For development; a node without it and without tls_cert does not start."`
+	TLSCert        string   `toml:"tls_cert" doc:"PEM file of the server's certificate chain, relative to the home. Empty: no TLS, which takes development. It is read again when it changes."`
 	TLSKey         string   `toml:"tls_key" doc:"PEM file of its private key."`
 	ClientCA       string   `toml:"client_ca" doc:"PEM file of authorities whose certificates are of this node's administrators, besides those that organisations have on the chain. Empty: none. It is read again when it changes."`
 	Policies       string   `toml:"policies" doc:"File of Cedar policies that say who may call what, relative to the home, in place of the built-in ones; see docs/doors.md. It is read again when it changes."`
@@ -372,6 +373,16 @@ func Load(h Home, overrides ...Override) (Config, error) {
 		return Config{}, fmt.Errorf("%s: %w", h.ConfigFile(), err)
 	}
 	return c, nil
+}
+
+// With is the configuration with some values replaced, checked.
+func (c Config) With(overrides ...Override) (Config, error) {
+	for _, o := range overrides {
+		if err := c.apply(o); err != nil {
+			return Config{}, err
+		}
+	}
+	return c, c.Check()
 }
 
 // Parse reads a configuration file over the defaults and checks it.

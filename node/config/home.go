@@ -13,6 +13,8 @@ type Home string
 const (
 	genesisPath        = "config/genesis.json"
 	nodeKeyPath        = "config/node_key.json"
+	nextNodeKeyPath    = "config/node_key.next.json"
+	lastNodeKeyPath    = "config/node_key.last.json"
 	validatorKeyPath   = "config/priv_validator_key.json"
 	validatorStatePath = "data/priv_validator_state.json"
 	dataPath           = "data"
@@ -46,6 +48,13 @@ func (h Home) Resolve(path string) string {
 
 // NodeKeyFile is the peer-to-peer key.
 func (h Home) NodeKeyFile() string { return h.path(nodeKeyPath) }
+
+// NextNodeKeyFile is the peer-to-peer key that a start takes once the chain binds it.
+// Mostly there is none.
+func (h Home) NextNodeKeyFile() string { return h.path(nextNodeKeyPath) }
+
+// LastNodeKeyFile is the peer-to-peer key before the latest change.
+func (h Home) LastNodeKeyFile() string { return h.path(lastNodeKeyPath) }
 
 // ValidatorKeyFile is the key that signs blocks.
 func (h Home) ValidatorKeyFile() string { return h.path(validatorKeyPath) }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cometbft/cometbft/crypto"
 	"github.com/cometbft/cometbft/crypto/ed25519"
+	cmtjson "github.com/cometbft/cometbft/libs/json"
 	"github.com/cometbft/cometbft/p2p"
 	"github.com/cometbft/cometbft/privval"
 )
@@ -53,6 +54,60 @@ func NodeID(h Home) (string, error) {
 		return "", fmt.Errorf("read the node key: %w", err)
 	}
 	return string(key.ID()), nil
+}
+
+// NextNodeID is the node id of the key that waits to be taken. The error wraps
+// fs.ErrNotExist where none waits, and ErrPermissions where others may read it.
+func (h Home) NextNodeID() (string, error) { return idOf(h.NextNodeKeyFile()) }
+
+// LastNodeID is the node id of the key before the latest change. The error is as that of
+// NextNodeID.
+func (h Home) LastNodeID() (string, error) { return idOf(h.LastNodeKeyFile()) }
+
+func idOf(path string) (string, error) {
+	if err := private(path); err != nil {
+		return "", fmt.Errorf("read the node key: %w", err)
+	}
+	key, err := p2p.LoadNodeKey(path)
+	if err != nil {
+		return "", fmt.Errorf("read the node key %s: %w", path, err)
+	}
+	return string(key.ID()), nil
+}
+
+// PrepareNodeKey makes the key that a start takes once the chain binds it, and returns
+// its node id. Where one waits already, that one stays.
+func (h Home) PrepareNodeKey() (id string, made bool, err error) {
+	if id, err = h.NextNodeID(); !errors.Is(err, fs.ErrNotExist) {
+		return id, false, err
+	}
+	raw, err := cmtjson.Marshal(&p2p.NodeKey{PrivKey: ed25519.GenPrivKey()})
+	if err != nil {
+		return "", false, fmt.Errorf("make a node key: %w", err)
+	}
+	if err := replace(h.NextNodeKeyFile(), raw); err != nil {
+		return "", false, fmt.Errorf("write the next node key: %w", err)
+	}
+	id, err = h.NextNodeID()
+	return id, true, err
+}
+
+// ReplaceNodeKey puts the next node key in the place of the present one, and that one
+// into LastNodeKeyFile. At each moment the home has a whole key.
+func (h Home) ReplaceNodeKey() error {
+	if _, err := h.NextNodeID(); err != nil {
+		return err
+	}
+	if err := os.Remove(h.LastNodeKeyFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("replace the node key: %w", err)
+	}
+	if err := os.Link(h.NodeKeyFile(), h.LastNodeKeyFile()); err != nil {
+		return fmt.Errorf("keep the old node key: %w", err)
+	}
+	if err := os.Rename(h.NextNodeKeyFile(), h.NodeKeyFile()); err != nil {
+		return fmt.Errorf("replace the node key: %w", err)
+	}
+	return nil
 }
 
 // ErrPermissions says that others than the owner may read a private key.

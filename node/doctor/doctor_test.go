@@ -15,6 +15,8 @@ import (
 	"log/slog"
 	"math/big"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -139,6 +141,7 @@ func newPatient(t *testing.T, validators int) *patient {
 	}
 	p := &patient{t: t, home: home, config: config.Default()}
 	p.config.RPC.Listen, p.config.P2P.Listen, p.config.Telemetry.Listen = free(t), free(t), free(t)
+	p.config.RPC.Development = true
 	p.config.Node.MemoryLimit = 512 << 20
 	p.o = doctor.Options{
 		Home: home, Version: "v1", MinFree: 1, Patience: 2 * time.Second, Cgroup: t.TempDir(),
@@ -351,6 +354,7 @@ func TestFaults(t *testing.T) {
 		{"trap-double-sign-heights", "10", func(p *patient) { p.config.Consensus.DoubleSignHeights = 10; p.write() }},
 		{"trap-exit", "20", func(p *patient) { p.config.Watchdog.ExitSeconds = 20; p.write() }},
 		{"trap-telemetry", "empty", func(p *patient) { p.config.Telemetry.Listen = ""; p.write() }},
+		{"door", "neither TLS", func(p *patient) { p.config.RPC.Development = false; p.write() }},
 		{"trap-insecure", "without TLS", func(*patient) {}},
 		{"trap-log", "debug", func(p *patient) { p.config.Node.LogLevel = "debug"; p.write() }},
 		{"trap-pprof", "true", func(p *patient) { p.config.Telemetry.Pprof = true; p.write() }},
@@ -390,6 +394,30 @@ func expect(t *testing.T, r *doctor.Report, code, says string) {
 func TestNoPeers(t *testing.T) {
 	p := newPatient(t, 2)
 	expect(t, doctor.Run(t.Context(), p.o), "peers-listed", "names 2 validators")
+}
+
+// To a second connection a peer hangs up. It is reached where the running node has it.
+func TestAConnectedPeerHangsUp(t *testing.T) {
+	p := newPatient(t, 2)
+	mine, other := strings.Repeat("a", 40), strings.Repeat("b", 40)
+	connected := mine
+	running := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/health":
+			fmt.Fprint(w, `{"state": "healthy"}`)
+		case "/status":
+			fmt.Fprintf(w, `{"peer_ids": [%q]}`, connected)
+		}
+	}))
+	defer running.Close()
+	p.config.Telemetry.Listen = running.Listener.Addr().String()
+	p.config.P2P.PersistentPeers = []string{mine + "@" + p.occupy("127.0.0.1:0")}
+	p.write()
+	if r := doctor.Run(t.Context(), p.o); !r.Running || !slices.Contains(r.Passed, "peers-reachable") {
+		t.Errorf("%+v", r)
+	}
+	connected = other
+	expect(t, doctor.Run(t.Context(), p.o), "peers-reachable", "does not speak as a node")
 }
 
 // The doctor examines a node that runs: it asks it, and leaves its ports alone.

@@ -19,9 +19,11 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/chancery/chancery/node/config"
 	"github.com/chancery/chancery/node/telemetry"
+	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
 )
 
 // exam is what is known at the beginning of an examination.
@@ -37,7 +39,8 @@ type exam struct {
 	running     bool // and it answers
 	health      *telemetry.Health
 	metrics     map[string]*dto.MetricFamily
-	silent      error // why a process that holds the lock does not answer
+	connected   []string // node ids of the peers of the running node
+	silent      error    // why a process that holds the lock does not answer
 	peers       []Peer
 }
 
@@ -107,8 +110,18 @@ func (e *exam) ask(ctx context.Context) error {
 		return err
 	}
 	parser := expfmt.NewTextParser(model.UTF8Validation)
-	e.metrics, err = parser.TextToMetricFamilies(strings.NewReader(string(raw)))
-	return err
+	if e.metrics, err = parser.TextToMetricFamilies(strings.NewReader(string(raw))); err != nil {
+		return err
+	}
+	if raw, err = get("/status"); err != nil {
+		return err
+	}
+	status := new(nodev1.StatusResponse)
+	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(raw, status); err != nil {
+		return fmt.Errorf("the status of %s does not decode: %w", e.config.Telemetry.Listen, err)
+	}
+	e.connected = status.PeerIds
+	return nil
 }
 
 // metric is a measurement without labels of the running node.

@@ -84,7 +84,7 @@ var homeChecks = []Check{
 		Code: "key-permissions", Level: Fault, What: "Files with secrets are readable by their owner alone.",
 		Remedy: "chmod 600 the file, and replace the secret if others may have read it.",
 		look: func(_ context.Context, e *exam) (found []string) {
-			files := []string{e.Home.NodeKeyFile(), e.Home.ValidatorKeyFile()}
+			files := []string{e.Home.NodeKeyFile(), e.Home.NextNodeKeyFile(), e.Home.LastNodeKeyFile(), e.Home.ValidatorKeyFile()}
 			if e.configErr == nil {
 				files = append(files, e.secretFiles()...)
 			}

@@ -2,10 +2,14 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cometbft/cometbft/crypto/ed25519"
@@ -122,7 +126,10 @@ func (e *exam) callPeers(ctx context.Context) []string {
 			continue // peers-listed says so
 		}
 		all.Go(func() {
-			if err := e.callPeer(ctx, key, id, address); err != nil {
+			err := e.callPeer(ctx, key, id, address)
+			// A node takes one connection from an address: to a second one of a peer that is
+			// connected it hangs up.
+			if err != nil && !(hungUp(err) && slices.Contains(e.connected, id)) {
 				found[i] = fmt.Sprintf("%s: %v", text, err)
 			}
 		})
@@ -135,6 +142,11 @@ func (e *exam) callPeers(ctx context.Context) []string {
 		}
 	}
 	return out
+}
+
+// hungUp tells whether the other side ended a connection.
+func hungUp(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // callPeer connects as a peer does, reads who it is, and hangs up.

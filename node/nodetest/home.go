@@ -64,6 +64,7 @@ func NewHome(t testing.TB, newGenesis func(chainID string, at time.Time, appStat
 	}
 	c := config.Default()
 	c.RPC.Listen, c.P2P.Listen, c.Telemetry.Listen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	c.RPC.Development = true
 	c.Consensus.Commit = config.Duration(20 * time.Millisecond)
 	c.State.NoSync = true
 	if err := config.Write(home, c); err != nil {

@@ -56,6 +56,7 @@ func layOut(dir, tree string, validators int) (*network, error) {
 		m.config.Node.LogLevel = "warn"
 		m.config.State.Tree = tree
 		m.config.P2P.Listen = fmt.Sprint("127.0.0.1:", ports[3*i])
+		m.config.RPC.Development = true
 		m.config.RPC.Listen = fmt.Sprint("127.0.0.1:", ports[3*i+1])
 		m.config.Telemetry.Listen = fmt.Sprint("127.0.0.1:", ports[3*i+2])
 		m.config.Telemetry.Pprof = true
