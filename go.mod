@@ -256,3 +256,7 @@ tool (
 	google.golang.org/protobuf/cmd/protoc-gen-go
 	honnef.co/go/tools/cmd/staticcheck
 )
+
+replace github.com/libp2p/go-libp2p-asn-util => ./consensus/unused/asn
+
+replace github.com/pion/webrtc/v4 => ./consensus/unused/webrtc
