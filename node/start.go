@@ -67,6 +67,7 @@ type Node struct {
 	engine    *consensus.Node
 	door      *rpc.Server
 	listener  net.Listener      // nil: no door
+	web       net.Listener      // of HTTP; nil: none
 	telemetry *telemetry.Server // nil: none
 	metrics   *consensus.Metrics
 	registry  *registry
@@ -190,6 +191,11 @@ func (n *Node) open(o Options) error {
 	if n.config.RPC.Listen != "" {
 		if n.listener, err = net.Listen("tcp", n.config.RPC.Listen); err != nil {
 			return fmt.Errorf("listen for clients: %w", err)
+		}
+	}
+	if n.config.REST.Listen != "" {
+		if n.web, err = net.Listen("tcp", n.config.REST.Listen); err != nil {
+			return fmt.Errorf("listen for clients over HTTP: %w", err)
 		}
 	}
 	registry := newRegistry()
@@ -443,6 +449,16 @@ func (n *Node) Start() error {
 			}
 		})
 	}
+	if n.web != nil {
+		if !n.config.RPC.TLS() {
+			n.log.Warn("INSECURE: loopback development mode over HTTP: each program of this machine may do what an administrator may; set rpc.tls_cert and rpc.tls_key for anything but development", "listen", n.web.Addr().String())
+		}
+		n.group.Go(func() {
+			if err := n.door.ServeREST(n.web); err != nil {
+				n.fail(fmt.Errorf("serve clients over HTTP: %w", err))
+			}
+		})
+	}
 	if n.admin != nil {
 		n.group.Go(func() {
 			if err := n.admin.serve(); err != nil {
@@ -556,6 +572,9 @@ func (n *Node) Stop() error {
 func (n *Node) closeListeners() {
 	if n.listener != nil {
 		_ = n.listener.Close() // closed already when the door served
+	}
+	if n.web != nil {
+		_ = n.web.Close()
 	}
 	if n.telemetry != nil {
 		n.telemetry.Shutdown(context.Background())

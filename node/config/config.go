@@ -27,6 +27,7 @@ import (
 type Config struct {
 	Node      Node      `toml:"node" doc:"The node itself."`
 	RPC       RPC       `toml:"rpc" doc:"The gRPC door for clients."`
+	REST      REST      `toml:"rest" doc:"Where clients call over HTTP: the same methods, as JSON."`
 	P2P       P2P       `toml:"p2p" doc:"The connection to the other nodes. It is encrypted and authenticated; who may connect is decided on the chain."`
 	Consensus Consensus `toml:"consensus" doc:"Timers of consensus. All validators of a consortium should use the same."`
 	Pool      Pool      `toml:"pool" doc:"Transactions that wait for a block."`
@@ -72,6 +73,11 @@ type RPC struct {
 	Idle           Duration `toml:"idle" doc:"A connection is closed that has had no call for so long, and a submission stream that has had no request."`
 	Keepalive      Duration `toml:"keepalive" doc:"How long a silent connection is left before the server asks whether the client is alive; it has 10 s to answer."`
 	Heartbeat      Duration `toml:"heartbeat" doc:"How often a subscription without events tells its cursor."`
+}
+
+// REST is section [rest].
+type REST struct {
+	Listen string `toml:"listen" doc:"host:port of the HTTP door, such as 127.0.0.1:8080. Empty: none. It has the certificate, policies and bounds of [rpc]; see docs/rest.md."`
 }
 
 // P2P is section [p2p].
@@ -448,6 +454,11 @@ func (c Config) Check() error {
 	if r.Listen != "" {
 		address("rpc.listen", r.Listen)
 		want(r.TLS() || Loopback(r.Listen), "rpc.listen", "%s is not loopback, so it needs tls_cert and tls_key", r.Listen)
+	}
+	if l := c.REST.Listen; l != "" {
+		address("rest.listen", l)
+		want(r.TLS() || Loopback(l), "rest.listen", "%s is not loopback, so it needs rpc.tls_cert and rpc.tls_key", l)
+		want(l != r.Listen || strings.HasSuffix(l, ":0"), "rest.listen", "%s is rpc.listen too", l)
 	}
 	want((r.TLSCert == "") == (r.TLSKey == ""), "rpc.tls_cert", "tls_cert and tls_key go together")
 	want(r.TLS() || r.ClientCA == "", "rpc.client_ca", "only a door with tls_cert and tls_key asks for certificates")

@@ -35,6 +35,8 @@ var (
 	ErrNoMethod      = Errors.New(7, "no query has this name; see what the server's reflection lists")
 	ErrNoBlock       = Errors.New(8, "this node has no record of that block; ask for one from oldest_record to height of its status")
 	ErrTimeout       = Errors.New(9, "the time for this call ran out; ask again with a later deadline")
+	ErrNoPath        = Errors.New(10, "nothing of this node has this path and verb; see /openapi.json for what there is")
+	ErrCrossOrigin   = Errors.New(11, "a page in a browser asked, or a name that is not this machine's was used; call the node from a program of yours, by its own name")
 
 	// Who calls.
 	ErrNoCertificate     = Errors.New(20, "no client certificate was shown; connect with one that an authority of your organisation signed (--tls-cert, --tls-key)")
@@ -80,6 +82,8 @@ var grpcCodes = map[*errs.Error]codes.Code{
 	ErrNoDID: codes.Unauthenticated, ErrUnknownCaller: codes.Unauthenticated, ErrInactive: codes.PermissionDenied,
 	ErrForbidden:           codes.PermissionDenied,
 	ErrNoMethod:            codes.Unimplemented,
+	ErrNoPath:              codes.NotFound,
+	ErrCrossOrigin:         codes.PermissionDenied,
 	ErrNoBlock:             codes.NotFound,
 	ErrTimeout:             codes.DeadlineExceeded,
 	ErrIdle:                codes.Unavailable,

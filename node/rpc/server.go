@@ -83,6 +83,7 @@ type Server struct {
 	builder *receipt.Builder
 
 	grpc        *grpc.Server
+	rest        *rest
 	health      *health.Server
 	methods     map[string]query // of the modules, by full name
 	connections *connections
@@ -132,7 +133,7 @@ func New(o Options) (*Server, error) {
 		grpc.MaxRecvMsgSize(o.Limits.Message),
 		grpc.MaxConcurrentStreams(o.Limits.Streams),
 		grpc.ConnectionTimeout(o.Limits.Handshake),
-		grpc.MaxHeaderListSize(16 << 10),
+		grpc.MaxHeaderListSize(maxHeader),
 		grpc.StaticStreamWindowSize(flowWindow), grpc.StaticConnWindowSize(connectionWindow),
 		grpc.ReadBufferSize(buffer), grpc.WriteBufferSize(buffer),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
@@ -165,6 +166,7 @@ func New(o Options) (*Server, error) {
 	healthv1.RegisterHealthServer(guarded, s.health)
 	reflection.Register(s.grpc)
 	s.SetHealthy(false)
+	s.rest = s.newREST(o.TLS)
 	return s, nil
 }
 
@@ -204,6 +206,10 @@ func (s *Server) Shutdown(ctx context.Context) {
 	s.health.Shutdown()
 	done := make(chan struct{})
 	go func() {
+		// Those over HTTP come first, since they are calls of the gRPC server.
+		if s.rest.srv.Shutdown(ctx) != nil {
+			_ = s.rest.srv.Close()
+		}
 		s.grpc.GracefulStop()
 		close(done)
 	}()
