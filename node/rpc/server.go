@@ -58,6 +58,8 @@ type Options struct {
 	// Administrators are the authorities whose certificates are of this node's
 	// administrators, whoever they are on the chain; nil: none.
 	Administrators func() *x509.CertPool
+	// Issuers are those whose bearer tokens are taken where there is TLS.
+	Issuers []Issuer
 	// Policies say who may call what; nil: DefaultPolicies.
 	Policies func() *Policies
 	// Now is the clock for certificates; nil: time.Now.
@@ -95,6 +97,7 @@ type Server struct {
 	tls            bool
 	nodeID         string
 	identities     Identities
+	tokens         *tokens
 	administrators func() *x509.CertPool
 	policies       func() *Policies
 	now            func() time.Time
@@ -126,6 +129,9 @@ func New(o Options) (*Server, error) {
 	}
 	if s.now == nil {
 		s.now = time.Now
+	}
+	if s.tokens, err = newTokens(o.Issuers, s.now); err != nil {
+		return nil, err
 	}
 	s.nodeID = o.Engine.Status().GetNodeId()
 	s.life, s.die = context.WithCancel(context.Background())
