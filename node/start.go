@@ -2,11 +2,14 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -369,6 +372,13 @@ func (n *Node) openDoors(genesis []byte, registry *registry, clock func() time.T
 		App: n.engine.App(), Records: n.engine.Records(), Engine: engine{n.engine, n.expiries}, Genesis: genesis,
 		Limits: Limits(r), Identities: n.modules.Identity, Now: clock, Log: n.log.With("part", "rpc"), Metrics: registry, Evidence: n.judgement.evidence,
 	}
+	for _, o := range n.config.OIDC {
+		issuer, err := issuerOf(n.home, o)
+		if err != nil {
+			return err
+		}
+		options.Issuers = append(options.Issuers, issuer)
+	}
 	if n.secrets != nil {
 		options.Administrators, options.Policies = n.secrets.administrators, n.secrets.policies
 		options.TLS = n.secrets.server()
@@ -395,6 +405,36 @@ func (n *Node) openDoors(genesis []byte, registry *registry, clock func() time.T
 		Halted: func() bool { return n.engine.Err() != nil }, Level: n.level, Log: n.log.With("part", "telemetry"),
 	})
 	return err
+}
+
+// issuerOf is a provider of OpenID Connect with its keys, or what they are called by.
+func issuerOf(h config.Home, o config.OIDC) (rpc.Issuer, error) {
+	i, err := o.Provider()
+	if err != nil {
+		return i, fmt.Errorf("oidc: issuer %s: %w", o.Issuer, err)
+	}
+	if o.Keys != "" {
+		path := h.Resolve(o.Keys)
+		i.Keys = func() ([]byte, error) { return os.ReadFile(path) } //nolint:gosec // of the configuration
+		if _, err := i.Keys(); err != nil {
+			return i, fmt.Errorf("oidc: keys: %w", err)
+		}
+	}
+	if o.CA != "" {
+		raw, err := os.ReadFile(h.Resolve(o.CA))
+		if err != nil {
+			return i, fmt.Errorf("oidc: tls_ca: %w", err)
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(raw) {
+			return i, fmt.Errorf("oidc: tls_ca: %s has no certificate", o.CA)
+		}
+		i.Client = &http.Client{Transport: &http.Transport{
+			TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true,
+			Proxy: http.ProxyFromEnvironment, MaxIdleConns: 2, IdleConnTimeout: time.Minute,
+		}}
+	}
+	return i, nil
 }
 
 // Limits are the door's bounds that a configuration sets.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/chancery/chancery/node/forecast"
 	"github.com/chancery/chancery/node/intel"
+	"github.com/chancery/chancery/node/rpc"
 	"github.com/chancery/chancery/node/trace"
 	"github.com/chancery/chancery/node/webhook"
 )
@@ -39,6 +40,7 @@ type Config struct {
 	Forecast  Forecast  `toml:"forecast" doc:"What the node keeps to say what to expect of actors, organisations and resources; see docs/forecast.md. It is no part of consensus."`
 
 	Intelligence Intelligence `toml:"intelligence" doc:"What this node makes of others by itself and tells with its votes; see docs/intelligence.md."`
+	OIDC         []OIDC       `toml:"oidc" doc:"A provider of OpenID Connect whose bearer tokens are taken at the doors, one table for each; see docs/doors.md."`
 	Webhooks     []Webhook    `toml:"webhook" doc:"An endpoint that events are posted to, one table for each; see docs/webhooks.md."`
 }
 
@@ -225,6 +227,59 @@ func (i Intelligence) fileOptions(h Home, path, otherwise string, origin intel.O
 	return o
 }
 
+// OIDC is a table [[oidc]].
+type OIDC struct {
+	Issuer       string   `toml:"issuer" doc:"Its address, https, as the claim iss has it."`
+	Organisation string   `toml:"organisation" doc:"DID of the organisation for whose DIDs its tokens speak."`
+	Audience     string   `toml:"audience" doc:"What the claim aud must name."`
+	Algorithms   []string `toml:"algorithms" doc:"By which tokens may be signed: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512 or EdDSA."`
+	Claim        string   `toml:"claim" doc:"Claim that names the DID. Empty where subjects lists them."`
+	Subjects     []string `toml:"subjects" doc:"DIDs by the claim sub, each as SUBJECT=DID, in place of a claim."`
+	Keys         string   `toml:"keys" doc:"File of its keys (JWKS), relative to the home, which is read again. Empty: they are where its configuration says (discovery)."`
+	CA           string   `toml:"tls_ca" doc:"PEM file of the authorities that sign its certificate, relative to the home. Empty: the system's."`
+	Skew         Duration `toml:"skew" doc:"By how much its clock may differ from the node's, at most 5m."`
+}
+
+// DefaultOIDC is a provider without an address.
+func DefaultOIDC() OIDC {
+	return OIDC{Algorithms: []string{"RS256", "ES256", "EdDSA"}, Claim: "did", Skew: Duration(30 * time.Second)}
+}
+
+// subjects are the DIDs by subject; nil: there are none.
+func (o OIDC) subjects() (map[string]string, error) {
+	if len(o.Subjects) == 0 {
+		return nil, nil
+	}
+	out := make(map[string]string, len(o.Subjects))
+	for _, s := range o.Subjects {
+		// Subjects may have any character, DIDs have no =.
+		at := strings.LastIndex(s, "=")
+		if at < 1 {
+			return nil, fmt.Errorf("%q is not SUBJECT=DID", s)
+		}
+		if _, twice := out[s[:at]]; twice {
+			return nil, fmt.Errorf("%q is given twice", s[:at])
+		}
+		out[s[:at]] = s[at+1:]
+	}
+	return out, nil
+}
+
+// Provider is the settings of the provider, without its keys and its client.
+func (o OIDC) Provider() (rpc.Issuer, error) {
+	subjects, err := o.subjects()
+	if err != nil {
+		return rpc.Issuer{}, fmt.Errorf("subjects: %w", err)
+	}
+	i := rpc.Issuer{
+		URL: o.Issuer, Organisation: o.Organisation, Audience: o.Audience, Algorithms: o.Algorithms, Claim: o.Claim, Subjects: subjects, Skew: o.Skew.Std(),
+	}
+	if subjects != nil {
+		i.Claim = ""
+	}
+	return i, i.Check()
+}
+
 // Webhook is a table [[webhook]].
 type Webhook struct {
 	Name         string   `toml:"name" doc:"What stands for the endpoint in logs and measurements: letters, digits, dots and dashes, at most 64."`
@@ -396,9 +451,13 @@ func decode(raw []byte) (Config, error) {
 	c := Default()
 	// Each table of a list has the defaults before it is read.
 	var tables struct {
+		OIDC     []struct{} `toml:"oidc"`
 		Webhooks []struct{} `toml:"webhook"`
 	}
 	if _, err := toml.Decode(string(raw), &tables); err == nil {
+		for range tables.OIDC {
+			c.OIDC = append(c.OIDC, DefaultOIDC())
+		}
 		for range tables.Webhooks {
 			c.Webhooks = append(c.Webhooks, DefaultWebhook())
 		}
@@ -564,6 +623,13 @@ func (c Config) Check() error {
 	file("intelligence.opinions", i.Opinions)
 	each("intelligence.adaptive_", i.AdaptiveOptions().Check())
 	each("intelligence.feed_", i.FeedOptions().Check())
+	for i, o := range c.OIDC {
+		_, err := o.Provider()
+		want(err == nil, "oidc", "issuer %q: %v", o.Issuer, err)
+		want(r.TLS(), "oidc", "issuer %q: without rpc.tls_cert and rpc.tls_key the doors take no tokens, which others could read", o.Issuer)
+		want(o.Keys == "" || o.CA == "", "oidc", "issuer %q: nobody is called where keys are in a file, so tls_ca has no effect", o.Issuer)
+		want(!slices.ContainsFunc(c.OIDC[:i], func(b OIDC) bool { return b.Issuer == o.Issuer }), "oidc", "issuer %q is given twice", o.Issuer)
+	}
 	each("webhook: ", c.Endpoints().Check())
 	return errors.Join(faults...)
 }
