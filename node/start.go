@@ -635,6 +635,14 @@ func (n *Node) Address() string {
 	return n.listener.Addr().String()
 }
 
+// WebAddress is where clients connect over HTTP, empty when there is no such door.
+func (n *Node) WebAddress() string {
+	if n.web == nil {
+		return ""
+	}
+	return n.web.Addr().String()
+}
+
 // TelemetryAddress is where collectors connect, empty when there is none.
 func (n *Node) TelemetryAddress() string {
 	if n.telemetry == nil {
