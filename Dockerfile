@@ -45,6 +45,7 @@ LABEL org.opencontainers.image.title="chancery" \
 FROM golang:1.26.8 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
+COPY consensus/unused consensus/unused
 RUN go mod download
 COPY . .
 ARG VERSION=unknown

@@ -11,7 +11,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +22,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
 
@@ -71,6 +74,7 @@ type doors struct {
 	chain   *nodetest.Chain
 	server  *rpc.Server
 	address string
+	web     string // address of HTTP
 	roots   *x509.CertPool
 	alpha   *certs.Authority
 	beta    *certs.Authority
@@ -173,14 +177,22 @@ func openDoors(t *testing.T, change func(*rpc.Options)) *doors {
 		t.Fatal(err)
 	}
 	d.address = l.Addr().String()
-	done := make(chan error, 1)
+	done := make(chan error, 2)
 	go func() { done <- d.server.Serve(l) }()
+	web, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.web = web.Addr().String()
+	go func() { done <- d.server.ServeREST(web) }()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 		defer cancel()
 		d.server.Shutdown(ctx)
-		if err := <-done; err != nil {
-			t.Errorf("Serve: %v", err)
+		for range 2 {
+			if err := <-done; err != nil {
+				t.Errorf("Serve: %v", err)
+			}
 		}
 	})
 	return d
@@ -216,12 +228,7 @@ func (d *doors) pair(a *certs.Authority, r certs.Request) tls.Certificate {
 
 func (d *doors) dial(show ...tls.Certificate) *grpc.ClientConn {
 	d.t.Helper()
-	c := &tls.Config{RootCAs: d.roots, MinVersion: tls.VersionTLS13, Time: func() time.Time { return doorTime }}
-	if len(show) > 0 {
-		// Whatever the server says it takes: it says nothing.
-		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &show[0], nil }
-	}
-	conn, err := grpc.NewClient("passthrough:///"+d.address, grpc.WithTransportCredentials(credentials.NewTLS(c)))
+	conn, err := grpc.NewClient("passthrough:///"+d.address, grpc.WithTransportCredentials(credentials.NewTLS(d.shows(show...))))
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -229,11 +236,26 @@ func (d *doors) dial(show ...tls.Certificate) *grpc.ClientConn {
 	return conn
 }
 
+// shows is the TLS of a client that shows a certificate, or none.
+func (d *doors) shows(show ...tls.Certificate) *tls.Config {
+	c := &tls.Config{RootCAs: d.roots, MinVersion: tls.VersionTLS13, Time: func() time.Time { return doorTime }}
+	if len(show) > 0 {
+		// Whatever the server says it takes: it says nothing.
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &show[0], nil }
+	}
+	return c
+}
+
 // answer is how the door answers an empty request: the code of a refusal by the door
 // itself, nil where it lets the caller in.
 func (d *doors) answer(conn *grpc.ClientConn, method string) *errs.Error {
 	d.t.Helper()
-	ctx, cancel := context.WithTimeout(d.t.Context(), 20*time.Second)
+	return d.answerTo(d.t.Context(), conn, method)
+}
+
+func (d *doors) answerTo(ctx context.Context, conn *grpc.ClientConn, method string) *errs.Error {
+	d.t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	s, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method)
 	if err == nil {
@@ -250,7 +272,7 @@ func (d *doors) answer(conn *grpc.ClientConn, method string) *errs.Error {
 	if !errors.As(err, &e) {
 		d.t.Fatalf("%s: %v", method, err)
 	}
-	if e.Module == "node" && e.Code >= rpc.ErrNoCertificate.Code && e.Code <= rpc.ErrForbidden.Code {
+	if e.Module == "node" && e.Code >= rpc.ErrNoCertificate.Code && e.Code <= rpc.ErrTwoCallers.Code {
 		return e
 	}
 	if e.Module == "client" {
@@ -276,58 +298,120 @@ func fingerprintOf(t *testing.T, a *certs.Authority) []byte {
 	return one.Fingerprint
 }
 
+// ofTheDoor are the reasons of refusals by the door itself.
+var ofTheDoor = func() map[string]bool {
+	out := make(map[string]bool)
+	for code := rpc.ErrNoCertificate.Code; code <= rpc.ErrTwoCallers.Code; code++ {
+		out[fmt.Sprintf("node/%d", code)] = true
+	}
+	return out
+}()
+
+// filled is a path with something in each of its fields, which is bytes, text and a number.
+func filled(path string) string {
+	return regexp.MustCompile(`\{[a-z0-9_]+\}`).ReplaceAllString(path, "1234")
+}
+
 const doorsDocument = "../docs/doors.md"
 
 // Every method that is registered is named by the policies, and answers each kind of
-// caller as docs/doors.md says.
+// caller as docs/doors.md says, over gRPC and over HTTP alike.
 func TestDoorsDocument(t *testing.T) {
-	d := openDoors(t, nil)
+	issuer, other := newProvider(t), newProvider(t)
+	d := openDoors(t, func(o *rpc.Options) { o.Issuers = []rpc.Issuer{issuer.issuer()} })
 	stranger := newCA(t, "stranger")
 	client := func(a *certs.Authority, did string) tls.Certificate {
 		return d.pair(a, certs.Request{Name: did, DID: did})
 	}
+	token := func(change map[string]any) string { return issuer.token("ec-1", "ES256", change) }
 	revoked := client(d.alpha, desk)
 	d.do(alpha, &identityv1.RevokeCertificate{Authority: fingerprintOf(t, d.alpha), Serial: serial(revoked), Reason: identityv1.Reason_REASON_COMPROMISED})
-	callers := []struct {
-		name string
-		conn *grpc.ClientConn
-	}{
-		{"no certificate", d.dial()},
-		{"unknown authority", d.dial(client(stranger, desk))},
-		{"expired", d.dial(d.pair(d.alpha, certs.Request{DID: desk, At: doorTime.Add(-48 * time.Hour), Life: time.Hour}))},
-		{"not yet valid", d.dial(d.pair(d.alpha, certs.Request{DID: desk, At: doorTime.Add(48 * time.Hour)}))},
-		{"revoked", d.dial(revoked)},
-		{"another's authority", d.dial(client(d.beta, desk))},
-		{"no DID", d.dial(d.pair(d.alpha, certs.Request{Name: "nobody"}))},
-		{"not registered", d.dial(client(d.alpha, alpha+":nobody"))},
-		{"suspended", d.dial(client(d.alpha, gone))},
-		{"other organisation", d.dial(client(d.beta, beta+":desk"))},
-		{"own organisation", d.dial(client(d.alpha, desk))},
-		{"analyst", d.dial(client(d.alpha, analyst))},
-		{"administrator", d.dial(client(d.alpha, admin))},
+	type caller struct {
+		name  string
+		token string // "": none
+		show  []tls.Certificate
+		conn  *grpc.ClientConn
+		web   *http.Client
+	}
+	one := func(c tls.Certificate) []tls.Certificate { return []tls.Certificate{c} }
+	callers := []caller{
+		{name: "no certificate"},
+		{name: "unknown authority", show: one(client(stranger, desk))},
+		{name: "expired", show: one(d.pair(d.alpha, certs.Request{DID: desk, At: doorTime.Add(-48 * time.Hour), Life: time.Hour}))},
+		{name: "not yet valid", show: one(d.pair(d.alpha, certs.Request{DID: desk, At: doorTime.Add(48 * time.Hour)}))},
+		{name: "revoked", show: one(revoked)},
+		{name: "another's authority", show: one(client(d.beta, desk))},
+		{name: "no DID", show: one(d.pair(d.alpha, certs.Request{Name: "nobody"}))},
+		{name: "not registered", show: one(client(d.alpha, alpha+":nobody"))},
+		{name: "suspended", show: one(client(d.alpha, gone))},
+		{name: "other organisation", show: one(client(d.beta, beta+":desk"))},
+		{name: "own organisation", show: one(client(d.alpha, desk))},
+		{name: "analyst", show: one(client(d.alpha, analyst))},
+		{name: "administrator", show: one(client(d.alpha, admin))},
+		{name: "token: forged", token: other.token("ec-1", "ES256", map[string]any{"iss": issuer.server.URL})},
+		{name: "token: unknown issuer", token: other.token("ec-1", "ES256", nil)},
+		{name: "token: expired", token: token(map[string]any{"exp": doorTime.Add(-time.Hour).Unix()})},
+		{name: "token: not yet", token: token(map[string]any{"nbf": doorTime.Add(time.Hour).Unix()})},
+		{name: "token: for others", token: token(map[string]any{"aud": "others"})},
+		{name: "token: no DID", token: token(map[string]any{"did": nil})},
+		{name: "token: another's DID", token: token(map[string]any{"did": beta + ":desk"})},
+		{name: "token: beside another's certificate", token: token(nil), show: one(client(d.alpha, admin))},
+		{name: "token: suspended", token: token(map[string]any{"did": gone})},
+		{name: "token: own organisation", token: token(nil)},
+		{name: "token: administrator", token: token(map[string]any{"did": admin})},
 	}
 	var b strings.Builder
-	b.WriteString("| Method |")
-	for _, c := range callers {
+	b.WriteString("| Method | HTTP |")
+	for i := range callers {
+		c := &callers[i]
+		c.conn, c.web = d.dial(c.show...), d.browse(c.show...)
 		b.WriteString(" " + c.name + " |")
 	}
-	b.WriteString("\n|---|" + strings.Repeat("---|", len(callers)) + "\n")
+	b.WriteString("\n|---|---|" + strings.Repeat("---|", len(callers)) + "\n")
 	methods := d.server.Methods()
 	if len(methods) < 80 {
 		t.Fatalf("only %d methods are registered", len(methods))
+	}
+	routes := make(map[string]rpc.Route)
+	for _, r := range d.server.Routes() {
+		routes[r.Method] = r
 	}
 	for _, m := range methods {
 		if !rpc.DefaultPolicies().Named(m) {
 			t.Errorf("no policy names %s; say in node/rpc/doors.cedar who may call it", m)
 		}
-		fmt.Fprintf(&b, "| `%s` |", strings.TrimPrefix(m, "/"))
+		route, mapped := routes[m]
+		way := "–"
+		if mapped {
+			way = "`" + route.Verb + " " + route.Path + "`"
+		} else if strings.HasPrefix(m, "/chancery.") && m != nodev1.Tx_SubmitStream_FullMethodName {
+			t.Errorf("%s has no google.api.http option", m)
+		}
+		fmt.Fprintf(&b, "| `%s` | %s |", strings.TrimPrefix(m, "/"), way)
 		for _, c := range callers {
-			if e := d.answer(c.conn, m); e != nil {
+			ctx := t.Context()
+			var head []string
+			if c.token != "" {
+				ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+c.token)
+				head = []string{"Authorization", "Bearer " + c.token}
+			}
+			e := d.answerTo(ctx, c.conn, m)
+			if e != nil {
 				fmt.Fprintf(&b, " %d |", e.Code)
 			} else {
 				b.WriteString(" yes |")
 				if c.name == "no certificate" && m != healthv1.Health_Check_FullMethodName {
 					t.Errorf("%s is public", m)
+				}
+			}
+			if mapped {
+				_, reason := d.fetch(c.web, route.Verb, filled(route.Path), "{}", head...)
+				want := ""
+				if e != nil {
+					want = fmt.Sprintf("%s/%d", e.Module, e.Code)
+				}
+				if e != nil && reason != want || e == nil && ofTheDoor[reason] {
+					t.Errorf("%s, %s: over gRPC %v, over HTTP %s", m, c.name, e, reason)
 				}
 			}
 		}

@@ -1,12 +1,16 @@
 package node
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -67,6 +71,7 @@ type Node struct {
 	engine    *consensus.Node
 	door      *rpc.Server
 	listener  net.Listener      // nil: no door
+	web       net.Listener      // of HTTP; nil: none
 	telemetry *telemetry.Server // nil: none
 	metrics   *consensus.Metrics
 	registry  *registry
@@ -190,12 +195,17 @@ func (n *Node) open(o Options) error {
 			return err
 		}
 	}
+	if door := cmp.Or(n.config.RPC.Listen, n.config.REST.Listen); door != "" && !n.config.RPC.TLS() && !n.config.RPC.Development {
+		return fmt.Errorf("rpc.listen: the door at %s has no TLS: set rpc.tls_cert and rpc.tls_key ('chancery certs issue' makes both), or for development rpc.development = true, with which everybody on this machine may do what an administrator may", door)
+	}
 	if n.config.RPC.Listen != "" {
-		if !n.config.RPC.TLS() && !n.config.RPC.Development {
-			return fmt.Errorf("rpc.listen: the door at %s has no TLS: set rpc.tls_cert and rpc.tls_key ('chancery certs issue' makes both), or for development rpc.development = true, with which everybody on this machine may do what an administrator may", n.config.RPC.Listen)
-		}
 		if n.listener, err = net.Listen("tcp", n.config.RPC.Listen); err != nil {
 			return fmt.Errorf("listen for clients: %w", err)
+		}
+	}
+	if n.config.REST.Listen != "" {
+		if n.web, err = net.Listen("tcp", n.config.REST.Listen); err != nil {
+			return fmt.Errorf("listen for clients over HTTP: %w", err)
 		}
 	}
 	registry := newRegistry()
@@ -369,6 +379,13 @@ func (n *Node) openDoors(genesis []byte, registry *registry, clock func() time.T
 		App: n.engine.App(), Records: n.engine.Records(), Engine: engine{n.engine, n.expiries}, Genesis: genesis,
 		Limits: Limits(r), Identities: n.modules.Identity, Now: clock, Log: n.log.With("part", "rpc"), Metrics: registry, Evidence: n.judgement.evidence,
 	}
+	for _, o := range n.config.OIDC {
+		issuer, err := issuerOf(n.home, o)
+		if err != nil {
+			return err
+		}
+		options.Issuers = append(options.Issuers, issuer)
+	}
 	if n.secrets != nil {
 		options.Administrators, options.Policies = n.secrets.administrators, n.secrets.policies
 		options.TLS = n.secrets.server()
@@ -395,6 +412,36 @@ func (n *Node) openDoors(genesis []byte, registry *registry, clock func() time.T
 		Halted: func() bool { return n.engine.Err() != nil }, Level: n.level, Log: n.log.With("part", "telemetry"),
 	})
 	return err
+}
+
+// issuerOf is a provider of OpenID Connect with its keys, or what they are called by.
+func issuerOf(h config.Home, o config.OIDC) (rpc.Issuer, error) {
+	i, err := o.Provider()
+	if err != nil {
+		return i, fmt.Errorf("oidc: issuer %s: %w", o.Issuer, err)
+	}
+	if o.Keys != "" {
+		path := h.Resolve(o.Keys)
+		i.Keys = func() ([]byte, error) { return os.ReadFile(path) } //nolint:gosec // of the configuration
+		if _, err := i.Keys(); err != nil {
+			return i, fmt.Errorf("oidc: keys: %w", err)
+		}
+	}
+	if o.CA != "" {
+		raw, err := os.ReadFile(h.Resolve(o.CA))
+		if err != nil {
+			return i, fmt.Errorf("oidc: tls_ca: %w", err)
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(raw) {
+			return i, fmt.Errorf("oidc: tls_ca: %s has no certificate", o.CA)
+		}
+		i.Client = &http.Client{Transport: &http.Transport{
+			TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true,
+			Proxy: http.ProxyFromEnvironment, MaxIdleConns: 2, IdleConnTimeout: time.Minute,
+		}}
+	}
+	return i, nil
 }
 
 // Limits are the door's bounds that a configuration sets.
@@ -446,6 +493,16 @@ func (n *Node) Start() error {
 		n.group.Go(func() {
 			if err := n.door.Serve(n.listener); err != nil {
 				n.fail(fmt.Errorf("serve clients: %w", err))
+			}
+		})
+	}
+	if n.web != nil {
+		if !n.config.RPC.TLS() {
+			n.log.Warn("INSECURE: loopback development mode over HTTP: rpc.development is set: each program of this machine may do what an administrator may; set rpc.tls_cert and rpc.tls_key instead for anything but development", "listen", n.web.Addr().String())
+		}
+		n.group.Go(func() {
+			if err := n.door.ServeREST(n.web); err != nil {
+				n.fail(fmt.Errorf("serve clients over HTTP: %w", err))
 			}
 		})
 	}
@@ -563,6 +620,9 @@ func (n *Node) closeListeners() {
 	if n.listener != nil {
 		_ = n.listener.Close() // closed already when the door served
 	}
+	if n.web != nil {
+		_ = n.web.Close()
+	}
 	if n.telemetry != nil {
 		n.telemetry.Shutdown(context.Background())
 	}
@@ -580,6 +640,14 @@ func (n *Node) Address() string {
 		return ""
 	}
 	return n.listener.Addr().String()
+}
+
+// WebAddress is where clients connect over HTTP, empty when there is no such door.
+func (n *Node) WebAddress() string {
+	if n.web == nil {
+		return ""
+	}
+	return n.web.Addr().String()
 }
 
 // TelemetryAddress is where collectors connect, empty when there is none.

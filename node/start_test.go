@@ -339,3 +339,48 @@ func TestImagesAreWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A node whose configuration says so serves its methods over HTTP too, and stops at once
+// with a stream under way.
+func TestNodeServesHTTP(t *testing.T) {
+	home, c := newHome(t)
+	c.REST.Listen = "127.0.0.1:0"
+	if err := config.Write(home, c); err != nil {
+		t.Fatal(err)
+	}
+	n := open(t, home)
+	if err := n.Start(); err != nil {
+		t.Fatal(err)
+	}
+	get := func(path string) string {
+		resp, err := http.Get("http://" + n.WebAddress() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = resp.Body.Close() }()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %s %s (%v)", path, resp.Status, body, err)
+		}
+		return strings.ReplaceAll(string(body), " ", "")
+	}
+	until(t, "it is healthy", func() bool { return strings.Contains(get("/v1/node/status"), `"healthy":true`) })
+	if body := get("/v1/node/params"); !strings.Contains(body, `"params":{`) {
+		t.Errorf("the parameters: %s", body)
+	}
+	stream, err := http.Get("http://" + n.WebAddress() + "/v1/events?follow=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = stream.Body.Close() }()
+	begun := time.Now()
+	if err := n.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begun); took > stopTime {
+		t.Errorf("to stop took %s", took)
+	}
+	if rest, err := io.ReadAll(stream.Body); err != nil || !strings.Contains(string(rest), `{"error":`) {
+		t.Errorf("the stream ended with %s (%v)", rest, err)
+	}
+}

@@ -22,7 +22,8 @@ generated() { (cd "$1" && find . -name '*.pb.go' | sort); }
 
 generate() {
   mkdir -p "$tmp/out"
-  go tool buf generate --template buf.gen.yaml --output "$tmp/out"
+  # Go code for google/api comes with google.golang.org/genproto.
+  go tool buf generate --template buf.gen.yaml --exclude-path google --output "$tmp/out"
 }
 
 # Replaces what differs and removes what no .proto file generates any more, and leaves the rest untouched,

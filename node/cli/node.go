@@ -71,7 +71,7 @@ func (a *app) initCommand() *cobra.Command {
 			if genesis == "" {
 				a.note("put the consortium's genesis file to %s before the node starts", h.GenesisFile())
 			}
-			if r := c.RPC; r.Listen != "" && !r.TLS() && !r.Development {
+			if r := c.RPC; (r.Listen != "" || c.REST.Listen != "") && !r.TLS() && !r.Development {
 				a.note("set rpc.tls_cert and rpc.tls_key in %s before the node starts; rpc.development does without them, for development", h.ConfigFile())
 			}
 			return a.print(facts{

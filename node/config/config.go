@@ -18,6 +18,7 @@ import (
 
 	"github.com/chancery/chancery/node/forecast"
 	"github.com/chancery/chancery/node/intel"
+	"github.com/chancery/chancery/node/rpc"
 	"github.com/chancery/chancery/node/trace"
 	"github.com/chancery/chancery/node/webhook"
 )
@@ -27,6 +28,7 @@ import (
 type Config struct {
 	Node      Node      `toml:"node" doc:"The node itself."`
 	RPC       RPC       `toml:"rpc" doc:"The gRPC door for clients."`
+	REST      REST      `toml:"rest" doc:"Where clients call over HTTP: the same methods, as JSON."`
 	P2P       P2P       `toml:"p2p" doc:"The connection to the other nodes. It is encrypted and authenticated; who may connect is decided on the chain."`
 	Consensus Consensus `toml:"consensus" doc:"Timers of consensus. All validators of a consortium should use the same."`
 	Pool      Pool      `toml:"pool" doc:"Transactions that wait for a block."`
@@ -38,6 +40,7 @@ type Config struct {
 	Forecast  Forecast  `toml:"forecast" doc:"What the node keeps to say what to expect of actors, organisations and resources; see docs/forecast.md. It is no part of consensus."`
 
 	Intelligence Intelligence `toml:"intelligence" doc:"What this node makes of others by itself and tells with its votes; see docs/intelligence.md."`
+	OIDC         []OIDC       `toml:"oidc" doc:"A provider of OpenID Connect whose bearer tokens are taken at the doors, one table for each; see docs/doors.md."`
 	Webhooks     []Webhook    `toml:"webhook" doc:"An endpoint that events are posted to, one table for each; see docs/webhooks.md."`
 }
 
@@ -73,6 +76,11 @@ type RPC struct {
 	Idle           Duration `toml:"idle" doc:"A connection is closed that has had no call for so long, and a submission stream that has had no request."`
 	Keepalive      Duration `toml:"keepalive" doc:"How long a silent connection is left before the server asks whether the client is alive; it has 10 s to answer."`
 	Heartbeat      Duration `toml:"heartbeat" doc:"How often a subscription without events tells its cursor."`
+}
+
+// REST is section [rest].
+type REST struct {
+	Listen string `toml:"listen" doc:"host:port of the HTTP door, such as 127.0.0.1:8080. Empty: none. It has the certificate, policies and bounds of [rpc]; see docs/rest.md."`
 }
 
 // P2P is section [p2p].
@@ -219,6 +227,59 @@ func (i Intelligence) fileOptions(h Home, path, otherwise string, origin intel.O
 		o.Path = h.Resolve(path)
 	}
 	return o
+}
+
+// OIDC is a table [[oidc]].
+type OIDC struct {
+	Issuer       string   `toml:"issuer" doc:"Its address, https, as the claim iss has it."`
+	Organisation string   `toml:"organisation" doc:"DID of the organisation for whose DIDs its tokens speak."`
+	Audience     string   `toml:"audience" doc:"What the claim aud must name."`
+	Algorithms   []string `toml:"algorithms" doc:"By which tokens may be signed: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512 or EdDSA."`
+	Claim        string   `toml:"claim" doc:"Claim that names the DID. Empty where subjects lists them."`
+	Subjects     []string `toml:"subjects" doc:"DIDs by the claim sub, each as SUBJECT=DID, in place of a claim."`
+	Keys         string   `toml:"keys" doc:"File of its keys (JWKS), relative to the home, which is read again. Empty: they are where its configuration says (discovery)."`
+	CA           string   `toml:"tls_ca" doc:"PEM file of the authorities that sign its certificate, relative to the home. Empty: the system's."`
+	Skew         Duration `toml:"skew" doc:"By how much its clock may differ from the node's, at most 5m."`
+}
+
+// DefaultOIDC is a provider without an address.
+func DefaultOIDC() OIDC {
+	return OIDC{Algorithms: []string{"RS256", "ES256", "EdDSA"}, Claim: "did", Skew: Duration(30 * time.Second)}
+}
+
+// subjects are the DIDs by subject; nil: there are none.
+func (o OIDC) subjects() (map[string]string, error) {
+	if len(o.Subjects) == 0 {
+		return nil, nil
+	}
+	out := make(map[string]string, len(o.Subjects))
+	for _, s := range o.Subjects {
+		// Subjects may have any character, DIDs have no =.
+		at := strings.LastIndex(s, "=")
+		if at < 1 {
+			return nil, fmt.Errorf("%q is not SUBJECT=DID", s)
+		}
+		if _, twice := out[s[:at]]; twice {
+			return nil, fmt.Errorf("%q is given twice", s[:at])
+		}
+		out[s[:at]] = s[at+1:]
+	}
+	return out, nil
+}
+
+// Provider is the settings of the provider, without its keys and its client.
+func (o OIDC) Provider() (rpc.Issuer, error) {
+	subjects, err := o.subjects()
+	if err != nil {
+		return rpc.Issuer{}, fmt.Errorf("subjects: %w", err)
+	}
+	i := rpc.Issuer{
+		URL: o.Issuer, Organisation: o.Organisation, Audience: o.Audience, Algorithms: o.Algorithms, Claim: o.Claim, Subjects: subjects, Skew: o.Skew.Std(),
+	}
+	if subjects != nil {
+		i.Claim = ""
+	}
+	return i, i.Check()
 }
 
 // Webhook is a table [[webhook]].
@@ -402,9 +463,13 @@ func decode(raw []byte) (Config, error) {
 	c := Default()
 	// Each table of a list has the defaults before it is read.
 	var tables struct {
+		OIDC     []struct{} `toml:"oidc"`
 		Webhooks []struct{} `toml:"webhook"`
 	}
 	if _, err := toml.Decode(string(raw), &tables); err == nil {
+		for range tables.OIDC {
+			c.OIDC = append(c.OIDC, DefaultOIDC())
+		}
 		for range tables.Webhooks {
 			c.Webhooks = append(c.Webhooks, DefaultWebhook())
 		}
@@ -460,6 +525,11 @@ func (c Config) Check() error {
 	if r.Listen != "" {
 		address("rpc.listen", r.Listen)
 		want(r.TLS() || Loopback(r.Listen), "rpc.listen", "%s is not loopback, so it needs tls_cert and tls_key", r.Listen)
+	}
+	if l := c.REST.Listen; l != "" {
+		address("rest.listen", l)
+		want(r.TLS() || Loopback(l), "rest.listen", "%s is not loopback, so it needs rpc.tls_cert and rpc.tls_key", l)
+		want(l != r.Listen || strings.HasSuffix(l, ":0"), "rest.listen", "%s is rpc.listen too", l)
 	}
 	want((r.TLSCert == "") == (r.TLSKey == ""), "rpc.tls_cert", "tls_cert and tls_key go together")
 	want(r.TLS() || r.ClientCA == "", "rpc.client_ca", "only a door with tls_cert and tls_key asks for certificates")
@@ -566,6 +636,13 @@ func (c Config) Check() error {
 	file("intelligence.opinions", i.Opinions)
 	each("intelligence.adaptive_", i.AdaptiveOptions().Check())
 	each("intelligence.feed_", i.FeedOptions().Check())
+	for i, o := range c.OIDC {
+		_, err := o.Provider()
+		want(err == nil, "oidc", "issuer %q: %v", o.Issuer, err)
+		want(r.TLS(), "oidc", "issuer %q: without rpc.tls_cert and rpc.tls_key the doors take no tokens, which others could read", o.Issuer)
+		want(o.Keys == "" || o.CA == "", "oidc", "issuer %q: nobody is called where keys are in a file, so tls_ca has no effect", o.Issuer)
+		want(!slices.ContainsFunc(c.OIDC[:i], func(b OIDC) bool { return b.Issuer == o.Issuer }), "oidc", "issuer %q is given twice", o.Issuer)
+	}
 	each("webhook: ", c.Endpoints().Check())
 	return errors.Join(faults...)
 }

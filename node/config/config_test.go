@@ -446,3 +446,34 @@ func TestKeysThatLieOpenAreRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestIssuersOfTokens(t *testing.T) {
+	const door = "[rpc]\ntls_cert = \"a\"\ntls_key = \"b\"\n"
+	const one = "[[oidc]]\nissuer = \"https://id.example\"\norganisation = \"did:chancery:alpha\"\naudience = \"a\"\n"
+	c, err := Parse([]byte(door + one + "subjects = [\"a=b=did:chancery:alpha:x\"]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	i, err := c.OIDC[0].Provider()
+	if err != nil || i.Subjects["a=b"] != "did:chancery:alpha:x" || i.Claim != "" || i.Skew != 30*time.Second || len(i.Algorithms) != 3 {
+		t.Errorf("the issuer is %+v (%v)", i, err)
+	}
+	if again, err := Parse(c.Bytes()); err != nil || !reflect.DeepEqual(again.OIDC, c.OIDC) {
+		t.Errorf("written and read again: %+v (%v)", again.OIDC, err)
+	}
+	for text, want := range map[string]string{
+		one:                                    "take no tokens",
+		door + one + one:                       "given twice",
+		door + one + "subjects = [\"x\"]\n":    "SUBJECT=DID",
+		door + one + "claim = \"\"\n":          "either a claim",
+		door + one + "algorithms = [\"none\"]": "not one of",
+		door + one + "keys = \"k\"\ntls_ca = \"c\"\n": "no effect",
+		"[rest]\nlisten = \"0.0.0.0:80\"\n":           "rest.listen: 0.0.0.0:80 is not loopback",
+		"[rest]\nlisten = \"127.0.0.1:9090\"\n":       "is rpc.listen too",
+		"[rest]\nlisten = \"x\"\n":                    "rest.listen: \"x\" is not host:port",
+	} {
+		if _, err := Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+}

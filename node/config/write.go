@@ -114,7 +114,7 @@ func tables(c Config) []table {
 		t.list = true
 		list := t.value
 		if t.example = list.Len() == 0; t.example {
-			list = reflect.ValueOf([]Webhook{DefaultWebhook()})
+			list = exampleOf(t.name)
 		}
 		for k := range list.Len() {
 			t.value = list.Index(k)
@@ -122,6 +122,17 @@ func tables(c Config) []table {
 		}
 	}
 	return out
+}
+
+// exampleOf is a list of one table with its defaults.
+func exampleOf(name string) reflect.Value {
+	switch name {
+	case "oidc":
+		return reflect.ValueOf([]OIDC{DefaultOIDC()})
+	case "webhook":
+		return reflect.ValueOf([]Webhook{DefaultWebhook()})
+	}
+	panic("config: no table [[" + name + "]] has defaults")
 }
 
 // literal is a value in TOML.

@@ -67,7 +67,7 @@ var trapChecks = []Check{
 		Code: "door", Level: Fault, Needs: needsConfig, What: "The door for clients has TLS, or the configuration asks for development: otherwise the node does not start.",
 		Remedy: "Set rpc.tls_cert and rpc.tls_key; 'chancery certs issue' makes both. For development on this machine alone, set rpc.development = true.",
 		look: func(_ context.Context, e *exam) []string {
-			if r := e.config.RPC; r.Listen != "" && !r.TLS() && !r.Development {
+			if r := e.config.RPC; (r.Listen != "" || e.config.REST.Listen != "") && !r.TLS() && !r.Development {
 				return one("rpc.listen is %s, with neither TLS nor rpc.development", r.Listen)
 			}
 			return nil

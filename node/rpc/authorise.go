@@ -69,6 +69,7 @@ func (p *Policies) permits(c principal, method string) (ok, audit bool) {
 	entities := types.EntityMap{uid: {UID: uid, Attributes: types.NewRecord(types.RecordMap{
 		"known": types.Boolean(c.known), "organisation": types.String(c.organisation), "kind": types.String(c.kind),
 		"roles": types.NewSet(roles...), "own": types.Boolean(c.own), "administrator": types.Boolean(c.administrator),
+		"token": types.Boolean(c.token),
 	})}}
 	decision, why := cedar.Authorize(p.set, entities, cedar.Request{
 		Principal: uid, Action: types.NewEntityUID("Action", types.String(method)), Resource: types.NewEntityUID("Service", types.String(service)),

@@ -38,7 +38,7 @@ type connections struct {
 type connection struct {
 	net.Conn
 	of    *connections
-	name  string    // the client's address
+	name  string    // the node's address and the client's, since one client may call two doors
 	calls int       // under way
 	used  bool      // whether it ever had a call
 	idle  time.Time // since when it has none
@@ -53,7 +53,7 @@ func newConnections(most int, m *metrics) *connections {
 // admit gives a connection a place, or returns nil when there is none.
 func (c *connections) admit(conn net.Conn) *connection {
 	now := time.Now()
-	n := &connection{Conn: conn, of: c, name: conn.RemoteAddr().String(), idle: now}
+	n := &connection{Conn: conn, of: c, name: nameOf(conn.LocalAddr(), conn.RemoteAddr()), idle: now}
 	c.mu.Lock()
 	var former *connection
 	if len(c.open) >= c.most {
@@ -71,6 +71,14 @@ func (c *connections) admit(conn net.Conn) *connection {
 		_ = former.Conn.Close() // whoever serves it learns of it and closes it again
 	}
 	return n
+}
+
+// nameOf is what a connection is known by.
+func nameOf(local, remote net.Addr) string {
+	if local == nil {
+		return " " + remote.String()
+	}
+	return local.String() + " " + remote.String()
 }
 
 // idlest is the connection that loses its place first, nil when none may. The
@@ -128,7 +136,7 @@ type connectionKey struct{}
 func (c *connections) TagConn(ctx context.Context, info *stats.ConnTagInfo) context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if n := c.open[info.RemoteAddr.String()]; n != nil {
+	if n := c.open[nameOf(info.LocalAddr, info.RemoteAddr)]; n != nil {
 		return context.WithValue(ctx, connectionKey{}, n)
 	}
 	return ctx

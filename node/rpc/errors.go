@@ -35,18 +35,32 @@ var (
 	ErrNoMethod      = Errors.New(7, "no query has this name; see what the server's reflection lists")
 	ErrNoBlock       = Errors.New(8, "this node has no record of that block; ask for one from oldest_record to height of its status")
 	ErrTimeout       = Errors.New(9, "the time for this call ran out; ask again with a later deadline")
+	ErrNoPath        = Errors.New(10, "nothing of this node has this path and verb; see /openapi.json for what there is")
+	ErrCrossOrigin   = Errors.New(11, "a page in a browser asked, or a name that is not this machine's was used; call the node from a program of yours, by its own name")
 
 	// Who calls.
-	ErrNoCertificate     = Errors.New(20, "no client certificate was shown; connect with one that an authority of your organisation signed (--tls-cert, --tls-key)")
+	ErrNoCertificate     = Errors.New(20, "no client certificate was shown, and no token; connect with a certificate that an authority of your organisation signed (--tls-cert, --tls-key)")
 	ErrUnknownAuthority  = Errors.New(21, "no organisation of the chain has the authority that signed the client certificate; have your organisation set it with SetAuthorities, or use a certificate of one that it has")
 	ErrExpired           = Errors.New(22, "the client certificate has expired; use a newer one")
 	ErrNotYetValid       = Errors.New(23, "the client certificate is not valid yet; wait, or set this machine's or the node's clock right")
 	ErrRevoked           = Errors.New(24, "the client certificate was revoked; use another")
 	ErrOtherOrganisation = Errors.New(25, "the client certificate names a DID of an organisation whose authority did not sign it; use one that the DID's own organisation signed")
 	ErrNoDID             = Errors.New(26, "the client certificate must name exactly one DID of this chain's method, as a URI among its alternative names; issue another")
-	ErrUnknownCaller     = Errors.New(27, "the DID in the client certificate is not registered; have its organisation register it")
-	ErrInactive          = Errors.New(28, "the DID in the client certificate, or its organisation, is suspended or has ended; have it reinstated")
+	ErrUnknownCaller     = Errors.New(27, "the DID in the client certificate or token is not registered; have its organisation register it")
+	ErrInactive          = Errors.New(28, "the DID in the client certificate or token, or its organisation, is suspended or has ended; have it reinstated")
 	ErrForbidden         = Errors.New(29, "this caller may not call this method; see docs/doors.md for what it needs")
+
+	// Who calls, by a bearer token.
+	ErrBadToken          = Errors.New(30, "the bearer token is not usable; get one anew from your organisation's issuer, signed by a key and an algorithm that this node takes")
+	ErrNoIssuer          = Errors.New(31, "this node takes no tokens of that issuer; use a client certificate, or have the node's operator add the issuer")
+	ErrTokenExpired      = Errors.New(32, "the bearer token has expired; get a newer one")
+	ErrTokenNotYet       = Errors.New(33, "the bearer token is not valid yet; wait, or set the issuer's or the node's clock right")
+	ErrTokenAudience     = Errors.New(34, "the bearer token is for somebody else; ask the issuer for one with the audience that is named")
+	ErrTokenDID          = Errors.New(35, "the bearer token names no DID of this chain's method; have the issuer or the node's operator give it one")
+	ErrTokenOrganisation = Errors.New(36, "the bearer token names a DID of another organisation than its issuer's; use one of the DID's own organisation")
+	ErrTwoCallers        = Errors.New(37, "the bearer token and the client certificate are of different DIDs; show one of them, or both of one DID")
+
+	ErrIssuerSilent = Errors.New(errs.RetryFrom+5, "the keys of the token's issuer cannot be had; ask again shortly, or use a client certificate")
 
 	ErrShare      = Errors.New(errs.RetryFrom+4, "this identity uses as much of the node as one may; ask again shortly")
 	ErrSlowReader = Errors.New(errs.RetryFrom, "the client takes the events too slowly and was cut off; subscribe again at its cursor")
@@ -86,8 +100,14 @@ var grpcCodes = map[*errs.Error]codes.Code{
 	ErrNoCertificate:         codes.Unauthenticated, ErrUnknownAuthority: codes.Unauthenticated, ErrExpired: codes.Unauthenticated,
 	ErrNotYetValid: codes.Unauthenticated, ErrRevoked: codes.Unauthenticated, ErrOtherOrganisation: codes.Unauthenticated,
 	ErrNoDID: codes.Unauthenticated, ErrUnknownCaller: codes.Unauthenticated, ErrInactive: codes.PermissionDenied,
+	ErrBadToken: codes.Unauthenticated, ErrNoIssuer: codes.Unauthenticated, ErrTokenExpired: codes.Unauthenticated,
+	ErrTokenNotYet: codes.Unauthenticated, ErrTokenAudience: codes.Unauthenticated, ErrTokenDID: codes.Unauthenticated,
+	ErrTokenOrganisation: codes.Unauthenticated, ErrTwoCallers: codes.Unauthenticated,
+	ErrIssuerSilent:        codes.Unavailable,
 	ErrForbidden:           codes.PermissionDenied,
 	ErrNoMethod:            codes.Unimplemented,
+	ErrNoPath:              codes.NotFound,
+	ErrCrossOrigin:         codes.PermissionDenied,
 	ErrNoBlock:             codes.NotFound,
 	ErrTimeout:             codes.DeadlineExceeded,
 	ErrIdle:                codes.Unavailable,

@@ -50,6 +50,7 @@ type principal struct {
 	roles         []string
 	own           bool
 	administrator bool
+	token         bool   // whether it is known by a bearer token
 	by            string // what an administrator without a DID is called
 }
 
@@ -66,7 +67,7 @@ func (p principal) name() string {
 // equal tells whether two principals are the same to every policy.
 func (p principal) equal(o principal) bool {
 	return p.did == o.did && p.known == o.known && p.organisation == o.organisation && p.kind == o.kind &&
-		slices.Equal(p.roles, o.roles) && p.own == o.own && p.administrator == o.administrator && p.by == o.by
+		slices.Equal(p.roles, o.roles) && p.own == o.own && p.administrator == o.administrator && p.token == o.token && p.by == o.by
 }
 
 // standing is what is known of a connection's caller by one state.
@@ -76,6 +77,7 @@ type standing struct {
 	who     principal
 	failure error // why it is nobody
 	proof   *proof
+	grant   *grant    // of a bearer token
 	judged  *sync.Map // question to judgement, of this caller
 }
 
@@ -111,7 +113,9 @@ type proof struct {
 	from, until       time.Time
 }
 
-// identify is who makes a call, by the latest state.
+// identify is who makes a call, by the latest state. A call with a bearer token is its
+// token's, which must hold whatever else is shown; a certificate beside it must be the
+// same DID's, so that neither is used to act for somebody else.
 func (s *Server) identify(ctx context.Context) (*standing, error) {
 	if !s.tls {
 		return local, nil
@@ -121,27 +125,60 @@ func (s *Server) identify(ctx context.Context) (*standing, error) {
 		return nil, err
 	}
 	now := s.now()
+	token, err := bearer(ctx)
+	if err != nil {
+		return &standing{failure: err, judged: new(sync.Map)}, nil
+	}
+	if token == "" {
+		return s.byCertificate(ctx, r, snapshot.Version(), now), nil
+	}
+	st, err := s.byToken(ctx, token, r, snapshot.Version(), now)
+	if err != nil || st.failure != nil || !showsCertificate(ctx) {
+		return st, err
+	}
+	other := s.byCertificate(ctx, r, snapshot.Version(), now)
+	switch {
+	case other.failure != nil:
+		return other, nil
+	case other.who.did != st.who.did:
+		return &standing{failure: ErrTwoCallers.With("%s by its token, %s by its certificate", st.who.name(), other.who.name()), judged: new(sync.Map)}, nil
+	}
+	return st, nil
+}
+
+// showsCertificate tells whether the client of a call showed one.
+func showsCertificate(ctx context.Context) bool {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return false
+	}
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	return ok && len(info.State.PeerCertificates) > 0
+}
+
+// byCertificate is the standing of a connection's caller.
+func (s *Server) byCertificate(ctx context.Context, r chain.ReadCtx, version int64, now time.Time) *standing {
 	c, ok := ctx.Value(connectionKey{}).(*connection)
 	if !ok {
 		st := s.stand(ctx, r, now, nil)
 		st.judged = new(sync.Map)
-		return st, nil
+		return st
 	}
 	old := c.standing.Load()
-	if old != nil && old.version == snapshot.Version() {
+	if old != nil && old.version == version {
 		if age := now.Sub(old.at); age >= 0 && age < standingAge {
-			return old, nil
+			return old
 		}
 	}
 	st := s.stand(ctx, r, now, old)
-	st.version, st.at = snapshot.Version(), now
+	st.version, st.at = version, now
 	if old != nil && old.who.equal(st.who) {
 		st.judged = old.judged
 	} else {
 		st.judged = new(sync.Map)
 	}
 	c.standing.Store(st)
-	return st, nil
+	return st
 }
 
 func (s *Server) stand(ctx context.Context, r chain.ReadCtx, now time.Time, old *standing) *standing {

@@ -54,7 +54,8 @@ func (s *Server) admitted(method string, handler grpc.MethodHandler) grpc.Method
 			defer s.calls.give()
 		}
 		return handler(service, ctx, func(into any) error {
-			err := s.arrive(s.limits.Deadline, func() error { return receive(into) })
+			arrives(ctx)
+			err := arrived(ctx, s.arrive(s.limits.Deadline, func() error { return receive(into) }))
 			if errors.Is(err, errElapsed) {
 				err = ErrTimeout.With("the request did not arrive within %s", s.limits.Deadline)
 			}
@@ -216,7 +217,8 @@ func (p *patient) RecvMsg(into any) error {
 	if p.received {
 		most, late = p.s.limits.Idle, ErrIdle
 	}
-	err := p.s.arrive(most, func() error { return p.ServerStream.RecvMsg(into) })
+	arrives(p.ctx)
+	err := arrived(p.ctx, p.s.arrive(most, func() error { return p.ServerStream.RecvMsg(into) }))
 	if err == nil {
 		err = p.still()
 	}

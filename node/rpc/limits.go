@@ -32,6 +32,11 @@ const (
 	maxTrailerReceipt = 64 << 10
 	// partBytes is the size of the parts in which large answers are streamed.
 	partBytes = 64 << 10
+	// maxHeader is the most bytes of a request's headers.
+	maxHeader = 16 << 10
+	// jsonFactor is how many times larger than the request itself its JSON may be: bytes
+	// are base64 there.
+	jsonFactor = 2
 	// flowWindow is how many bytes a client may send on a stream before the server
 	// has taken them.
 	flowWindow = 256 << 10

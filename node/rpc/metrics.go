@@ -77,7 +77,10 @@ func (m *metrics) HandleRPC(context.Context, stats.RPCStats) {}
 func (m *metrics) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
 
 // HandleConn implements stats.Handler.
-func (m *metrics) HandleConn(_ context.Context, s stats.ConnStats) {
+func (m *metrics) HandleConn(ctx context.Context, s stats.ConnStats) {
+	if ctx.Value(arrivalKey{}) != nil {
+		return // a call over HTTP, whose connection is counted by the server of HTTP
+	}
 	switch s.(type) {
 	case *stats.ConnBegin:
 		m.connections.Inc()

@@ -3,7 +3,10 @@ package rpc
 import (
 	"bytes"
 	"context"
+	_ "embed"
 	"errors"
+
+	"google.golang.org/genproto/googleapis/api/httpbody"
 
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/state"
@@ -26,6 +29,14 @@ func (n *nodeService) Status(context.Context, *nodev1.StatusRequest) (*nodev1.St
 	status.OldestRecord = oldest
 	status.OldestState = n.s.app.Tree().Oldest()
 	return status, nil
+}
+
+//go:embed openapi.json
+var openAPI []byte
+
+// OpenAPI implements nodev1.NodeServer.
+func (n *nodeService) OpenAPI(context.Context, *nodev1.OpenAPIRequest) (*httpbody.HttpBody, error) {
+	return &httpbody.HttpBody{ContentType: "application/json", Data: openAPI}, nil
 }
 
 // Genesis implements nodev1.NodeServer.

@@ -58,6 +58,8 @@ type Options struct {
 	// Administrators are the authorities whose certificates are of this node's
 	// administrators, whoever they are on the chain; nil: none.
 	Administrators func() *x509.CertPool
+	// Issuers are those whose bearer tokens are taken where there is TLS.
+	Issuers []Issuer
 	// Policies say who may call what; nil: DefaultPolicies.
 	Policies func() *Policies
 	// Now is the clock for certificates; nil: time.Now.
@@ -83,6 +85,7 @@ type Server struct {
 	builder *receipt.Builder
 
 	grpc        *grpc.Server
+	rest        *rest
 	health      *health.Server
 	methods     map[string]query // of the modules, by full name
 	connections *connections
@@ -94,6 +97,7 @@ type Server struct {
 	tls            bool
 	nodeID         string
 	identities     Identities
+	tokens         *tokens
 	administrators func() *x509.CertPool
 	policies       func() *Policies
 	now            func() time.Time
@@ -126,13 +130,16 @@ func New(o Options) (*Server, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	if s.tokens, err = newTokens(o.Issuers, s.now); err != nil {
+		return nil, err
+	}
 	s.nodeID = o.Engine.Status().GetNodeId()
 	s.life, s.die = context.WithCancel(context.Background())
 	options := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(o.Limits.Message),
 		grpc.MaxConcurrentStreams(o.Limits.Streams),
 		grpc.ConnectionTimeout(o.Limits.Handshake),
-		grpc.MaxHeaderListSize(16 << 10),
+		grpc.MaxHeaderListSize(maxHeader),
 		grpc.StaticStreamWindowSize(flowWindow), grpc.StaticConnWindowSize(connectionWindow),
 		grpc.ReadBufferSize(buffer), grpc.WriteBufferSize(buffer),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
@@ -165,6 +172,7 @@ func New(o Options) (*Server, error) {
 	healthv1.RegisterHealthServer(guarded, s.health)
 	reflection.Register(s.grpc)
 	s.SetHealthy(false)
+	s.rest = s.newREST(o.TLS)
 	return s, nil
 }
 
@@ -204,6 +212,10 @@ func (s *Server) Shutdown(ctx context.Context) {
 	s.health.Shutdown()
 	done := make(chan struct{})
 	go func() {
+		// Those over HTTP come first, since they are calls of the gRPC server.
+		if s.rest.srv.Shutdown(ctx) != nil {
+			_ = s.rest.srv.Close()
+		}
 		s.grpc.GracefulStop()
 		close(done)
 	}()

@@ -1,11 +1,16 @@
-// Command protodoc writes the comments of the .proto files where the command line
-// finds them: node/cli/comments.txt, a line "full name TAB comment" for each message,
-// field, enum, value, service and method that has one, in order of names.
+// Command protodoc writes what is documented in the .proto files where programs find it:
+//
+//	node/cli/comments.txt   for the command line: a line "full name TAB comment" for each
+//	                        message, field, enum, value, service and method that has one,
+//	                        in order of names
+//	node/rpc/openapi.json   for clients over HTTP: the methods that have a google.api.http
+//	                        option, as an OpenAPI document, which the node serves
 //
 // It is run in the repository's root, or in any folder below it.
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io/fs"
@@ -15,10 +20,14 @@ import (
 	"strings"
 
 	"github.com/bufbuild/protocompile"
+	"github.com/bufbuild/protocompile/linker"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-const output = "node/cli/comments.txt"
+const (
+	output   = "node/cli/comments.txt"
+	describe = "node/rpc/openapi.json"
+)
 
 func main() {
 	if err := run(); err != nil {
@@ -32,15 +41,26 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	text, err := comments(filepath.Join(root, "proto"))
+	files, err := compile(filepath.Join(root, "proto"))
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(root, filepath.FromSlash(output))
-	if old, err := os.ReadFile(path); err == nil && string(old) == text {
+	if err := replace(filepath.Join(root, filepath.FromSlash(output)), []byte(comments(files))); err != nil {
+		return err
+	}
+	document, err := openAPI(files)
+	if err != nil {
+		return err
+	}
+	return replace(filepath.Join(root, filepath.FromSlash(describe)), document)
+}
+
+// replace writes a file where it is different.
+func replace(path string, raw []byte) error {
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, raw) {
 		return nil
 	}
-	if err := os.WriteFile(path+".new", []byte(text), 0o644); err != nil {
+	if err := os.WriteFile(path+".new", raw, 0o644); err != nil {
 		return err
 	}
 	return os.Rename(path+".new", path)
@@ -64,8 +84,8 @@ func repository() (string, error) {
 	}
 }
 
-// comments compiles every .proto file below a folder.
-func comments(dir string) (string, error) {
+// compile compiles every .proto file below a folder.
+func compile(dir string) (linker.Files, error) {
 	var files []string
 	err := fs.WalkDir(os.DirFS(dir), ".", func(path string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() && strings.HasSuffix(path, ".proto") {
@@ -74,16 +94,17 @@ func comments(dir string) (string, error) {
 		return err
 	})
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	compiler := protocompile.Compiler{
 		Resolver:       protocompile.WithStandardImports(&protocompile.SourceResolver{ImportPaths: []string{dir}}),
 		SourceInfoMode: protocompile.SourceInfoStandard,
 	}
-	compiled, err := compiler.Compile(context.Background(), files...)
-	if err != nil {
-		return "", err
-	}
+	return compiler.Compile(context.Background(), files...)
+}
+
+// comments are those of files, in lines.
+func comments(compiled linker.Files) string {
 	var out []string
 	for _, f := range compiled {
 		each(f, func(d protoreflect.Descriptor) {
@@ -94,7 +115,7 @@ func comments(dir string) (string, error) {
 		})
 	}
 	slices.Sort(out)
-	return strings.Join(out, ""), nil
+	return strings.Join(out, "")
 }
 
 // each visits everything in a file that can have a comment.

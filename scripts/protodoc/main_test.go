@@ -7,17 +7,23 @@ import (
 	"testing"
 )
 
-func TestTheCommandLineHasTheCommentsOfTheProtos(t *testing.T) {
-	want, err := comments("../../proto")
+func TestWhatIsWrittenIsThatOfTheProtos(t *testing.T) {
+	files, err := compile("../../proto")
 	if err != nil {
 		t.Fatal(err)
 	}
-	have, err := os.ReadFile(filepath.Join("../..", filepath.FromSlash(output)))
+	document, err := openAPI(files)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(have) != want {
-		t.Errorf("%s is out of date; run: go run ./scripts/protodoc", output)
+	for path, want := range map[string]string{output: comments(files), describe: string(document)} {
+		have, err := os.ReadFile(filepath.Join("../..", filepath.FromSlash(path)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(have) != want {
+			t.Errorf("%s is out of date; run: go run ./scripts/protodoc", path)
+		}
 	}
 }
 
@@ -51,10 +57,11 @@ message Question {
 	if err := os.WriteFile(filepath.Join(dir, "p.proto"), []byte(file), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	got, err := comments(dir)
+	files, err := compile(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
+	got := comments(files)
 	want := strings.Join([]string{
 		"p.v1.Query\tA service.",
 		"p.v1.Query.Ask\tA method, of two lines.",
@@ -76,7 +83,39 @@ func TestAFaultyProtoIsAnError(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "p.proto"), []byte("syntax = proto3"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := comments(dir); err == nil {
+	if _, err := compile(dir); err == nil {
 		t.Error("it compiles")
+	}
+}
+
+func TestAMethodThatParametersCannotCarryIsAnError(t *testing.T) {
+	dir := t.TempDir()
+	const file = `syntax = "proto3";
+package p.v1;
+import "google/api/annotations.proto";
+service Query {
+  rpc Ask(Question) returns (Question) {
+    option (google.api.http) = {get: "/v1/ask"};
+  }
+}
+message Question {
+  repeated Part parts = 1;
+  message Part {
+    bool b = 1;
+  }
+}
+`
+	if err := os.CopyFS(dir, os.DirFS("../../proto")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "p.proto"), []byte(file), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	files, err := compile(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openAPI(files); err == nil || !strings.Contains(err.Error(), "p.v1.Question.parts cannot be a parameter") {
+		t.Errorf("the description: %v", err)
 	}
 }

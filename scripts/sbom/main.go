@@ -111,6 +111,9 @@ func read(info *debug.BuildInfo) ([]module, error) {
 	var out []module
 	for _, d := range info.Deps {
 		if d.Replace != nil {
+			if d.Replace.Version == "" || d.Replace.Version == "(devel)" {
+				continue // a folder of this repository, which the program itself stands for
+			}
 			d = d.Replace
 		}
 		dir, ok := dirs[d.Path+"@"+d.Version]

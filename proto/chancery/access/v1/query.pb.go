@@ -7,6 +7,7 @@
 package accessv1
 
 import (
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -2535,7 +2536,7 @@ var File_chancery_access_v1_query_proto protoreflect.FileDescriptor
 
 const file_chancery_access_v1_query_proto_rawDesc = "" +
 	"\n" +
-	"\x1echancery/access/v1/query.proto\x12\x12chancery.access.v1\x1a\x1echancery/access/v1/state.proto\"9\n" +
+	"\x1echancery/access/v1/query.proto\x12\x12chancery.access.v1\x1a\x1echancery/access/v1/state.proto\x1a\x1cgoogle/api/annotations.proto\"9\n" +
 	"\x13OrganisationRequest\x12\"\n" +
 	"\forganisation\x18\x01 \x01(\tR\forganisation\"N\n" +
 	"\x0eVersionRequest\x12\"\n" +
@@ -2732,28 +2733,28 @@ const file_chancery_access_v1_query_proto_rawDesc = "" +
 	"\x06Effect\x12\x16\n" +
 	"\x12EFFECT_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rEFFECT_PERMIT\x10\x01\x12\x11\n" +
-	"\rEFFECT_FORBID\x10\x022\x87\f\n" +
-	"\x05Query\x12Y\n" +
-	"\fOrganisation\x12'.chancery.access.v1.OrganisationRequest\x1a .chancery.access.v1.Organisation\x12M\n" +
-	"\bPolicies\x12\".chancery.access.v1.VersionRequest\x1a\x1d.chancery.access.v1.PolicySet\x12H\n" +
-	"\x06Schema\x12\".chancery.access.v1.VersionRequest\x1a\x1a.chancery.access.v1.Schema\x12S\n" +
-	"\bSettings\x12\".chancery.access.v1.VersionRequest\x1a#.chancery.access.v1.SettingsVersion\x12R\n" +
+	"\rEFFECT_FORBID\x10\x022\xca\x12\n" +
+	"\x05Query\x12\x8a\x01\n" +
+	"\fOrganisation\x12'.chancery.access.v1.OrganisationRequest\x1a .chancery.access.v1.Organisation\"/\x82\xd3\xe4\x93\x02)\x12'/v1/access/organisations/{organisation}\x12\x87\x01\n" +
+	"\bPolicies\x12\".chancery.access.v1.VersionRequest\x1a\x1d.chancery.access.v1.PolicySet\"8\x82\xd3\xe4\x93\x022\x120/v1/access/organisations/{organisation}/policies\x12\x80\x01\n" +
+	"\x06Schema\x12\".chancery.access.v1.VersionRequest\x1a\x1a.chancery.access.v1.Schema\"6\x82\xd3\xe4\x93\x020\x12./v1/access/organisations/{organisation}/schema\x12\x8d\x01\n" +
+	"\bSettings\x12\".chancery.access.v1.VersionRequest\x1a#.chancery.access.v1.SettingsVersion\"8\x82\xd3\xe4\x93\x022\x120/v1/access/organisations/{organisation}/settings\x12r\n" +
 	"\n" +
-	"GuardRails\x12%.chancery.access.v1.GuardRailsRequest\x1a\x1d.chancery.access.v1.PolicySet\x12R\n" +
-	"\aHistory\x12\".chancery.access.v1.HistoryRequest\x1a#.chancery.access.v1.HistoryResponse\x12G\n" +
-	"\x06Entity\x12!.chancery.access.v1.EntityRequest\x1a\x1a.chancery.access.v1.Entity\x12U\n" +
-	"\bEntities\x12#.chancery.access.v1.EntitiesRequest\x1a$.chancery.access.v1.EntitiesResponse\x12_\n" +
-	"\rEntityHistory\x12(.chancery.access.v1.EntityHistoryRequest\x1a$.chancery.access.v1.EntitiesResponse\x12M\n" +
-	"\bDecision\x12#.chancery.access.v1.DecisionRequest\x1a\x1c.chancery.access.v1.Decision\x12X\n" +
-	"\tDecisions\x12$.chancery.access.v1.DecisionsRequest\x1a%.chancery.access.v1.DecisionsResponse\x12[\n" +
-	"\vGrantStatus\x12#.chancery.access.v1.DecisionRequest\x1a'.chancery.access.v1.GrantStatusResponse\x12U\n" +
-	"\bEvaluate\x12#.chancery.access.v1.EvaluateRequest\x1a$.chancery.access.v1.EvaluateResponse\x12R\n" +
-	"\aExplain\x12\".chancery.access.v1.ExplainRequest\x1a#.chancery.access.v1.ExplainResponse\x12O\n" +
-	"\x06WhatIf\x12!.chancery.access.v1.WhatIfRequest\x1a\".chancery.access.v1.WhatIfResponse\x12N\n" +
+	"GuardRails\x12%.chancery.access.v1.GuardRailsRequest\x1a\x1d.chancery.access.v1.PolicySet\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/access/guard-rails\x12\x8b\x01\n" +
+	"\aHistory\x12\".chancery.access.v1.HistoryRequest\x1a#.chancery.access.v1.HistoryResponse\"7\x82\xd3\xe4\x93\x021\x12//v1/access/organisations/{organisation}/history\x12\x7f\n" +
+	"\x06Entity\x12!.chancery.access.v1.EntityRequest\x1a\x1a.chancery.access.v1.Entity\"6\x82\xd3\xe4\x93\x020\x12./v1/access/organisations/{organisation}/entity\x12\x8f\x01\n" +
+	"\bEntities\x12#.chancery.access.v1.EntitiesRequest\x1a$.chancery.access.v1.EntitiesResponse\"8\x82\xd3\xe4\x93\x022\x120/v1/access/organisations/{organisation}/entities\x12\x9f\x01\n" +
+	"\rEntityHistory\x12(.chancery.access.v1.EntityHistoryRequest\x1a$.chancery.access.v1.EntitiesResponse\">\x82\xd3\xe4\x93\x028\x126/v1/access/organisations/{organisation}/entity-history\x12p\n" +
+	"\bDecision\x12#.chancery.access.v1.DecisionRequest\x1a\x1c.chancery.access.v1.Decision\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/access/decisions/{id}\x12v\n" +
+	"\tDecisions\x12$.chancery.access.v1.DecisionsRequest\x1a%.chancery.access.v1.DecisionsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/access/decisions\x12\x8b\x01\n" +
+	"\vGrantStatus\x12#.chancery.access.v1.DecisionRequest\x1a'.chancery.access.v1.GrantStatusResponse\".\x82\xd3\xe4\x93\x02(\x12&/v1/access/decisions/{id}/grant-status\x12u\n" +
+	"\bEvaluate\x12#.chancery.access.v1.EvaluateRequest\x1a$.chancery.access.v1.EvaluateResponse\"\x1e\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/v1/access/evaluate\x12q\n" +
+	"\aExplain\x12\".chancery.access.v1.ExplainRequest\x1a#.chancery.access.v1.ExplainResponse\"\x1d\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/v1/access/explain\x12n\n" +
+	"\x06WhatIf\x12!.chancery.access.v1.WhatIfRequest\x1a\".chancery.access.v1.WhatIfResponse\"\x1d\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/v1/access/what-if\x12u\n" +
 	"\n" +
-	"BreakGlass\x12%.chancery.access.v1.BreakGlassRequest\x1a\x19.chancery.access.v1.Glass\x12a\n" +
-	"\fBreakGlasses\x12'.chancery.access.v1.BreakGlassesRequest\x1a(.chancery.access.v1.BreakGlassesResponse\x12W\n" +
-	"\aReviews\x12\".chancery.access.v1.ReviewsRequest\x1a(.chancery.access.v1.BreakGlassesResponseB@Z>github.com/chancery/chancery/proto/chancery/access/v1;accessv1b\x06proto3"
+	"BreakGlass\x12%.chancery.access.v1.BreakGlassRequest\x1a\x19.chancery.access.v1.Glass\"%\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/access/break-glasses/{id}\x12\x83\x01\n" +
+	"\fBreakGlasses\x12'.chancery.access.v1.BreakGlassesRequest\x1a(.chancery.access.v1.BreakGlassesResponse\" \x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/access/break-glasses\x12\x90\x01\n" +
+	"\aReviews\x12\".chancery.access.v1.ReviewsRequest\x1a(.chancery.access.v1.BreakGlassesResponse\"7\x82\xd3\xe4\x93\x021\x12//v1/access/organisations/{organisation}/reviewsB@Z>github.com/chancery/chancery/proto/chancery/access/v1;accessv1b\x06proto3"
 
 var (
 	file_chancery_access_v1_query_proto_rawDescOnce sync.Once

@@ -7,6 +7,7 @@
 package consentv1
 
 import (
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -1288,7 +1289,7 @@ var File_chancery_consent_v1_query_proto protoreflect.FileDescriptor
 
 const file_chancery_consent_v1_query_proto_rawDesc = "" +
 	"\n" +
-	"\x1fchancery/consent/v1/query.proto\x12\x13chancery.consent.v1\x1a\x1fchancery/consent/v1/state.proto\" \n" +
+	"\x1fchancery/consent/v1/query.proto\x12\x13chancery.consent.v1\x1a\x1fchancery/consent/v1/state.proto\x1a\x1cgoogle/api/annotations.proto\" \n" +
 	"\x0eConsentRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\"\x8e\x01\n" +
 	"\x0fConsentResponse\x123\n" +
@@ -1388,22 +1389,22 @@ const file_chancery_consent_v1_query_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\fR\tpageToken\"L\n" +
 	"\x0eExportResponse\x12\x12\n" +
 	"\x04json\x18\x01 \x01(\tR\x04json\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\fR\rnextPageToken2\xda\t\n" +
-	"\x05Query\x12T\n" +
-	"\aConsent\x12#.chancery.consent.v1.ConsentRequest\x1a$.chancery.consent.v1.ConsentResponse\x12b\n" +
-	"\x0eConsentVersion\x12*.chancery.consent.v1.ConsentVersionRequest\x1a$.chancery.consent.v1.ConsentResponse\x12W\n" +
-	"\bVersions\x12$.chancery.consent.v1.VersionsRequest\x1a%.chancery.consent.v1.ConsentsResponse\x12i\n" +
-	"\x11ConsentsBySubject\x12-.chancery.consent.v1.ConsentsBySubjectRequest\x1a%.chancery.consent.v1.ConsentsResponse\x12o\n" +
-	"\x14ConsentsByController\x120.chancery.consent.v1.ConsentsByControllerRequest\x1a%.chancery.consent.v1.ConsentsResponse\x12m\n" +
-	"\x13ConsentsByRecipient\x12/.chancery.consent.v1.ConsentsByRecipientRequest\x1a%.chancery.consent.v1.ConsentsResponse\x12W\n" +
-	"\bRequests\x12$.chancery.consent.v1.RequestsRequest\x1a%.chancery.consent.v1.ConsentsResponse\x12T\n" +
-	"\aDossier\x12#.chancery.consent.v1.DossierRequest\x1a$.chancery.consent.v1.DossierResponse\x12Z\n" +
-	"\tPermitted\x12%.chancery.consent.v1.PermittedRequest\x1a&.chancery.consent.v1.PermittedResponse\x12]\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\fR\rnextPageToken2\xe1\x0e\n" +
+	"\x05Query\x12w\n" +
+	"\aConsent\x12#.chancery.consent.v1.ConsentRequest\x1a$.chancery.consent.v1.ConsentResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/consent/consents/{id}\x12\x98\x01\n" +
+	"\x0eConsentVersion\x12*.chancery.consent.v1.ConsentVersionRequest\x1a$.chancery.consent.v1.ConsentResponse\"4\x82\xd3\xe4\x93\x02.\x12,/v1/consent/consents/{id}/versions/{version}\x12\x83\x01\n" +
+	"\bVersions\x12$.chancery.consent.v1.VersionsRequest\x1a%.chancery.consent.v1.ConsentsResponse\"*\x82\xd3\xe4\x93\x02$\x12\"/v1/consent/consents/{id}/versions\x12\x9a\x01\n" +
+	"\x11ConsentsBySubject\x12-.chancery.consent.v1.ConsentsBySubjectRequest\x1a%.chancery.consent.v1.ConsentsResponse\"/\x82\xd3\xe4\x93\x02)\x12'/v1/consent/subjects/{subject}/consents\x12\xa6\x01\n" +
+	"\x14ConsentsByController\x120.chancery.consent.v1.ConsentsByControllerRequest\x1a%.chancery.consent.v1.ConsentsResponse\"5\x82\xd3\xe4\x93\x02/\x12-/v1/consent/controllers/{controller}/consents\x12\xa2\x01\n" +
+	"\x13ConsentsByRecipient\x12/.chancery.consent.v1.ConsentsByRecipientRequest\x1a%.chancery.consent.v1.ConsentsResponse\"3\x82\xd3\xe4\x93\x02-\x12+/v1/consent/recipients/{recipient}/consents\x12\x8e\x01\n" +
+	"\bRequests\x12$.chancery.consent.v1.RequestsRequest\x1a%.chancery.consent.v1.ConsentsResponse\"5\x82\xd3\xe4\x93\x02/\x12-/v1/consent/controllers/{controller}/requests\x12\x84\x01\n" +
+	"\aDossier\x12#.chancery.consent.v1.DossierRequest\x1a$.chancery.consent.v1.DossierResponse\".\x82\xd3\xe4\x93\x02(\x12&/v1/consent/subjects/{subject}/dossier\x12\x8c\x01\n" +
+	"\tPermitted\x12%.chancery.consent.v1.PermittedRequest\x1a&.chancery.consent.v1.PermittedResponse\"0\x82\xd3\xe4\x93\x02*\x12(/v1/consent/subjects/{subject}/permitted\x12\x90\x01\n" +
 	"\n" +
-	"Delegation\x12&.chancery.consent.v1.DelegationRequest\x1a'.chancery.consent.v1.DelegationResponse\x12`\n" +
-	"\vDelegations\x12'.chancery.consent.v1.DelegationsRequest\x1a(.chancery.consent.v1.DelegationsResponse\x12T\n" +
-	"\aReceipt\x12#.chancery.consent.v1.ReceiptRequest\x1a$.chancery.consent.v1.ReceiptResponse\x12Q\n" +
-	"\x06Export\x12\".chancery.consent.v1.ExportRequest\x1a#.chancery.consent.v1.ExportResponseBBZ@github.com/chancery/chancery/proto/chancery/consent/v1;consentv1b\x06proto3"
+	"Delegation\x12&.chancery.consent.v1.DelegationRequest\x1a'.chancery.consent.v1.DelegationResponse\"1\x82\xd3\xe4\x93\x02+\x12)/v1/consent/subjects/{subject}/delegation\x12\x94\x01\n" +
+	"\vDelegations\x12'.chancery.consent.v1.DelegationsRequest\x1a(.chancery.consent.v1.DelegationsResponse\"2\x82\xd3\xe4\x93\x02,\x12*/v1/consent/subjects/{subject}/delegations\x12\x7f\n" +
+	"\aReceipt\x12#.chancery.consent.v1.ReceiptRequest\x1a$.chancery.consent.v1.ReceiptResponse\")\x82\xd3\xe4\x93\x02#\x12!/v1/consent/consents/{id}/receipt\x12\x80\x01\n" +
+	"\x06Export\x12\".chancery.consent.v1.ExportRequest\x1a#.chancery.consent.v1.ExportResponse\"-\x82\xd3\xe4\x93\x02'\x12%/v1/consent/subjects/{subject}/exportBBZ@github.com/chancery/chancery/proto/chancery/consent/v1;consentv1b\x06proto3"
 
 var (
 	file_chancery_consent_v1_query_proto_rawDescOnce sync.Once

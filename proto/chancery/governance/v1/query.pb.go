@@ -7,6 +7,7 @@
 package governancev1
 
 import (
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -1055,7 +1056,7 @@ var File_chancery_governance_v1_query_proto protoreflect.FileDescriptor
 
 const file_chancery_governance_v1_query_proto_rawDesc = "" +
 	"\n" +
-	"\"chancery/governance/v1/query.proto\x12\x16chancery.governance.v1\x1a\"chancery/governance/v1/state.proto\"\x0f\n" +
+	"\"chancery/governance/v1/query.proto\x12\x16chancery.governance.v1\x1a\"chancery/governance/v1/state.proto\x1a\x1cgoogle/api/annotations.proto\"\x0f\n" +
 	"\rParamsRequest\"H\n" +
 	"\x0eParamsResponse\x126\n" +
 	"\x06params\x18\x01 \x01(\v2\x1e.chancery.governance.v1.ParamsR\x06params\"2\n" +
@@ -1123,17 +1124,17 @@ const file_chancery_governance_v1_query_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\fR\tpageToken\"w\n" +
 	"\x10OffencesResponse\x12;\n" +
 	"\boffences\x18\x01 \x03(\v2\x1f.chancery.governance.v1.OffenceR\boffences\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\fR\rnextPageToken2\xc3\x06\n" +
-	"\x05Query\x12W\n" +
-	"\x06Params\x12%.chancery.governance.v1.ParamsRequest\x1a&.chancery.governance.v1.ParamsResponse\x12]\n" +
-	"\bProposal\x12'.chancery.governance.v1.ProposalRequest\x1a(.chancery.governance.v1.ProposalResponse\x12`\n" +
-	"\tProposals\x12(.chancery.governance.v1.ProposalsRequest\x1a).chancery.governance.v1.ProposalsResponse\x12W\n" +
-	"\x06Ballot\x12%.chancery.governance.v1.BallotRequest\x1a&.chancery.governance.v1.BallotResponse\x12Z\n" +
-	"\aBallots\x12&.chancery.governance.v1.BallotsRequest\x1a'.chancery.governance.v1.BallotsResponse\x12T\n" +
-	"\x05Tally\x12$.chancery.governance.v1.TallyRequest\x1a%.chancery.governance.v1.TallyResponse\x12Z\n" +
-	"\aOutcome\x12&.chancery.governance.v1.OutcomeRequest\x1a'.chancery.governance.v1.OutcomeResponse\x12Z\n" +
-	"\aPreview\x12&.chancery.governance.v1.PreviewRequest\x1a'.chancery.governance.v1.PreviewResponse\x12]\n" +
-	"\bOffences\x12'.chancery.governance.v1.OffencesRequest\x1a(.chancery.governance.v1.OffencesResponseBHZFgithub.com/chancery/chancery/proto/chancery/governance/v1;governancev1b\x06proto3"
+	"\x0fnext_page_token\x18\x02 \x01(\fR\rnextPageToken2\xeb\t\n" +
+	"\x05Query\x12v\n" +
+	"\x06Params\x12%.chancery.governance.v1.ParamsRequest\x1a&.chancery.governance.v1.ParamsResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/governance/params\x12\x8d\x01\n" +
+	"\bProposal\x12'.chancery.governance.v1.ProposalRequest\x1a(.chancery.governance.v1.ProposalResponse\".\x82\xd3\xe4\x93\x02(\x12&/v1/governance/proposals/{proposal_id}\x12\x82\x01\n" +
+	"\tProposals\x12(.chancery.governance.v1.ProposalsRequest\x1a).chancery.governance.v1.ProposalsResponse\" \x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/governance/proposals\x12\x9e\x01\n" +
+	"\x06Ballot\x12%.chancery.governance.v1.BallotRequest\x1a&.chancery.governance.v1.BallotResponse\"E\x82\xd3\xe4\x93\x02?\x12=/v1/governance/proposals/{proposal_id}/ballots/{organisation}\x12\x92\x01\n" +
+	"\aBallots\x12&.chancery.governance.v1.BallotsRequest\x1a'.chancery.governance.v1.BallotsResponse\"6\x82\xd3\xe4\x93\x020\x12./v1/governance/proposals/{proposal_id}/ballots\x12\x8a\x01\n" +
+	"\x05Tally\x12$.chancery.governance.v1.TallyRequest\x1a%.chancery.governance.v1.TallyResponse\"4\x82\xd3\xe4\x93\x02.\x12,/v1/governance/proposals/{proposal_id}/tally\x12\x92\x01\n" +
+	"\aOutcome\x12&.chancery.governance.v1.OutcomeRequest\x1a'.chancery.governance.v1.OutcomeResponse\"6\x82\xd3\xe4\x93\x020\x12./v1/governance/proposals/{proposal_id}/outcome\x12}\n" +
+	"\aPreview\x12&.chancery.governance.v1.PreviewRequest\x1a'.chancery.governance.v1.PreviewResponse\"!\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/v1/governance/preview\x12~\n" +
+	"\bOffences\x12'.chancery.governance.v1.OffencesRequest\x1a(.chancery.governance.v1.OffencesResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/governance/offencesBHZFgithub.com/chancery/chancery/proto/chancery/governance/v1;governancev1b\x06proto3"
 
 var (
 	file_chancery_governance_v1_query_proto_rawDescOnce sync.Once

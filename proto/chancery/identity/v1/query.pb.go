@@ -7,6 +7,7 @@
 package identityv1
 
 import (
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -1833,7 +1834,7 @@ var File_chancery_identity_v1_query_proto protoreflect.FileDescriptor
 
 const file_chancery_identity_v1_query_proto_rawDesc = "" +
 	"\n" +
-	" chancery/identity/v1/query.proto\x12\x14chancery.identity.v1\x1a chancery/identity/v1/state.proto\"#\n" +
+	" chancery/identity/v1/query.proto\x12\x14chancery.identity.v1\x1a chancery/identity/v1/state.proto\x1a\x1cgoogle/api/annotations.proto\"#\n" +
 	"\x0fIdentityRequest\x12\x10\n" +
 	"\x03did\x18\x01 \x01(\tR\x03did\"N\n" +
 	"\x10IdentityResponse\x12:\n" +
@@ -1945,26 +1946,26 @@ const file_chancery_identity_v1_query_proto_rawDesc = "" +
 	"\x12AuthoritiesRequest\x12\"\n" +
 	"\forganisation\x18\x01 \x01(\tR\forganisation\"Z\n" +
 	"\x13AuthoritiesResponse\x12C\n" +
-	"\vauthorities\x18\x01 \x01(\v2!.chancery.identity.v1.AuthoritiesR\vauthorities2\xab\v\n" +
-	"\x05Query\x12Y\n" +
-	"\bIdentity\x12%.chancery.identity.v1.IdentityRequest\x1a&.chancery.identity.v1.IdentityResponse\x12Y\n" +
-	"\bDocument\x12%.chancery.identity.v1.DocumentRequest\x1a&.chancery.identity.v1.DocumentResponse\x12J\n" +
-	"\x03Key\x12 .chancery.identity.v1.KeyRequest\x1a!.chancery.identity.v1.KeyResponse\x12M\n" +
-	"\x04Keys\x12!.chancery.identity.v1.KeysRequest\x1a\".chancery.identity.v1.KeysResponse\x12P\n" +
-	"\x05ByKey\x12\".chancery.identity.v1.ByKeyRequest\x1a#.chancery.identity.v1.ByKeyResponse\x12_\n" +
+	"\vauthorities\x18\x01 \x01(\v2!.chancery.identity.v1.AuthoritiesR\vauthorities2\xbf\x10\n" +
+	"\x05Query\x12\x80\x01\n" +
+	"\bIdentity\x12%.chancery.identity.v1.IdentityRequest\x1a&.chancery.identity.v1.IdentityResponse\"%\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/identity/identities/{did}\x12\x89\x01\n" +
+	"\bDocument\x12%.chancery.identity.v1.DocumentRequest\x1a&.chancery.identity.v1.DocumentResponse\".\x82\xd3\xe4\x93\x02(\x12&/v1/identity/identities/{did}/document\x12{\n" +
+	"\x03Key\x12 .chancery.identity.v1.KeyRequest\x1a!.chancery.identity.v1.KeyResponse\"/\x82\xd3\xe4\x93\x02)\x12'/v1/identity/identities/{did}/keys/{id}\x12y\n" +
+	"\x04Keys\x12!.chancery.identity.v1.KeysRequest\x1a\".chancery.identity.v1.KeysResponse\"*\x82\xd3\xe4\x93\x02$\x12\"/v1/identity/identities/{did}/keys\x12m\n" +
+	"\x05ByKey\x12\".chancery.identity.v1.ByKeyRequest\x1a#.chancery.identity.v1.ByKeyResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/identity/by-key\x12\x80\x01\n" +
 	"\n" +
-	"Identities\x12'.chancery.identity.v1.IdentitiesRequest\x1a(.chancery.identity.v1.IdentitiesResponse\x12h\n" +
-	"\rOrganisations\x12*.chancery.identity.v1.OrganisationsRequest\x1a+.chancery.identity.v1.OrganisationsResponse\x12Y\n" +
-	"\bRecovery\x12%.chancery.identity.v1.RecoveryRequest\x1a&.chancery.identity.v1.RecoveryResponse\x12P\n" +
-	"\x05Roles\x12\".chancery.identity.v1.RolesRequest\x1a#.chancery.identity.v1.RolesResponse\x12P\n" +
-	"\x05Group\x12\".chancery.identity.v1.GroupRequest\x1a#.chancery.identity.v1.GroupResponse\x12S\n" +
-	"\x06Groups\x12#.chancery.identity.v1.GroupsRequest\x1a$.chancery.identity.v1.GroupsResponse\x12e\n" +
-	"\fGroupMembers\x12).chancery.identity.v1.GroupMembersRequest\x1a*.chancery.identity.v1.GroupMembersResponse\x12b\n" +
-	"\vMemberships\x12(.chancery.identity.v1.MembershipsRequest\x1a).chancery.identity.v1.MembershipsResponse\x12_\n" +
+	"Identities\x12'.chancery.identity.v1.IdentitiesRequest\x1a(.chancery.identity.v1.IdentitiesResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/identity/identities\x12\x8c\x01\n" +
+	"\rOrganisations\x12*.chancery.identity.v1.OrganisationsRequest\x1a+.chancery.identity.v1.OrganisationsResponse\"\"\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/identity/organisations\x12\x89\x01\n" +
+	"\bRecovery\x12%.chancery.identity.v1.RecoveryRequest\x1a&.chancery.identity.v1.RecoveryResponse\".\x82\xd3\xe4\x93\x02(\x12&/v1/identity/identities/{did}/recovery\x12}\n" +
+	"\x05Roles\x12\".chancery.identity.v1.RolesRequest\x1a#.chancery.identity.v1.RolesResponse\"+\x82\xd3\xe4\x93\x02%\x12#/v1/identity/identities/{did}/roles\x12r\n" +
+	"\x05Group\x12\".chancery.identity.v1.GroupRequest\x1a#.chancery.identity.v1.GroupResponse\" \x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/identity/groups/{id}\x12p\n" +
+	"\x06Groups\x12#.chancery.identity.v1.GroupsRequest\x1a$.chancery.identity.v1.GroupsResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/identity/groups\x12\x8f\x01\n" +
+	"\fGroupMembers\x12).chancery.identity.v1.GroupMembersRequest\x1a*.chancery.identity.v1.GroupMembersResponse\"(\x82\xd3\xe4\x93\x02\"\x12 /v1/identity/groups/{id}/members\x12\x95\x01\n" +
+	"\vMemberships\x12(.chancery.identity.v1.MembershipsRequest\x1a).chancery.identity.v1.MembershipsResponse\"1\x82\xd3\xe4\x93\x02+\x12)/v1/identity/identities/{did}/memberships\x12\x80\x01\n" +
 	"\n" +
-	"Validators\x12'.chancery.identity.v1.ValidatorsRequest\x1a(.chancery.identity.v1.ValidatorsResponse\x12P\n" +
-	"\x05Nodes\x12\".chancery.identity.v1.NodesRequest\x1a#.chancery.identity.v1.NodesResponse\x12b\n" +
-	"\vAuthorities\x12(.chancery.identity.v1.AuthoritiesRequest\x1a).chancery.identity.v1.AuthoritiesResponseBDZBgithub.com/chancery/chancery/proto/chancery/identity/v1;identityv1b\x06proto3"
+	"Validators\x12'.chancery.identity.v1.ValidatorsRequest\x1a(.chancery.identity.v1.ValidatorsResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/identity/validators\x12l\n" +
+	"\x05Nodes\x12\".chancery.identity.v1.NodesRequest\x1a#.chancery.identity.v1.NodesResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/identity/nodes\x12\xa1\x01\n" +
+	"\vAuthorities\x12(.chancery.identity.v1.AuthoritiesRequest\x1a).chancery.identity.v1.AuthoritiesResponse\"=\x82\xd3\xe4\x93\x027\x125/v1/identity/organisations/{organisation}/authoritiesBDZBgithub.com/chancery/chancery/proto/chancery/identity/v1;identityv1b\x06proto3"
 
 var (
 	file_chancery_identity_v1_query_proto_rawDescOnce sync.Once

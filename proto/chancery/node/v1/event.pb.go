@@ -8,6 +8,7 @@ package nodev1
 
 import (
 	v1 "github.com/chancery/chancery/proto/chancery/chain/v1"
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -294,7 +295,7 @@ var File_chancery_node_v1_event_proto protoreflect.FileDescriptor
 
 const file_chancery_node_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1cchancery/node/v1/event.proto\x12\x10chancery.node.v1\x1a\x1dchancery/chain/v1/chain.proto\"6\n" +
+	"\x1cchancery/node/v1/event.proto\x12\x10chancery.node.v1\x1a\x1dchancery/chain/v1/chain.proto\x1a\x1cgoogle/api/annotations.proto\"6\n" +
 	"\x06Cursor\x12\x16\n" +
 	"\x06height\x18\x01 \x01(\x03R\x06height\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\rR\x05index\"n\n" +
@@ -312,9 +313,10 @@ const file_chancery_node_v1_event_proto_rawDesc = "" +
 	"\x05index\x18\x02 \x01(\rR\x05index\x12\x12\n" +
 	"\x04time\x18\x03 \x01(\x03R\x04time\x12\x13\n" +
 	"\x05tx_id\x18\x04 \x01(\fR\x04txId\x12.\n" +
-	"\x05event\x18\x05 \x01(\v2\x18.chancery.chain.v1.EventR\x05event2`\n" +
-	"\x06Events\x12V\n" +
-	"\tSubscribe\x12\".chancery.node.v1.SubscribeRequest\x1a#.chancery.node.v1.SubscribeResponse0\x01B<Z:github.com/chancery/chancery/proto/chancery/node/v1;nodev1b\x06proto3"
+	"\x05event\x18\x05 \x01(\v2\x18.chancery.chain.v1.EventR\x05event2t\n" +
+	"\x06Events\x12j\n" +
+	"\tSubscribe\x12\".chancery.node.v1.SubscribeRequest\x1a#.chancery.node.v1.SubscribeResponse\"\x12\x82\xd3\xe4\x93\x02\f\x12\n" +
+	"/v1/events0\x01B<Z:github.com/chancery/chancery/proto/chancery/node/v1;nodev1b\x06proto3"
 
 var (
 	file_chancery_node_v1_event_proto_rawDescOnce sync.Once

@@ -7,6 +7,7 @@
 package nodev1
 
 import (
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -1265,7 +1266,7 @@ var File_chancery_node_v1_forecast_proto protoreflect.FileDescriptor
 
 const file_chancery_node_v1_forecast_proto_rawDesc = "" +
 	"\n" +
-	"\x1fchancery/node/v1/forecast.proto\x12\x10chancery.node.v1\"x\n" +
+	"\x1fchancery/node/v1/forecast.proto\x12\x10chancery.node.v1\x1a\x1cgoogle/api/annotations.proto\"x\n" +
 	"\x0fForecastRequest\x121\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1d.chancery.node.v1.SubjectKindR\x04kind\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x18\n" +
@@ -1373,11 +1374,11 @@ const file_chancery_node_v1_forecast_proto_rawDesc = "" +
 	"\x15TOP_ORDER_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13TOP_ORDER_DEVIATION\x10\x01\x12\x12\n" +
 	"\x0eTOP_ORDER_RATE\x10\x02\x12\x12\n" +
-	"\x0eTOP_ORDER_RISK\x10\x032\xf5\x01\n" +
-	"\tForecasts\x12Q\n" +
-	"\bForecast\x12!.chancery.node.v1.ForecastRequest\x1a\".chancery.node.v1.ForecastResponse\x12B\n" +
-	"\x03Top\x12\x1c.chancery.node.v1.TopRequest\x1a\x1d.chancery.node.v1.TopResponse\x12Q\n" +
-	"\bBacktest\x12!.chancery.node.v1.BacktestRequest\x1a\".chancery.node.v1.BacktestResponseB<Z:github.com/chancery/chancery/proto/chancery/node/v1;nodev1b\x06proto3"
+	"\x0eTOP_ORDER_RISK\x10\x032\xd0\x02\n" +
+	"\tForecasts\x12q\n" +
+	"\bForecast\x12!.chancery.node.v1.ForecastRequest\x1a\".chancery.node.v1.ForecastResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/forecasts/forecast\x12]\n" +
+	"\x03Top\x12\x1c.chancery.node.v1.TopRequest\x1a\x1d.chancery.node.v1.TopResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/forecasts/top\x12q\n" +
+	"\bBacktest\x12!.chancery.node.v1.BacktestRequest\x1a\".chancery.node.v1.BacktestResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/forecasts/backtestB<Z:github.com/chancery/chancery/proto/chancery/node/v1;nodev1b\x06proto3"
 
 var (
 	file_chancery_node_v1_forecast_proto_rawDescOnce sync.Once

@@ -8,6 +8,8 @@ package nodev1
 
 import (
 	v1 "github.com/chancery/chancery/proto/chancery/chain/v1"
+	_ "google.golang.org/genproto/googleapis/api/annotations"
+	httpbody "google.golang.org/genproto/googleapis/api/httpbody"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -351,6 +353,43 @@ func (x *CertificateExpiry) GetAlarmDays() int32 {
 	return 0
 }
 
+// OpenAPIRequest is empty.
+type OpenAPIRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenAPIRequest) Reset() {
+	*x = OpenAPIRequest{}
+	mi := &file_chancery_node_v1_node_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenAPIRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenAPIRequest) ProtoMessage() {}
+
+func (x *OpenAPIRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_node_v1_node_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenAPIRequest.ProtoReflect.Descriptor instead.
+func (*OpenAPIRequest) Descriptor() ([]byte, []int) {
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{3}
+}
+
 // GenesisRequest is empty.
 type GenesisRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -360,7 +399,7 @@ type GenesisRequest struct {
 
 func (x *GenesisRequest) Reset() {
 	*x = GenesisRequest{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[3]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -372,7 +411,7 @@ func (x *GenesisRequest) String() string {
 func (*GenesisRequest) ProtoMessage() {}
 
 func (x *GenesisRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[3]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -385,7 +424,7 @@ func (x *GenesisRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenesisRequest.ProtoReflect.Descriptor instead.
 func (*GenesisRequest) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{3}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{4}
 }
 
 // GenesisResponse is a part of the genesis file; the parts joined are the file.
@@ -399,7 +438,7 @@ type GenesisResponse struct {
 
 func (x *GenesisResponse) Reset() {
 	*x = GenesisResponse{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[4]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -411,7 +450,7 @@ func (x *GenesisResponse) String() string {
 func (*GenesisResponse) ProtoMessage() {}
 
 func (x *GenesisResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[4]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -424,7 +463,7 @@ func (x *GenesisResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenesisResponse.ProtoReflect.Descriptor instead.
 func (*GenesisResponse) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{4}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GenesisResponse) GetPart() []byte {
@@ -445,7 +484,7 @@ type BlockRequest struct {
 
 func (x *BlockRequest) Reset() {
 	*x = BlockRequest{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[5]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -457,7 +496,7 @@ func (x *BlockRequest) String() string {
 func (*BlockRequest) ProtoMessage() {}
 
 func (x *BlockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[5]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -470,7 +509,7 @@ func (x *BlockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockRequest.ProtoReflect.Descriptor instead.
 func (*BlockRequest) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{5}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *BlockRequest) GetHeight() int64 {
@@ -493,7 +532,7 @@ type BlockResponse struct {
 
 func (x *BlockResponse) Reset() {
 	*x = BlockResponse{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[6]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -505,7 +544,7 @@ func (x *BlockResponse) String() string {
 func (*BlockResponse) ProtoMessage() {}
 
 func (x *BlockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[6]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -518,7 +557,7 @@ func (x *BlockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockResponse.ProtoReflect.Descriptor instead.
 func (*BlockResponse) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{6}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *BlockResponse) GetRecord() *v1.BlockRecord {
@@ -546,7 +585,7 @@ type LightBlockRequest struct {
 
 func (x *LightBlockRequest) Reset() {
 	*x = LightBlockRequest{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[7]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -558,7 +597,7 @@ func (x *LightBlockRequest) String() string {
 func (*LightBlockRequest) ProtoMessage() {}
 
 func (x *LightBlockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[7]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -571,7 +610,7 @@ func (x *LightBlockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LightBlockRequest.ProtoReflect.Descriptor instead.
 func (*LightBlockRequest) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{7}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *LightBlockRequest) GetHeight() int64 {
@@ -592,7 +631,7 @@ type LightBlockResponse struct {
 
 func (x *LightBlockResponse) Reset() {
 	*x = LightBlockResponse{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[8]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -604,7 +643,7 @@ func (x *LightBlockResponse) String() string {
 func (*LightBlockResponse) ProtoMessage() {}
 
 func (x *LightBlockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[8]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -617,7 +656,7 @@ func (x *LightBlockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LightBlockResponse.ProtoReflect.Descriptor instead.
 func (*LightBlockResponse) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{8}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *LightBlockResponse) GetLightBlock() []byte {
@@ -636,7 +675,7 @@ type ParamsRequest struct {
 
 func (x *ParamsRequest) Reset() {
 	*x = ParamsRequest{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[9]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -648,7 +687,7 @@ func (x *ParamsRequest) String() string {
 func (*ParamsRequest) ProtoMessage() {}
 
 func (x *ParamsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[9]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -661,7 +700,7 @@ func (x *ParamsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParamsRequest.ProtoReflect.Descriptor instead.
 func (*ParamsRequest) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{9}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{10}
 }
 
 // ParamsResponse is the chain's parameters.
@@ -674,7 +713,7 @@ type ParamsResponse struct {
 
 func (x *ParamsResponse) Reset() {
 	*x = ParamsResponse{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[10]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -686,7 +725,7 @@ func (x *ParamsResponse) String() string {
 func (*ParamsResponse) ProtoMessage() {}
 
 func (x *ParamsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[10]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -699,7 +738,7 @@ func (x *ParamsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParamsResponse.ProtoReflect.Descriptor instead.
 func (*ParamsResponse) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{10}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ParamsResponse) GetParams() *v1.Params {
@@ -718,7 +757,7 @@ type CollectionsRequest struct {
 
 func (x *CollectionsRequest) Reset() {
 	*x = CollectionsRequest{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[11]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -730,7 +769,7 @@ func (x *CollectionsRequest) String() string {
 func (*CollectionsRequest) ProtoMessage() {}
 
 func (x *CollectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[11]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -743,7 +782,7 @@ func (x *CollectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectionsRequest.ProtoReflect.Descriptor instead.
 func (*CollectionsRequest) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{11}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{12}
 }
 
 // CollectionsResponse is every collection, sorted by prefix.
@@ -756,7 +795,7 @@ type CollectionsResponse struct {
 
 func (x *CollectionsResponse) Reset() {
 	*x = CollectionsResponse{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[12]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -768,7 +807,7 @@ func (x *CollectionsResponse) String() string {
 func (*CollectionsResponse) ProtoMessage() {}
 
 func (x *CollectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[12]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -781,7 +820,7 @@ func (x *CollectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectionsResponse.ProtoReflect.Descriptor instead.
 func (*CollectionsResponse) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{12}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CollectionsResponse) GetCollections() []*Collection {
@@ -808,7 +847,7 @@ type Collection struct {
 
 func (x *Collection) Reset() {
 	*x = Collection{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[13]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -820,7 +859,7 @@ func (x *Collection) String() string {
 func (*Collection) ProtoMessage() {}
 
 func (x *Collection) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[13]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -833,7 +872,7 @@ func (x *Collection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Collection.ProtoReflect.Descriptor instead.
 func (*Collection) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{13}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Collection) GetName() string {
@@ -875,7 +914,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[14]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -887,7 +926,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[14]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -900,7 +939,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{14}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ExportRequest) GetHeight() int64 {
@@ -924,7 +963,7 @@ type ExportResponse struct {
 
 func (x *ExportResponse) Reset() {
 	*x = ExportResponse{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[15]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -936,7 +975,7 @@ func (x *ExportResponse) String() string {
 func (*ExportResponse) ProtoMessage() {}
 
 func (x *ExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[15]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -949,7 +988,7 @@ func (x *ExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportResponse.ProtoReflect.Descriptor instead.
 func (*ExportResponse) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{15}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ExportResponse) GetPart() []byte {
@@ -981,7 +1020,7 @@ type StateRequest struct {
 
 func (x *StateRequest) Reset() {
 	*x = StateRequest{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[16]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -993,7 +1032,7 @@ func (x *StateRequest) String() string {
 func (*StateRequest) ProtoMessage() {}
 
 func (x *StateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[16]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1006,7 +1045,7 @@ func (x *StateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateRequest.ProtoReflect.Descriptor instead.
 func (*StateRequest) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{16}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StateRequest) GetHeight() int64 {
@@ -1042,7 +1081,7 @@ type StateResponse struct {
 
 func (x *StateResponse) Reset() {
 	*x = StateResponse{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[17]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1054,7 +1093,7 @@ func (x *StateResponse) String() string {
 func (*StateResponse) ProtoMessage() {}
 
 func (x *StateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[17]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1067,7 +1106,7 @@ func (x *StateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateResponse.ProtoReflect.Descriptor instead.
 func (*StateResponse) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{17}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StateResponse) GetHeight() int64 {
@@ -1096,7 +1135,7 @@ type Pair struct {
 
 func (x *Pair) Reset() {
 	*x = Pair{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[18]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1108,7 +1147,7 @@ func (x *Pair) String() string {
 func (*Pair) ProtoMessage() {}
 
 func (x *Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[18]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1121,7 +1160,7 @@ func (x *Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pair.ProtoReflect.Descriptor instead.
 func (*Pair) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{18}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Pair) GetKey() []byte {
@@ -1142,7 +1181,7 @@ var File_chancery_node_v1_node_proto protoreflect.FileDescriptor
 
 const file_chancery_node_v1_node_proto_rawDesc = "" +
 	"\n" +
-	"\x1bchancery/node/v1/node.proto\x12\x10chancery.node.v1\x1a\x1dchancery/chain/v1/chain.proto\"\x0f\n" +
+	"\x1bchancery/node/v1/node.proto\x12\x10chancery.node.v1\x1a\x1dchancery/chain/v1/chain.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"\x0f\n" +
 	"\rStatusRequest\"\x8f\x05\n" +
 	"\x0eStatusResponse\x12\x19\n" +
 	"\bchain_id\x18\x01 \x01(\tR\achainId\x12\x16\n" +
@@ -1175,6 +1214,7 @@ const file_chancery_node_v1_node_proto_rawDesc = "" +
 	"expires_at\x18\x03 \x01(\x03R\texpiresAt\x12\x1d\n" +
 	"\n" +
 	"alarm_days\x18\x04 \x01(\x05R\talarmDays\"\x10\n" +
+	"\x0eOpenAPIRequest\"\x10\n" +
 	"\x0eGenesisRequest\"%\n" +
 	"\x0fGenesisResponse\x12\x12\n" +
 	"\x04part\x18\x01 \x01(\fR\x04part\"&\n" +
@@ -1214,17 +1254,18 @@ const file_chancery_node_v1_node_proto_rawDesc = "" +
 	"\x05pairs\x18\x02 \x03(\v2\x16.chancery.node.v1.PairR\x05pairs\".\n" +
 	"\x04Pair\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value2\x8c\x05\n" +
-	"\x04Node\x12K\n" +
-	"\x06Status\x12\x1f.chancery.node.v1.StatusRequest\x1a .chancery.node.v1.StatusResponse\x12P\n" +
-	"\aGenesis\x12 .chancery.node.v1.GenesisRequest\x1a!.chancery.node.v1.GenesisResponse0\x01\x12H\n" +
-	"\x05Block\x12\x1e.chancery.node.v1.BlockRequest\x1a\x1f.chancery.node.v1.BlockResponse\x12W\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value2\xb7\a\n" +
+	"\x04Node\x12d\n" +
+	"\x06Status\x12\x1f.chancery.node.v1.StatusRequest\x1a .chancery.node.v1.StatusResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/node/status\x12j\n" +
+	"\aGenesis\x12 .chancery.node.v1.GenesisRequest\x1a!.chancery.node.v1.GenesisResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/node/genesis0\x01\x12`\n" +
+	"\x05Block\x12\x1e.chancery.node.v1.BlockRequest\x1a\x1f.chancery.node.v1.BlockResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/node/block\x12u\n" +
 	"\n" +
-	"LightBlock\x12#.chancery.node.v1.LightBlockRequest\x1a$.chancery.node.v1.LightBlockResponse\x12K\n" +
-	"\x06Params\x12\x1f.chancery.node.v1.ParamsRequest\x1a .chancery.node.v1.ParamsResponse\x12Z\n" +
-	"\vCollections\x12$.chancery.node.v1.CollectionsRequest\x1a%.chancery.node.v1.CollectionsResponse\x12M\n" +
-	"\x06Export\x12\x1f.chancery.node.v1.ExportRequest\x1a .chancery.node.v1.ExportResponse0\x01\x12J\n" +
-	"\x05State\x12\x1e.chancery.node.v1.StateRequest\x1a\x1f.chancery.node.v1.StateResponse0\x01B<Z:github.com/chancery/chancery/proto/chancery/node/v1;nodev1b\x06proto3"
+	"LightBlock\x12#.chancery.node.v1.LightBlockRequest\x1a$.chancery.node.v1.LightBlockResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/node/light-block\x12d\n" +
+	"\x06Params\x12\x1f.chancery.node.v1.ParamsRequest\x1a .chancery.node.v1.ParamsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/node/params\x12x\n" +
+	"\vCollections\x12$.chancery.node.v1.CollectionsRequest\x1a%.chancery.node.v1.CollectionsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/node/collections\x12f\n" +
+	"\x06Export\x12\x1f.chancery.node.v1.ExportRequest\x1a .chancery.node.v1.ExportResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/node/export0\x01\x12b\n" +
+	"\x05State\x12\x1e.chancery.node.v1.StateRequest\x1a\x1f.chancery.node.v1.StateResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/node/state0\x01\x12X\n" +
+	"\aOpenAPI\x12 .chancery.node.v1.OpenAPIRequest\x1a\x14.google.api.HttpBody\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/openapi.jsonB<Z:github.com/chancery/chancery/proto/chancery/node/v1;nodev1b\x06proto3"
 
 var (
 	file_chancery_node_v1_node_proto_rawDescOnce sync.Once
@@ -1238,54 +1279,58 @@ func file_chancery_node_v1_node_proto_rawDescGZIP() []byte {
 	return file_chancery_node_v1_node_proto_rawDescData
 }
 
-var file_chancery_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_chancery_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_chancery_node_v1_node_proto_goTypes = []any{
 	(*StatusRequest)(nil),       // 0: chancery.node.v1.StatusRequest
 	(*StatusResponse)(nil),      // 1: chancery.node.v1.StatusResponse
 	(*CertificateExpiry)(nil),   // 2: chancery.node.v1.CertificateExpiry
-	(*GenesisRequest)(nil),      // 3: chancery.node.v1.GenesisRequest
-	(*GenesisResponse)(nil),     // 4: chancery.node.v1.GenesisResponse
-	(*BlockRequest)(nil),        // 5: chancery.node.v1.BlockRequest
-	(*BlockResponse)(nil),       // 6: chancery.node.v1.BlockResponse
-	(*LightBlockRequest)(nil),   // 7: chancery.node.v1.LightBlockRequest
-	(*LightBlockResponse)(nil),  // 8: chancery.node.v1.LightBlockResponse
-	(*ParamsRequest)(nil),       // 9: chancery.node.v1.ParamsRequest
-	(*ParamsResponse)(nil),      // 10: chancery.node.v1.ParamsResponse
-	(*CollectionsRequest)(nil),  // 11: chancery.node.v1.CollectionsRequest
-	(*CollectionsResponse)(nil), // 12: chancery.node.v1.CollectionsResponse
-	(*Collection)(nil),          // 13: chancery.node.v1.Collection
-	(*ExportRequest)(nil),       // 14: chancery.node.v1.ExportRequest
-	(*ExportResponse)(nil),      // 15: chancery.node.v1.ExportResponse
-	(*StateRequest)(nil),        // 16: chancery.node.v1.StateRequest
-	(*StateResponse)(nil),       // 17: chancery.node.v1.StateResponse
-	(*Pair)(nil),                // 18: chancery.node.v1.Pair
-	(*v1.BlockRecord)(nil),      // 19: chancery.chain.v1.BlockRecord
-	(*v1.Params)(nil),           // 20: chancery.chain.v1.Params
+	(*OpenAPIRequest)(nil),      // 3: chancery.node.v1.OpenAPIRequest
+	(*GenesisRequest)(nil),      // 4: chancery.node.v1.GenesisRequest
+	(*GenesisResponse)(nil),     // 5: chancery.node.v1.GenesisResponse
+	(*BlockRequest)(nil),        // 6: chancery.node.v1.BlockRequest
+	(*BlockResponse)(nil),       // 7: chancery.node.v1.BlockResponse
+	(*LightBlockRequest)(nil),   // 8: chancery.node.v1.LightBlockRequest
+	(*LightBlockResponse)(nil),  // 9: chancery.node.v1.LightBlockResponse
+	(*ParamsRequest)(nil),       // 10: chancery.node.v1.ParamsRequest
+	(*ParamsResponse)(nil),      // 11: chancery.node.v1.ParamsResponse
+	(*CollectionsRequest)(nil),  // 12: chancery.node.v1.CollectionsRequest
+	(*CollectionsResponse)(nil), // 13: chancery.node.v1.CollectionsResponse
+	(*Collection)(nil),          // 14: chancery.node.v1.Collection
+	(*ExportRequest)(nil),       // 15: chancery.node.v1.ExportRequest
+	(*ExportResponse)(nil),      // 16: chancery.node.v1.ExportResponse
+	(*StateRequest)(nil),        // 17: chancery.node.v1.StateRequest
+	(*StateResponse)(nil),       // 18: chancery.node.v1.StateResponse
+	(*Pair)(nil),                // 19: chancery.node.v1.Pair
+	(*v1.BlockRecord)(nil),      // 20: chancery.chain.v1.BlockRecord
+	(*v1.Params)(nil),           // 21: chancery.chain.v1.Params
+	(*httpbody.HttpBody)(nil),   // 22: google.api.HttpBody
 }
 var file_chancery_node_v1_node_proto_depIdxs = []int32{
 	2,  // 0: chancery.node.v1.StatusResponse.certificates:type_name -> chancery.node.v1.CertificateExpiry
-	19, // 1: chancery.node.v1.BlockResponse.record:type_name -> chancery.chain.v1.BlockRecord
-	20, // 2: chancery.node.v1.ParamsResponse.params:type_name -> chancery.chain.v1.Params
-	13, // 3: chancery.node.v1.CollectionsResponse.collections:type_name -> chancery.node.v1.Collection
-	18, // 4: chancery.node.v1.StateResponse.pairs:type_name -> chancery.node.v1.Pair
+	20, // 1: chancery.node.v1.BlockResponse.record:type_name -> chancery.chain.v1.BlockRecord
+	21, // 2: chancery.node.v1.ParamsResponse.params:type_name -> chancery.chain.v1.Params
+	14, // 3: chancery.node.v1.CollectionsResponse.collections:type_name -> chancery.node.v1.Collection
+	19, // 4: chancery.node.v1.StateResponse.pairs:type_name -> chancery.node.v1.Pair
 	0,  // 5: chancery.node.v1.Node.Status:input_type -> chancery.node.v1.StatusRequest
-	3,  // 6: chancery.node.v1.Node.Genesis:input_type -> chancery.node.v1.GenesisRequest
-	5,  // 7: chancery.node.v1.Node.Block:input_type -> chancery.node.v1.BlockRequest
-	7,  // 8: chancery.node.v1.Node.LightBlock:input_type -> chancery.node.v1.LightBlockRequest
-	9,  // 9: chancery.node.v1.Node.Params:input_type -> chancery.node.v1.ParamsRequest
-	11, // 10: chancery.node.v1.Node.Collections:input_type -> chancery.node.v1.CollectionsRequest
-	14, // 11: chancery.node.v1.Node.Export:input_type -> chancery.node.v1.ExportRequest
-	16, // 12: chancery.node.v1.Node.State:input_type -> chancery.node.v1.StateRequest
-	1,  // 13: chancery.node.v1.Node.Status:output_type -> chancery.node.v1.StatusResponse
-	4,  // 14: chancery.node.v1.Node.Genesis:output_type -> chancery.node.v1.GenesisResponse
-	6,  // 15: chancery.node.v1.Node.Block:output_type -> chancery.node.v1.BlockResponse
-	8,  // 16: chancery.node.v1.Node.LightBlock:output_type -> chancery.node.v1.LightBlockResponse
-	10, // 17: chancery.node.v1.Node.Params:output_type -> chancery.node.v1.ParamsResponse
-	12, // 18: chancery.node.v1.Node.Collections:output_type -> chancery.node.v1.CollectionsResponse
-	15, // 19: chancery.node.v1.Node.Export:output_type -> chancery.node.v1.ExportResponse
-	17, // 20: chancery.node.v1.Node.State:output_type -> chancery.node.v1.StateResponse
-	13, // [13:21] is the sub-list for method output_type
-	5,  // [5:13] is the sub-list for method input_type
+	4,  // 6: chancery.node.v1.Node.Genesis:input_type -> chancery.node.v1.GenesisRequest
+	6,  // 7: chancery.node.v1.Node.Block:input_type -> chancery.node.v1.BlockRequest
+	8,  // 8: chancery.node.v1.Node.LightBlock:input_type -> chancery.node.v1.LightBlockRequest
+	10, // 9: chancery.node.v1.Node.Params:input_type -> chancery.node.v1.ParamsRequest
+	12, // 10: chancery.node.v1.Node.Collections:input_type -> chancery.node.v1.CollectionsRequest
+	15, // 11: chancery.node.v1.Node.Export:input_type -> chancery.node.v1.ExportRequest
+	17, // 12: chancery.node.v1.Node.State:input_type -> chancery.node.v1.StateRequest
+	3,  // 13: chancery.node.v1.Node.OpenAPI:input_type -> chancery.node.v1.OpenAPIRequest
+	1,  // 14: chancery.node.v1.Node.Status:output_type -> chancery.node.v1.StatusResponse
+	5,  // 15: chancery.node.v1.Node.Genesis:output_type -> chancery.node.v1.GenesisResponse
+	7,  // 16: chancery.node.v1.Node.Block:output_type -> chancery.node.v1.BlockResponse
+	9,  // 17: chancery.node.v1.Node.LightBlock:output_type -> chancery.node.v1.LightBlockResponse
+	11, // 18: chancery.node.v1.Node.Params:output_type -> chancery.node.v1.ParamsResponse
+	13, // 19: chancery.node.v1.Node.Collections:output_type -> chancery.node.v1.CollectionsResponse
+	16, // 20: chancery.node.v1.Node.Export:output_type -> chancery.node.v1.ExportResponse
+	18, // 21: chancery.node.v1.Node.State:output_type -> chancery.node.v1.StateResponse
+	22, // 22: chancery.node.v1.Node.OpenAPI:output_type -> google.api.HttpBody
+	14, // [14:23] is the sub-list for method output_type
+	5,  // [5:14] is the sub-list for method input_type
 	5,  // [5:5] is the sub-list for extension type_name
 	5,  // [5:5] is the sub-list for extension extendee
 	0,  // [0:5] is the sub-list for field type_name
@@ -1302,7 +1347,7 @@ func file_chancery_node_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chancery_node_v1_node_proto_rawDesc), len(file_chancery_node_v1_node_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

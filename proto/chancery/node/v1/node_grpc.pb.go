@@ -8,6 +8,7 @@ package nodev1
 
 import (
 	context "context"
+	httpbody "google.golang.org/genproto/googleapis/api/httpbody"
 	grpc "google.golang.org/grpc"
 	codes "google.golang.org/grpc/codes"
 	status "google.golang.org/grpc/status"
@@ -27,6 +28,7 @@ const (
 	Node_Collections_FullMethodName = "/chancery.node.v1.Node/Collections"
 	Node_Export_FullMethodName      = "/chancery.node.v1.Node/Export"
 	Node_State_FullMethodName       = "/chancery.node.v1.Node/State"
+	Node_OpenAPI_FullMethodName     = "/chancery.node.v1.Node/OpenAPI"
 )
 
 // NodeClient is the client API for Node service.
@@ -51,6 +53,8 @@ type NodeClient interface {
 	Export(ctx context.Context, in *ExportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportResponse], error)
 	// State streams the raw pairs of the state, in order of key.
 	State(ctx context.Context, in *StateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StateResponse], error)
+	// OpenAPI describes what the node serves over HTTP, as an OpenAPI document.
+	OpenAPI(ctx context.Context, in *OpenAPIRequest, opts ...grpc.CallOption) (*httpbody.HttpBody, error)
 }
 
 type nodeClient struct {
@@ -168,6 +172,16 @@ func (c *nodeClient) State(ctx context.Context, in *StateRequest, opts ...grpc.C
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Node_StateClient = grpc.ServerStreamingClient[StateResponse]
 
+func (c *nodeClient) OpenAPI(ctx context.Context, in *OpenAPIRequest, opts ...grpc.CallOption) (*httpbody.HttpBody, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(httpbody.HttpBody)
+	err := c.cc.Invoke(ctx, Node_OpenAPI_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // NodeServer is the server API for Node service.
 // All implementations must embed UnimplementedNodeServer
 // for forward compatibility.
@@ -190,6 +204,8 @@ type NodeServer interface {
 	Export(*ExportRequest, grpc.ServerStreamingServer[ExportResponse]) error
 	// State streams the raw pairs of the state, in order of key.
 	State(*StateRequest, grpc.ServerStreamingServer[StateResponse]) error
+	// OpenAPI describes what the node serves over HTTP, as an OpenAPI document.
+	OpenAPI(context.Context, *OpenAPIRequest) (*httpbody.HttpBody, error)
 	mustEmbedUnimplementedNodeServer()
 }
 
@@ -223,6 +239,9 @@ func (UnimplementedNodeServer) Export(*ExportRequest, grpc.ServerStreamingServer
 }
 func (UnimplementedNodeServer) State(*StateRequest, grpc.ServerStreamingServer[StateResponse]) error {
 	return status.Error(codes.Unimplemented, "method State not implemented")
+}
+func (UnimplementedNodeServer) OpenAPI(context.Context, *OpenAPIRequest) (*httpbody.HttpBody, error) {
+	return nil, status.Error(codes.Unimplemented, "method OpenAPI not implemented")
 }
 func (UnimplementedNodeServer) mustEmbedUnimplementedNodeServer() {}
 func (UnimplementedNodeServer) testEmbeddedByValue()              {}
@@ -368,6 +387,24 @@ func _Node_State_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Node_StateServer = grpc.ServerStreamingServer[StateResponse]
 
+func _Node_OpenAPI_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(OpenAPIRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServer).OpenAPI(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Node_OpenAPI_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServer).OpenAPI(ctx, req.(*OpenAPIRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Node_ServiceDesc is the grpc.ServiceDesc for Node service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -394,6 +431,10 @@ var Node_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Collections",
 			Handler:    _Node_Collections_Handler,
+		},
+		{
+			MethodName: "OpenAPI",
+			Handler:    _Node_OpenAPI_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -110,6 +110,22 @@ func (m *CertificateExpiry) CloneMessageVT() proto.Message {
 	return m.CloneVT()
 }
 
+func (m *OpenAPIRequest) CloneVT() *OpenAPIRequest {
+	if m == nil {
+		return (*OpenAPIRequest)(nil)
+	}
+	r := new(OpenAPIRequest)
+	if len(m.unknownFields) > 0 {
+		r.unknownFields = make([]byte, len(m.unknownFields))
+		copy(r.unknownFields, m.unknownFields)
+	}
+	return r
+}
+
+func (m *OpenAPIRequest) CloneMessageVT() proto.Message {
+	return m.CloneVT()
+}
+
 func (m *GenesisRequest) CloneVT() *GenesisRequest {
 	if m == nil {
 		return (*GenesisRequest)(nil)
@@ -583,6 +599,22 @@ func (this *CertificateExpiry) EqualVT(that *CertificateExpiry) bool {
 
 func (this *CertificateExpiry) EqualMessageVT(thatMsg proto.Message) bool {
 	that, ok := thatMsg.(*CertificateExpiry)
+	if !ok {
+		return false
+	}
+	return this.EqualVT(that)
+}
+func (this *OpenAPIRequest) EqualVT(that *OpenAPIRequest) bool {
+	if this == that {
+		return true
+	} else if this == nil || that == nil {
+		return false
+	}
+	return string(this.unknownFields) == string(that.unknownFields)
+}
+
+func (this *OpenAPIRequest) EqualMessageVT(thatMsg proto.Message) bool {
+	that, ok := thatMsg.(*OpenAPIRequest)
 	if !ok {
 		return false
 	}
@@ -1210,6 +1242,39 @@ func (m *CertificateExpiry) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Use)))
 		i--
 		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *OpenAPIRequest) MarshalVT() (dAtA []byte, err error) {
+	if m == nil {
+		return nil, nil
+	}
+	size := m.SizeVT()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBufferVT(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *OpenAPIRequest) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *OpenAPIRequest) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	if m == nil {
+		return 0, nil
+	}
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.unknownFields != nil {
+		i -= len(m.unknownFields)
+		copy(dAtA[i:], m.unknownFields)
 	}
 	return len(dAtA) - i, nil
 }
@@ -2037,6 +2102,16 @@ func (m *CertificateExpiry) SizeVT() (n int) {
 	if m.AlarmDays != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.AlarmDays))
 	}
+	n += len(m.unknownFields)
+	return n
+}
+
+func (m *OpenAPIRequest) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
 	n += len(m.unknownFields)
 	return n
 }
@@ -3037,6 +3112,57 @@ func (m *CertificateExpiry) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+		default:
+			iNdEx = preIndex
+			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *OpenAPIRequest) UnmarshalVT(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return protohelpers.ErrIntOverflow
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: OpenAPIRequest: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: OpenAPIRequest: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])

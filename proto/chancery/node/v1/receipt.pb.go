@@ -7,6 +7,7 @@
 package nodev1
 
 import (
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -560,7 +561,7 @@ var File_chancery_node_v1_receipt_proto protoreflect.FileDescriptor
 
 const file_chancery_node_v1_receipt_proto_rawDesc = "" +
 	"\n" +
-	"\x1echancery/node/v1/receipt.proto\x12\x10chancery.node.v1\"7\n" +
+	"\x1echancery/node/v1/receipt.proto\x12\x10chancery.node.v1\x1a\x1cgoogle/api/annotations.proto\"7\n" +
 	"\x03Key\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
@@ -600,10 +601,10 @@ const file_chancery_node_v1_receipt_proto_rawDesc = "" +
 	"\rsigned_header\x18\x01 \x01(\fR\fsignedHeader\x12\x1e\n" +
 	"\n" +
 	"validators\x18\x02 \x03(\fR\n" +
-	"validators2\x9e\x01\n" +
-	"\bReceipts\x12H\n" +
-	"\x05Build\x12\x1e.chancery.node.v1.BuildRequest\x1a\x1f.chancery.node.v1.BuildResponse\x12H\n" +
-	"\x05Prove\x12\x1e.chancery.node.v1.ProveRequest\x1a\x1f.chancery.node.v1.ProveResponseB<Z:github.com/chancery/chancery/proto/chancery/node/v1;nodev1b\x06proto3"
+	"validators2\xdc\x01\n" +
+	"\bReceipts\x12g\n" +
+	"\x05Build\x12\x1e.chancery.node.v1.BuildRequest\x1a\x1f.chancery.node.v1.BuildResponse\"\x1d\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/v1/receipts/build\x12g\n" +
+	"\x05Prove\x12\x1e.chancery.node.v1.ProveRequest\x1a\x1f.chancery.node.v1.ProveResponse\"\x1d\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/v1/receipts/proveB<Z:github.com/chancery/chancery/proto/chancery/node/v1;nodev1b\x06proto3"
 
 var (
 	file_chancery_node_v1_receipt_proto_rawDescOnce sync.Once

@@ -9,6 +9,7 @@ package nodev1
 import (
 	v1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 	v11 "github.com/chancery/chancery/proto/chancery/threat/v1"
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -1525,7 +1526,7 @@ var File_chancery_node_v1_sentinel_proto protoreflect.FileDescriptor
 
 const file_chancery_node_v1_sentinel_proto_rawDesc = "" +
 	"\n" +
-	"\x1fchancery/node/v1/sentinel.proto\x12\x10chancery.node.v1\x1a\x1echancery/chain/v1/docket.proto\x1a\x1echancery/threat/v1/state.proto\"%\n" +
+	"\x1fchancery/node/v1/sentinel.proto\x12\x10chancery.node.v1\x1a\x1echancery/chain/v1/docket.proto\x1a\x1echancery/threat/v1/state.proto\x1a\x1cgoogle/api/annotations.proto\"%\n" +
 	"\x0eExplainRequest\x12\x13\n" +
 	"\x05tx_id\x18\x01 \x01(\fR\x04txId\"\xf2\x05\n" +
 	"\x0fExplainResponse\x12\x13\n" +
@@ -1650,12 +1651,12 @@ const file_chancery_node_v1_sentinel_proto_rawDesc = "" +
 	"\x05Label\x12\x15\n" +
 	"\x11LABEL_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eLABEL_RELEASED\x10\x01\x12\x12\n" +
-	"\x0eLABEL_REJECTED\x10\x022\xc2\x02\n" +
-	"\bSentinel\x12N\n" +
-	"\aExplain\x12 .chancery.node.v1.ExplainRequest\x1a!.chancery.node.v1.ExplainResponse\x12J\n" +
-	"\x05Watch\x12\x1e.chancery.node.v1.WatchRequest\x1a\x1f.chancery.node.v1.WatchResponse0\x01\x12G\n" +
-	"\x04Rows\x12\x1d.chancery.node.v1.RowsRequest\x1a\x1e.chancery.node.v1.RowsResponse0\x01\x12Q\n" +
-	"\bEvidence\x12!.chancery.node.v1.EvidenceRequest\x1a\".chancery.node.v1.EvidenceResponseB<Z:github.com/chancery/chancery/proto/chancery/node/v1;nodev1b\x06proto3"
+	"\x0eLABEL_REJECTED\x10\x022\xc6\x03\n" +
+	"\bSentinel\x12y\n" +
+	"\aExplain\x12 .chancery.node.v1.ExplainRequest\x1a!.chancery.node.v1.ExplainResponse\")\x82\xd3\xe4\x93\x02#\x12!/v1/sentinel/explanations/{tx_id}\x12i\n" +
+	"\x05Watch\x12\x1e.chancery.node.v1.WatchRequest\x1a\x1f.chancery.node.v1.WatchResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/sentinel/verdicts0\x01\x12b\n" +
+	"\x04Rows\x12\x1d.chancery.node.v1.RowsRequest\x1a\x1e.chancery.node.v1.RowsResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/sentinel/rows0\x01\x12p\n" +
+	"\bEvidence\x12!.chancery.node.v1.EvidenceRequest\x1a\".chancery.node.v1.EvidenceResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/sentinel/evidenceB<Z:github.com/chancery/chancery/proto/chancery/node/v1;nodev1b\x06proto3"
 
 var (
 	file_chancery_node_v1_sentinel_proto_rawDescOnce sync.Once

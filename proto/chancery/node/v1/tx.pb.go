@@ -10,6 +10,7 @@ package nodev1
 
 import (
 	v1 "github.com/chancery/chancery/proto/chancery/chain/v1"
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -636,7 +637,7 @@ var File_chancery_node_v1_tx_proto protoreflect.FileDescriptor
 
 const file_chancery_node_v1_tx_proto_rawDesc = "" +
 	"\n" +
-	"\x19chancery/node/v1/tx.proto\x12\x10chancery.node.v1\x1a\x1dchancery/chain/v1/chain.proto\x1a\x1echancery/chain/v1/docket.proto\"\x1f\n" +
+	"\x19chancery/node/v1/tx.proto\x12\x10chancery.node.v1\x1a\x1dchancery/chain/v1/chain.proto\x1a\x1echancery/chain/v1/docket.proto\x1a\x1cgoogle/api/annotations.proto\"\x1f\n" +
 	"\rSubmitRequest\x12\x0e\n" +
 	"\x02tx\x18\x01 \x01(\fR\x02tx\"\x8a\x01\n" +
 	"\x0eSubmitResponse\x12\x13\n" +
@@ -670,13 +671,13 @@ const file_chancery_node_v1_tx_proto_rawDesc = "" +
 	"\rResultRequest\x12\x13\n" +
 	"\x05tx_id\x18\x01 \x01(\fR\x04txId\"E\n" +
 	"\x0eResultResponse\x123\n" +
-	"\x06result\x18\x01 \x01(\v2\x1b.chancery.chain.v1.TxResultR\x06result2\x9b\x03\n" +
-	"\x02Tx\x12K\n" +
-	"\x06Submit\x12\x1f.chancery.node.v1.SubmitRequest\x1a .chancery.node.v1.SubmitResponse\x12a\n" +
-	"\fSubmitStream\x12%.chancery.node.v1.SubmitStreamRequest\x1a&.chancery.node.v1.SubmitStreamResponse(\x010\x01\x12Q\n" +
-	"\bSimulate\x12!.chancery.node.v1.SimulateRequest\x1a\".chancery.node.v1.SimulateResponse\x12E\n" +
-	"\x04Wait\x12\x1d.chancery.node.v1.WaitRequest\x1a\x1e.chancery.node.v1.WaitResponse\x12K\n" +
-	"\x06Result\x12\x1f.chancery.node.v1.ResultRequest\x1a .chancery.node.v1.ResultResponseB<Z:github.com/chancery/chancery/proto/chancery/node/v1;nodev1b\x06proto3"
+	"\x06result\x18\x01 \x01(\v2\x1b.chancery.chain.v1.TxResultR\x06result2\x83\x04\n" +
+	"\x02Tx\x12_\n" +
+	"\x06Submit\x12\x1f.chancery.node.v1.SubmitRequest\x1a .chancery.node.v1.SubmitResponse\"\x12\x82\xd3\xe4\x93\x02\f:\x01*\"\a/v1/txs\x12a\n" +
+	"\fSubmitStream\x12%.chancery.node.v1.SubmitStreamRequest\x1a&.chancery.node.v1.SubmitStreamResponse(\x010\x01\x12n\n" +
+	"\bSimulate\x12!.chancery.node.v1.SimulateRequest\x1a\".chancery.node.v1.SimulateResponse\"\x1b\x82\xd3\xe4\x93\x02\x15:\x01*\"\x10/v1/txs/simulate\x12c\n" +
+	"\x04Wait\x12\x1d.chancery.node.v1.WaitRequest\x1a\x1e.chancery.node.v1.WaitResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/txs/{tx_id}/wait\x12d\n" +
+	"\x06Result\x12\x1f.chancery.node.v1.ResultRequest\x1a .chancery.node.v1.ResultResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/txs/{tx_id}B<Z:github.com/chancery/chancery/proto/chancery/node/v1;nodev1b\x06proto3"
 
 var (
 	file_chancery_node_v1_tx_proto_rawDescOnce sync.Once

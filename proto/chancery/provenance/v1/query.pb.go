@@ -7,6 +7,7 @@
 package provenancev1
 
 import (
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -1508,7 +1509,7 @@ var File_chancery_provenance_v1_query_proto protoreflect.FileDescriptor
 
 const file_chancery_provenance_v1_query_proto_rawDesc = "" +
 	"\n" +
-	"\"chancery/provenance/v1/query.proto\x12\x16chancery.provenance.v1\x1a\"chancery/provenance/v1/state.proto\"[\n" +
+	"\"chancery/provenance/v1/query.proto\x12\x16chancery.provenance.v1\x1a\"chancery/provenance/v1/state.proto\x1a\x1cgoogle/api/annotations.proto\"[\n" +
 	"\vNodeRequest\x12\"\n" +
 	"\forganisation\x18\x01 \x01(\tR\forganisation\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x18\n" +
@@ -1607,22 +1608,22 @@ const file_chancery_provenance_v1_query_proto_rawDesc = "" +
 	"\fExportFormat\x12\x1d\n" +
 	"\x19EXPORT_FORMAT_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17EXPORT_FORMAT_PROV_JSON\x10\x01\x12\x18\n" +
-	"\x14EXPORT_FORMAT_PROV_N\x10\x022\xff\t\n" +
-	"\x05Query\x12Q\n" +
-	"\x04Node\x12#.chancery.provenance.v1.NodeRequest\x1a$.chancery.provenance.v1.NodeResponse\x12S\n" +
-	"\x06Entity\x12#.chancery.provenance.v1.NodeRequest\x1a$.chancery.provenance.v1.NodeResponse\x12U\n" +
-	"\bActivity\x12#.chancery.provenance.v1.NodeRequest\x1a$.chancery.provenance.v1.NodeResponse\x12R\n" +
-	"\x05Agent\x12#.chancery.provenance.v1.NodeRequest\x1a$.chancery.provenance.v1.NodeResponse\x12T\n" +
-	"\x05Nodes\x12$.chancery.provenance.v1.NodesRequest\x1a%.chancery.provenance.v1.NodesResponse\x12]\n" +
-	"\bVersions\x12'.chancery.provenance.v1.VersionsRequest\x1a(.chancery.provenance.v1.VersionsResponse\x12]\n" +
-	"\bRelation\x12'.chancery.provenance.v1.RelationRequest\x1a(.chancery.provenance.v1.RelationResponse\x12`\n" +
-	"\tRelations\x12(.chancery.provenance.v1.RelationsRequest\x1a).chancery.provenance.v1.RelationsResponse\x12X\n" +
-	"\tAncestors\x12$.chancery.provenance.v1.TraceRequest\x1a%.chancery.provenance.v1.TraceResponse\x12Z\n" +
-	"\vDescendants\x12$.chancery.provenance.v1.TraceRequest\x1a%.chancery.provenance.v1.TraceResponse\x12W\n" +
-	"\x06ByHash\x12%.chancery.provenance.v1.ByHashRequest\x1a&.chancery.provenance.v1.ByHashResponse\x12W\n" +
-	"\x06Anchor\x12%.chancery.provenance.v1.AnchorRequest\x1a&.chancery.provenance.v1.AnchorResponse\x12l\n" +
-	"\rAnchorsByRoot\x12,.chancery.provenance.v1.AnchorsByRootRequest\x1a-.chancery.provenance.v1.AnchorsByRootResponse\x12W\n" +
-	"\x06Export\x12%.chancery.provenance.v1.ExportRequest\x1a&.chancery.provenance.v1.ExportResponseBHZFgithub.com/chancery/chancery/proto/chancery/provenance/v1;provenancev1b\x06proto3"
+	"\x14EXPORT_FORMAT_PROV_N\x10\x022\xbf\x0f\n" +
+	"\x05Query\x12\x91\x01\n" +
+	"\x04Node\x12#.chancery.provenance.v1.NodeRequest\x1a$.chancery.provenance.v1.NodeResponse\">\x82\xd3\xe4\x93\x028\x126/v1/provenance/organisations/{organisation}/nodes/{id}\x12\x96\x01\n" +
+	"\x06Entity\x12#.chancery.provenance.v1.NodeRequest\x1a$.chancery.provenance.v1.NodeResponse\"A\x82\xd3\xe4\x93\x02;\x129/v1/provenance/organisations/{organisation}/entities/{id}\x12\x9a\x01\n" +
+	"\bActivity\x12#.chancery.provenance.v1.NodeRequest\x1a$.chancery.provenance.v1.NodeResponse\"C\x82\xd3\xe4\x93\x02=\x12;/v1/provenance/organisations/{organisation}/activities/{id}\x12\x93\x01\n" +
+	"\x05Agent\x12#.chancery.provenance.v1.NodeRequest\x1a$.chancery.provenance.v1.NodeResponse\"?\x82\xd3\xe4\x93\x029\x127/v1/provenance/organisations/{organisation}/agents/{id}\x12\x8f\x01\n" +
+	"\x05Nodes\x12$.chancery.provenance.v1.NodesRequest\x1a%.chancery.provenance.v1.NodesResponse\"9\x82\xd3\xe4\x93\x023\x121/v1/provenance/organisations/{organisation}/nodes\x12\xa6\x01\n" +
+	"\bVersions\x12'.chancery.provenance.v1.VersionsRequest\x1a(.chancery.provenance.v1.VersionsResponse\"G\x82\xd3\xe4\x93\x02A\x12?/v1/provenance/organisations/{organisation}/nodes/{id}/versions\x12~\n" +
+	"\bRelation\x12'.chancery.provenance.v1.RelationRequest\x1a(.chancery.provenance.v1.RelationResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/provenance/relation\x12\x82\x01\n" +
+	"\tRelations\x12(.chancery.provenance.v1.RelationsRequest\x1a).chancery.provenance.v1.RelationsResponse\" \x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/provenance/relations\x12z\n" +
+	"\tAncestors\x12$.chancery.provenance.v1.TraceRequest\x1a%.chancery.provenance.v1.TraceResponse\" \x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/provenance/ancestors\x12~\n" +
+	"\vDescendants\x12$.chancery.provenance.v1.TraceRequest\x1a%.chancery.provenance.v1.TraceResponse\"\"\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/provenance/descendants\x12w\n" +
+	"\x06ByHash\x12%.chancery.provenance.v1.ByHashRequest\x1a&.chancery.provenance.v1.ByHashResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/provenance/by-hash\x12\x99\x01\n" +
+	"\x06Anchor\x12%.chancery.provenance.v1.AnchorRequest\x1a&.chancery.provenance.v1.AnchorResponse\"@\x82\xd3\xe4\x93\x02:\x128/v1/provenance/organisations/{organisation}/anchors/{id}\x12\x8c\x01\n" +
+	"\rAnchorsByRoot\x12,.chancery.provenance.v1.AnchorsByRootRequest\x1a-.chancery.provenance.v1.AnchorsByRootResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/provenance/anchors\x12v\n" +
+	"\x06Export\x12%.chancery.provenance.v1.ExportRequest\x1a&.chancery.provenance.v1.ExportResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/provenance/exportBHZFgithub.com/chancery/chancery/proto/chancery/provenance/v1;provenancev1b\x06proto3"
 
 var (
 	file_chancery_provenance_v1_query_proto_rawDescOnce sync.Once

@@ -7,6 +7,7 @@
 package threatv1
 
 import (
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -1236,7 +1237,7 @@ var File_chancery_threat_v1_query_proto protoreflect.FileDescriptor
 
 const file_chancery_threat_v1_query_proto_rawDesc = "" +
 	"\n" +
-	"\x1echancery/threat/v1/query.proto\x12\x12chancery.threat.v1\x1a\x1echancery/threat/v1/state.proto\"\x0f\n" +
+	"\x1echancery/threat/v1/query.proto\x12\x12chancery.threat.v1\x1a\x1echancery/threat/v1/state.proto\x1a\x1cgoogle/api/annotations.proto\"\x0f\n" +
 	"\rParamsRequest\"D\n" +
 	"\x0eParamsResponse\x122\n" +
 	"\x06params\x18\x01 \x01(\v2\x1a.chancery.threat.v1.ParamsR\x06params\"\"\n" +
@@ -1301,20 +1302,21 @@ const file_chancery_threat_v1_query_proto_rawDesc = "" +
 	"\x0eBreakerRequest\"{\n" +
 	"\x0fBreakerResponse\x12:\n" +
 	"\abreaker\x18\x01 \x01(\v2 .chancery.threat.v1.BreakerStateR\abreaker\x12,\n" +
-	"\x04mode\x18\x02 \x01(\x0e2\x18.chancery.threat.v1.ModeR\x04mode2\xd6\a\n" +
-	"\x05Query\x12O\n" +
-	"\x06Params\x12!.chancery.threat.v1.ParamsRequest\x1a\".chancery.threat.v1.ParamsResponse\x12I\n" +
-	"\x04Hold\x12\x1f.chancery.threat.v1.HoldRequest\x1a .chancery.threat.v1.HoldResponse\x12L\n" +
-	"\x05Holds\x12 .chancery.threat.v1.HoldsRequest\x1a!.chancery.threat.v1.HoldsResponse\x12O\n" +
-	"\x06Models\x12!.chancery.threat.v1.ModelsRequest\x1a\".chancery.threat.v1.ModelsResponse\x12L\n" +
-	"\x05Model\x12 .chancery.threat.v1.ModelRequest\x1a!.chancery.threat.v1.ModelResponse\x12X\n" +
-	"\tPlaybooks\x12$.chancery.threat.v1.PlaybooksRequest\x1a%.chancery.threat.v1.PlaybooksResponse\x12U\n" +
-	"\bResponse\x12#.chancery.threat.v1.ResponseRequest\x1a$.chancery.threat.v1.ResponseResponse\x12X\n" +
-	"\tResponses\x12$.chancery.threat.v1.ResponsesRequest\x1a%.chancery.threat.v1.ResponsesResponse\x12I\n" +
-	"\x04Risk\x12\x1f.chancery.threat.v1.RiskRequest\x1a .chancery.threat.v1.RiskResponse\x12L\n" +
-	"\x05Actor\x12 .chancery.threat.v1.ActorRequest\x1a!.chancery.threat.v1.ActorResponse\x12L\n" +
-	"\x05Drift\x12 .chancery.threat.v1.DriftRequest\x1a!.chancery.threat.v1.DriftResponse\x12R\n" +
-	"\aBreaker\x12\".chancery.threat.v1.BreakerRequest\x1a#.chancery.threat.v1.BreakerResponseB@Z>github.com/chancery/chancery/proto/chancery/threat/v1;threatv1b\x06proto3"
+	"\x04mode\x18\x02 \x01(\x0e2\x18.chancery.threat.v1.ModeR\x04mode2\xd4\n" +
+	"\n" +
+	"\x05Query\x12j\n" +
+	"\x06Params\x12!.chancery.threat.v1.ParamsRequest\x1a\".chancery.threat.v1.ParamsResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/threat/params\x12k\n" +
+	"\x04Hold\x12\x1f.chancery.threat.v1.HoldRequest\x1a .chancery.threat.v1.HoldResponse\" \x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/threat/holds/{tx_id}\x12f\n" +
+	"\x05Holds\x12 .chancery.threat.v1.HoldsRequest\x1a!.chancery.threat.v1.HoldsResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/threat/holds\x12j\n" +
+	"\x06Models\x12!.chancery.threat.v1.ModelsRequest\x1a\".chancery.threat.v1.ModelsResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/threat/models\x12n\n" +
+	"\x05Model\x12 .chancery.threat.v1.ModelRequest\x1a!.chancery.threat.v1.ModelResponse\" \x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/threat/models/{hash}\x12v\n" +
+	"\tPlaybooks\x12$.chancery.threat.v1.PlaybooksRequest\x1a%.chancery.threat.v1.PlaybooksResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/threat/playbooks\x12x\n" +
+	"\bResponse\x12#.chancery.threat.v1.ResponseRequest\x1a$.chancery.threat.v1.ResponseResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/threat/responses/{id}\x12v\n" +
+	"\tResponses\x12$.chancery.threat.v1.ResponsesRequest\x1a%.chancery.threat.v1.ResponsesResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/threat/responses\x12m\n" +
+	"\x04Risk\x12\x1f.chancery.threat.v1.RiskRequest\x1a .chancery.threat.v1.RiskResponse\"\"\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/threat/risks/{subject}\x12o\n" +
+	"\x05Actor\x12 .chancery.threat.v1.ActorRequest\x1a!.chancery.threat.v1.ActorResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/threat/actors/{actor}\x12t\n" +
+	"\x05Drift\x12 .chancery.threat.v1.DriftRequest\x1a!.chancery.threat.v1.DriftResponse\"&\x82\xd3\xe4\x93\x02 \x12\x1e/v1/threat/models/{hash}/drift\x12n\n" +
+	"\aBreaker\x12\".chancery.threat.v1.BreakerRequest\x1a#.chancery.threat.v1.BreakerResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/threat/breakerB@Z>github.com/chancery/chancery/proto/chancery/threat/v1;threatv1b\x06proto3"
 
 var (
 	file_chancery_threat_v1_query_proto_rawDescOnce sync.Once
