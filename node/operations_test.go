@@ -138,14 +138,16 @@ func TestDashboards(t *testing.T) {
 	}
 }
 
-// The systemd unit is one, where there is systemd to say so.
+// The systemd units are such, where there is systemd to say so.
 func TestSystemdUnit(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
 		t.Skip("there is no systemd-analyze on this machine")
 	}
-	out, err := exec.CommandContext(t.Context(), analyze, "verify", "../docs/operations/chancery.service").CombinedOutput()
-	if err != nil && !strings.Contains(string(out), "is not executable") {
-		t.Errorf("%v: %s", err, out)
+	for _, unit := range []string{"chancery.service", "chancery-backup.service", "chancery-backup.timer"} {
+		out, err := exec.CommandContext(t.Context(), analyze, "verify", "../docs/operations/"+unit).CombinedOutput()
+		if err != nil && !strings.Contains(string(out), "is not executable") {
+			t.Errorf("%s: %v: %s", unit, err, out)
+		}
 	}
 }

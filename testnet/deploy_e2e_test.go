@@ -363,6 +363,7 @@ func TestDeployOnThreeHosts(t *testing.T) {
 		o.block(administrator[0])
 		o.block(administrator[1])
 	})
+	h.goOn()
 	everywhere(func(o *host) {
 		// What one committed is read and verified at the others' doors.
 		for _, other := range h.hosts {
@@ -403,6 +404,8 @@ func TestDeployOnThreeHosts(t *testing.T) {
 		o.start()
 		o.do("until chancery health | grep '^height *[1-9]'; do sleep 1; done")
 	}
+	// Nodes that have just started have neither peers nor a latest block whose age they know.
+	h.goOn()
 	everywhere(func(o *host) { o.block(watch[0]) })
 
 	h.away(h.hosts[2])
@@ -446,15 +449,25 @@ func (h *threeHosts) away(o *host) {
 	// Reads go on.
 	h.hosts[0].do(`chancery query identity roles --did "$did"`)
 	h.ip("-n", h.wires, "link", "set", o.slug, "up")
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	h.goOn()
+	h.hosts[2].do(`chancery tx identity revoke-role --from admin-1 --author "$ORGANISATION" --did "$did" --role registrar`)
+}
+
+// goOn waits until all hosts have ten blocks more than any of them has now.
+func (h *threeHosts) goOn() {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(h.t.Context(), 2*time.Minute)
 	defer cancel()
-	for i, x := range h.hosts {
-		for x.height() <= heights[i]+3 {
+	var from int64
+	for _, o := range h.hosts {
+		from = max(from, o.height())
+	}
+	for _, o := range h.hosts {
+		for o.height() < from+10 {
 			if ctx.Err() != nil {
-				t.Fatalf("%s does not go on: %s", x.slug, x.tail())
+				h.t.Fatalf("%s does not go on from height %d: %s", o.slug, from, o.tail())
 			}
 			time.Sleep(500 * time.Millisecond)
 		}
 	}
-	h.hosts[2].do(`chancery tx identity revoke-role --from admin-1 --author "$ORGANISATION" --did "$did" --role registrar`)
 }
