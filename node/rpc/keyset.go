@@ -24,8 +24,8 @@ const (
 	maxKeys   = 64
 	// fetchTime is how long an issuer has to answer.
 	fetchTime = 5 * time.Second
-	// freshKeys is how old keys may be before they are fetched again, in the background of
-	// nothing: the call that finds them old waits. Those of a file cost little.
+	// freshKeys and freshFile are how old keys may be before they are had again, by the call
+	// that finds them so. A file costs little.
 	freshKeys = time.Hour
 	freshFile = 10 * time.Second
 	// oldKeys is how old they may be at most, while their issuer does not answer.
