@@ -69,6 +69,15 @@ func (c *checker) allRecords(db dbm.DB) error {
 				break
 			}
 			c.report.Records = int64(binary.BigEndian.Uint64(value))
+		case records.Extent:
+			if _, err := records.ParsePruned(value); err != nil {
+				c.problem(dir, 0, fromBackup, "%v", err)
+			}
+		case records.Change:
+			height := int64(binary.BigEndian.Uint64(key[1:]))
+			if err := c.change(height, value); err != nil {
+				c.problem(dir, height, fromBackup, "the change of validators of block %d: %v", height, err)
+			}
 		}
 		return nil
 	})
@@ -84,6 +93,20 @@ func (c *checker) allRecords(db dbm.DB) error {
 		}
 	}
 	return nil
+}
+
+// change checks a header that announces other validators: its form, and each signature.
+// That it is of this chain follows from those that lead from the genesis to it, which are
+// checked whenever a receipt is made.
+func (c *checker) change(height int64, raw []byte) error {
+	l := new(nodev1.Link)
+	if err := l.UnmarshalVT(raw); err != nil {
+		return err
+	}
+	if again, err := l.MarshalVT(); err != nil || !bytes.Equal(again, raw) {
+		return errors.New("it is not as the node writes it")
+	}
+	return receipt.CheckLink(c.report.ChainID, height, l)
 }
 
 func (c *checker) blockRecord(db dbm.DB, height int64, raw []byte) (txs int64, err error) {
