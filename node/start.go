@@ -32,6 +32,7 @@ import (
 	"github.com/chancery/chancery/modules/threat"
 	"github.com/chancery/chancery/node/config"
 	"github.com/chancery/chancery/node/forecast"
+	"github.com/chancery/chancery/node/receipt"
 	"github.com/chancery/chancery/node/rpc"
 	"github.com/chancery/chancery/node/telemetry"
 	"github.com/chancery/chancery/node/trace"
@@ -603,6 +604,22 @@ func (e engine) Submit(ctx context.Context, raw []byte, hint bool) (tx.ID, *chai
 func (e engine) Txs(height int64) ([][]byte, bool) { return e.n.Txs(height) }
 
 func (e engine) LightBlock(height int64) (*types.LightBlock, error) { return e.n.LightBlock(height) }
+
+func (e engine) History() (receipt.History, error) {
+	h := receipt.History{First: receipt.FirstValidators(e.n.Genesis()), Oldest: e.n.Pruning().OldestHeader}
+	links, err := e.n.Records().Links()
+	if err != nil {
+		return h, err
+	}
+	for _, k := range links {
+		l := new(nodev1.Link)
+		if err := l.UnmarshalVT(k.Raw); err != nil {
+			return h, fmt.Errorf("the change of validators of block %d is corrupt: %w", k.Height, err)
+		}
+		h.Changes = append(h.Changes, l)
+	}
+	return h, nil
+}
 
 func (e engine) Status() *nodev1.StatusResponse {
 	s, pruning := e.n.Status(), e.n.Pruning()

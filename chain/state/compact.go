@@ -21,7 +21,9 @@ func Compact(db dbm.DB) error {
 	switch db := db.(type) {
 	case interface{ DB() *pebble.DB }:
 		err = db.DB().Compact([]byte{0}, []byte{0xff, 0xff}, false)
-	case interface{ ForceCompact(start, limit []byte) error }:
+	case interface {
+		ForceCompact(start, limit []byte) error
+	}:
 		err = db.ForceCompact(nil, nil)
 	}
 	if err != nil {
