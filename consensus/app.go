@@ -87,6 +87,7 @@ type application struct {
 	begins    bool                // with a snapshot, unless there is a state
 	listed    []string            // node ids of the peers of the configuration
 
+	bans        bans
 	restoringMu sync.Mutex   // guards restoring; held while a chunk is applied
 	restoring   *restoring   // nil: none
 	restored    atomic.Int64 // chunks of it so far
@@ -108,8 +109,11 @@ func (a *application) progress() string {
 }
 
 // allowed tells whether a node may connect, by the state r. A node that has none yet can
-// only go by its configuration.
+// only go by its configuration. One that is banned may not.
 func (a *application) allowed(r chain.ReadCtx, nodeID string) bool {
+	if a.bans.has(nodeID) {
+		return false
+	}
 	if a.beginning() {
 		return slices.Contains(a.listed, nodeID)
 	}

@@ -446,25 +446,15 @@ func (n *Node) link(height int64) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("validators of height %d: %w", height+1, err)
 	}
-	l, err := NewLink(light.SignedHeader, next)
-	if err != nil {
-		return nil, err
-	}
-	return l.MarshalVT()
-}
-
-// NewLink is a header that announces other validators, and these, as receipts hold it.
-func NewLink(h *types.SignedHeader, next *types.ValidatorSet) (*nodev1.Link, error) {
 	l := new(nodev1.Link)
-	var err error
-	if l.SignedHeader, err = h.ToProto().Marshal(); err != nil {
-		return nil, fmt.Errorf("marshal header %d: %w", h.Height, err)
+	if l.SignedHeader, err = light.SignedHeader.ToProto().Marshal(); err != nil {
+		return nil, fmt.Errorf("marshal header %d: %w", height, err)
 	}
 	for _, v := range next.Validators {
 		// A marshalled SimpleValidator, which is what the hash of the set is over.
 		l.Validators = append(l.Validators, v.Bytes())
 	}
-	return l, nil
+	return l.MarshalVT()
 }
 
 // recentBytes is how much the transactions of committed blocks may take in memory.
