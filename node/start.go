@@ -476,6 +476,7 @@ func (n *Node) follow(ctx context.Context, from int64) {
 			n.fail(err)
 		}
 	})
+	n.group.Go(func() { n.fetchHistory(ctx) })
 	n.runJudgement(ctx)
 	if n.forecasts != nil {
 		n.group.Go(func() {

@@ -163,14 +163,23 @@ func latest(known []link, set []byte, from, below int64) (found link, ok bool) {
 }
 
 func parseLink(p *nodev1.Link) (link, error) {
-	pb := new(cmtproto.SignedHeader)
-	if err := pb.Unmarshal(p.SignedHeader); err != nil {
+	h, err := HeaderOf(p)
+	if err != nil {
 		return link{}, err
 	}
-	if pb.Header == nil {
-		return link{}, errors.New("it has no header")
+	return link{height: h.Height, from: h.ValidatorsHash, to: h.NextValidatorsHash, proto: p}, nil
+}
+
+// HeaderOf is the header of a change, which Follow verifies and this does not.
+func HeaderOf(l *nodev1.Link) (*cmtproto.Header, error) {
+	pb := new(cmtproto.SignedHeader)
+	if err := pb.Unmarshal(l.GetSignedHeader()); err != nil {
+		return nil, fmt.Errorf("the header of a change of validators: %w", err)
 	}
-	return link{height: pb.Header.Height, from: pb.Header.ValidatorsHash, to: pb.Header.NextValidatorsHash, proto: p}, nil
+	if pb.Header == nil {
+		return nil, errors.New("a change of validators has no header")
+	}
+	return pb.Header, nil
 }
 
 // change finds, by bisection, a header between from, which the set signs, and to,
