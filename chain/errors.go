@@ -30,5 +30,6 @@ var (
 	ErrOverQuota   = Errors.New(errs.RetryFrom, "the organisation's quota for this block is used up; submit the same bytes again")
 	ErrBlockFull   = Errors.New(errs.RetryFrom+3, "the work that fits into one block is done; submit the same bytes again")
 	ErrTooFarAhead = Errors.New(errs.RetryFrom+2, "valid_until is too far ahead of block time; choose an earlier one or, when the chain has just started or stood still, submit the same bytes again")
+	ErrDiskBudget  = Errors.New(errs.RetryFrom+4, "the node's data has reached its budget of disk, so that it takes no new transactions; submit to another node, and have this one's operator see 'Disk' in docs/operating.md")
 	ErrBusy        = Errors.New(errs.RetryFrom+1, "the node's pool is full for this organisation; submit the same bytes again shortly")
 )

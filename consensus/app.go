@@ -88,6 +88,7 @@ type application struct {
 	listed    []string            // node ids of the peers of the configuration
 	fetching  func() bool         // whether the node fetches blocks that its peers have; nil: it does not
 
+	bans        bans
 	restoringMu sync.Mutex   // guards restoring; held while a chunk is applied
 	restoring   *restoring   // nil: none
 	restored    atomic.Int64 // chunks of it so far
@@ -111,8 +112,11 @@ func (a *application) progress() string {
 // allowed tells whether a node may connect, by the state r. A node that has none yet can
 // only go by its configuration. One that fetches blocks goes by both: its state may be from
 // before its peers' node keys were bound, and it learns of them by the blocks that they give.
+// One that is banned may not.
 func (a *application) allowed(r chain.ReadCtx, nodeID string) bool {
 	switch {
+	case a.bans.has(nodeID):
+		return false
 	case a.beginning():
 		return slices.Contains(a.listed, nodeID)
 	case a.membership.NodeAllowed(r, nodeID):

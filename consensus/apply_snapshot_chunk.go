@@ -32,7 +32,12 @@ func (a *application) ApplySnapshotChunk(_ context.Context, req *abci.RequestApp
 		return &abci.ResponseApplySnapshotChunk{Result: abci.ResponseApplySnapshotChunk_RETRY_SNAPSHOT}, nil
 	}
 	if sha256.Sum256(req.Chunk) != r.of.Chunks[r.next] {
-		a.log.Warn("a peer sent a corrupted chunk of a snapshot; it is rejected, and the chunk is fetched from another", "node", req.Sender, "height", r.height, "chunk", req.Index)
+		// The connection is authenticated and whole, and a member's node does not give away
+		// what its own disk has changed.
+		if len(req.Chunk) > 0 { // else it has none any more
+			a.bans.add(req.Sender)
+		}
+		a.log.Warn("a peer sent a corrupted chunk of a snapshot; it is disconnected and may not connect for a while, and the chunk is fetched from another", "node", req.Sender, "banned_for", banFor, "height", r.height, "chunk", req.Index)
 		return &abci.ResponseApplySnapshotChunk{
 			Result: abci.ResponseApplySnapshotChunk_RETRY, RefetchChunks: []uint32{req.Index}, RejectSenders: []string{req.Sender},
 		}, nil

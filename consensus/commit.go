@@ -17,8 +17,9 @@ const sweepEvery = 1000
 
 // Commit makes the decided block durable: its records first, then its state, so
 // that a committed state always has its records. An error halts the node at the
-// previous height, and the engine replays the block after a restart. No height
-// may be forgotten by the engine on our account (RetainHeight stays 0).
+// previous height, and the engine replays the block after a restart. RetainHeight stays
+// 0: the engine would prune within the block, and leave behind headers that evidence
+// needs; the pruner does it beside the blocks.
 func (a *application) Commit(context.Context, *abci.RequestCommit) (*abci.ResponseCommit, error) {
 	if a.decided == nil {
 		return nil, errors.New("Commit without FinalizeBlock")

@@ -26,6 +26,7 @@ import (
 	"github.com/chancery/chancery/consensus/records"
 	"github.com/chancery/chancery/consensus/snapshots"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
+	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
 )
 
 // Options is what a Node is made of.
@@ -55,6 +56,8 @@ type Options struct {
 	// taken at heights that SnapshotInterval divides; 0: no further.
 	Snapshots        *snapshots.Store
 	SnapshotInterval int64
+	// Pruning is what the node keeps of the past.
+	Pruning PruningOptions
 	// Sync makes a node without a state begin with a snapshot; nil: with the genesis.
 	Sync *SyncOptions
 	// Metrics are those of the stages, the same that observe App; nil: of this node's own.
@@ -86,6 +89,8 @@ type Node struct {
 	group   sync.WaitGroup
 	watch   *watchdog
 	peering *peering
+	pruner  *pruner
+	pruned  func() // ends pruning, and returns when it has ended; nil: it did not begin
 
 	mu       sync.Mutex // guards stopping and err
 	stopping bool
@@ -115,6 +120,7 @@ func Open(o Options) (*Node, error) {
 		o.Metrics = NewMetrics(nil)
 	}
 	n := &Node{o: o, log: o.Log, done: make(chan struct{})}
+	o.Pool.Full = func() bool { return n.pruner.full() }
 	n.pool = NewPool(o.App, o.Pool, o.Metrics)
 	if o.Registry != nil {
 		if err := errors.Join(o.Metrics.Register(o.Registry), o.Registry.Register(newPoolCollector(n.pool))); err != nil {
@@ -185,6 +191,7 @@ func Open(o Options) (*Node, error) {
 	if n.peering, err = newPeering(n, o.Config.P2P.PersistentPeers); err != nil {
 		return nil, err
 	}
+	n.pruner = newPruner(n, o.Pruning)
 	for _, l := range n.peering.peers {
 		n.app.listed = append(n.app.listed, string(l.id))
 	}
@@ -203,6 +210,8 @@ func (n *Node) Start() error {
 	}
 	n.group.Go(func() { n.watch.run(ctx) })
 	n.group.Go(func() { n.peering.run(ctx) })
+	n.group.Go(func() { n.pruner.watch(ctx) })
+	n.prune(ctx)
 	go func() {
 		// The engine recovers a panic of consensus, logs it and goes on without
 		// consensus; a node in that state is of no use to anybody.
@@ -210,6 +219,24 @@ func (n *Node) Start() error {
 		n.halt(errors.New("consensus has halted; the log says why. The node must be looked at before it is started again"))
 	}()
 	return nil
+}
+
+// prune begins to prune beside the blocks. Data that cannot be read ends the node.
+func (n *Node) prune(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	work := begin(func() (struct{}, error) {
+		defer func() {
+			if fault := recover(); fault != nil {
+				n.halt(fmt.Errorf("pruning met data that cannot be read; stop the node and run 'chancery fsck': %v", fault))
+			}
+		}()
+		n.pruner.run(ctx)
+		return struct{}{}, nil
+	})
+	n.pruned = func() {
+		cancel()
+		<-work.done
+	}
 }
 
 // halt ends the node for a reason, unless it is being stopped.
@@ -243,6 +270,10 @@ func (n *Node) Stop() error {
 		return nil
 	}
 	var err error
+	if n.pruned != nil {
+		// The engine closes the databases that are pruned.
+		n.pruned()
+	}
 	if n.node.IsRunning() {
 		err = n.node.Stop()
 		n.node.Wait()
@@ -404,6 +435,27 @@ func (n *Node) LightBlock(height int64) (*types.LightBlock, error) {
 		SignedHeader: &types.SignedHeader{Header: &meta.Header, Commit: commit},
 		ValidatorSet: validators,
 	}, nil
+}
+
+// link is the header of a height, which announces other validators, and these.
+func (n *Node) link(height int64) ([]byte, error) {
+	light, err := n.LightBlock(height)
+	if err != nil {
+		return nil, err
+	}
+	next, err := n.store.LoadValidators(height + 1)
+	if err != nil {
+		return nil, fmt.Errorf("validators of height %d: %w", height+1, err)
+	}
+	l := new(nodev1.Link)
+	if l.SignedHeader, err = light.SignedHeader.ToProto().Marshal(); err != nil {
+		return nil, fmt.Errorf("marshal header %d: %w", height, err)
+	}
+	for _, v := range next.Validators {
+		// A marshalled SimpleValidator, which is what the hash of the set is over.
+		l.Validators = append(l.Validators, v.Bytes())
+	}
+	return l.MarshalVT()
 }
 
 // recentBytes is how much the transactions of committed blocks may take in memory.

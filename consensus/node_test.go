@@ -24,6 +24,12 @@ import (
 	"github.com/chancery/chancery/consensus/records"
 )
 
+// evidenceParams let single's chain forget quickly what evidence could be of.
+var evidenceParams = types.EvidenceParams{MaxAgeNumBlocks: 60, MaxAgeDuration: time.Millisecond, MaxBytes: 1 << 20}
+
+// pruning is what single's node keeps.
+var pruning PruningOptions
+
 // single starts a chain of one validator, whose probe runs hook at the end of each
 // execution.
 func single(t *testing.T, hook func(height int64), watch WatchdogOptions, bend ...func(*config.Config)) *Node {
@@ -73,8 +79,9 @@ func single(t *testing.T, hook func(height int64), watch WatchdogOptions, bend .
 	}
 	params := types.DefaultConsensusParams()
 	params.ABCI.VoteExtensionsEnableHeight = 1
+	params.Evidence = evidenceParams
 	n, err := Open(Options{
-		Config: c, App: app, Records: log, Membership: everybody{}, Watchdog: watch, Log: slog.New(slog.DiscardHandler),
+		Config: c, App: app, Records: log, Membership: everybody{}, Watchdog: watch, Pruning: pruning, Log: slog.New(slog.DiscardHandler),
 		Genesis: &types.GenesisDoc{
 			ChainID: chaintest.ChainID, GenesisTime: time.Now().Add(-time.Second), InitialHeight: 1,
 			ConsensusParams: params, AppState: []byte("{}"),

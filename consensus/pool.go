@@ -45,6 +45,9 @@ type PoolOptions struct {
 	// peers should have already: without a bound, nodes that fall behind would tell
 	// one another of everything that waits, over and over.
 	AgainBytes int
+	// Full tells whether the node has no room on disk for more: then it takes none but those
+	// that are urgent. nil: it always has.
+	Full func() bool
 	// ListAfter is how long a transaction waits until a validator lists it with its votes.
 	ListAfter time.Duration
 }
@@ -232,6 +235,9 @@ func (p *Pool) place(d *tx.Decoded, organisation string, fromPeer bool) error {
 	}
 	if p.o.Urgent != nil && p.o.Urgent(d.Messages) {
 		w.in, most, mostOfLane = &l.urgent, urgentRoom(most), urgentRoom(mostOfLane)
+	}
+	if w.in != &l.urgent && p.o.Full != nil && p.o.Full() {
+		return chain.ErrDiskBudget
 	}
 	if p.bytes+len(d.Raw) > most || l.bytes+len(d.Raw) > mostOfLane {
 		return p.busy(l, len(d.Raw))

@@ -213,6 +213,24 @@ func TestACorruptedChunkIsRefusedAndItsSenderRejected(t *testing.T) {
 		if !bytes.Equal(a.app.Tree().Root(), of.Root()) {
 			t.Fatal("another root")
 		}
+		asked := func(id string) uint32 {
+			t.Helper()
+			res, err := a.Query(context.Background(), queryPeer(id))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return res.Code
+		}
+		if asked("liar") != codeBanned || asked("honest") != 0 {
+			t.Fatalf("the liar is answered %d, the honest %d", asked("liar"), asked("honest"))
+		}
+		clock := now
+		t.Cleanup(func() { now = clock })
+		now = func() time.Time { return clock().Add(banFor) }
+		if asked("liar") != 0 {
+			t.Fatal("the ban never ends")
+		}
+		now = clock
 	})
 }
 
@@ -424,6 +442,9 @@ func TestNetworkGivesANodeItsStateDespiteALiar(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
+	if slices.Contains(joined.peers(), string(liar.node.NodeInfo().ID())) {
+		t.Error("the liar is still connected")
+	}
 	if given == 0 || !strings.Contains(said.String(), "corrupted chunk") || !strings.Contains(said.String(), string(liar.node.NodeInfo().ID())) {
 		t.Errorf("the liar gave %d chunks, and the node says\n%s", given, said.String())
 	}

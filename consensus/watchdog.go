@@ -27,7 +27,7 @@ const (
 )
 
 // watchdog turns a height that stands still into an unhealthy node, and drops
-// peers whose organisation left.
+// peers whose organisation left and those that are banned.
 type watchdog struct {
 	n *Node
 	o WatchdogOptions
@@ -106,7 +106,11 @@ func (w *watchdog) dropFormerMembers() {
 		if w.n.app.allowed(state, string(p.ID())) {
 			continue
 		}
-		w.n.log.Warn("dropping a peer that no active organisation binds any more", "node", p.ID())
+		if w.n.app.bans.has(string(p.ID())) {
+			w.n.log.Warn("dropping a peer that is banned", "node", p.ID())
+		} else {
+			w.n.log.Warn("dropping a peer that no active organisation binds any more", "node", p.ID())
+		}
 		w.n.node.Switch().StopPeerGracefully(p)
 	}
 }

@@ -72,6 +72,11 @@ func newCollector(n *Node, version string) *collector {
 	add("scorer_model_active", "1 when a model is active and can score; without one each class of transactions fails open or closed as the parameters say.")
 	add("disk_free_bytes", "Free space where the home's data lies, as a process without privileges may use it.")
 	add("disk_size_bytes", "Size of that file system.")
+	add("disk_budget_bytes", "Most bytes that the node's data may take; 0 where there is no budget.")
+	add("disk_budget_used_bytes", "Bytes that the node's data take, where there is a budget.")
+	add("disk_budget_level", "0 within the budget, 1 less than the window is kept, 2 the budget is nearly reached, 3 no new transactions are taken.")
+	add("blocks_oldest_height", "Oldest block that the node has whole.")
+	add("pruning_failing", "1 while nothing is pruned because the latest try failed.")
 	add("disk_used_bytes", "Bytes of the node's files, by part; measured at most once a minute.", "part")
 	return c
 }
@@ -118,6 +123,16 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		gauge("disk_free_bytes", float64(free))
 		gauge("disk_size_bytes", float64(size))
 	}
+	pruning := c.engine.Pruning()
+	gauge("disk_budget_bytes", float64(pruning.Budget))
+	gauge("disk_budget_used_bytes", float64(pruning.Used))
+	gauge("disk_budget_level", float64(pruning.Level))
+	gauge("blocks_oldest_height", float64(pruning.OldestBlock))
+	failing := float64(0)
+	if pruning.Failure != "" {
+		failing = 1
+	}
+	gauge("pruning_failing", failing)
 	for part, bytes := range c.usedNow() {
 		gauge("disk_used_bytes", float64(bytes), part)
 	}

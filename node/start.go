@@ -36,6 +36,7 @@ import (
 	"github.com/chancery/chancery/modules/threat"
 	"github.com/chancery/chancery/node/config"
 	"github.com/chancery/chancery/node/forecast"
+	"github.com/chancery/chancery/node/receipt"
 	"github.com/chancery/chancery/node/rpc"
 	"github.com/chancery/chancery/node/telemetry"
 	"github.com/chancery/chancery/node/trace"
@@ -346,6 +347,11 @@ func (n *Node) openEngine(version string, registry *registry) error {
 			Exit:      time.Duration(c.Watchdog.ExitSeconds) * time.Second,
 		},
 		Snapshots: kept, SnapshotInterval: c.Snapshots.Interval, Sync: begin,
+		Pruning: consensus.PruningOptions{
+			Blocks: c.Pruning.Mode == config.PruningPruned, States: c.Pruning.Mode != config.PruningArchive,
+			WindowBlocks: c.Pruning.WindowBlocks, Window: c.Pruning.Window.Std(),
+			Budget: c.Pruning.DiskBytes, Used: func() int64 { return bytesUnder(n.home.Data()) },
+		},
 		Metrics: n.metrics, Registry: registry, EngineMetrics: engineMetrics(engine.Instrumentation, registry),
 		Log: n.log, Version: version,
 	})
@@ -376,7 +382,7 @@ func (n *Node) openDoors(genesis []byte, registry *registry, clock func() time.T
 	r := n.config.RPC
 	var err error
 	options := rpc.Options{
-		App: n.engine.App(), Records: n.engine.Records(), Engine: engine{n.engine, n.expiries}, Genesis: genesis,
+		App: n.engine.App(), Records: n.engine.Records(), Engine: engine{n.engine, n.expiries, n.config.Pruning}, Genesis: genesis,
 		Limits: Limits(r), Identities: n.modules.Identity, Now: clock, Log: n.log.With("part", "rpc"), Metrics: registry, Evidence: n.judgement.evidence,
 	}
 	for _, o := range n.config.OIDC {
@@ -403,7 +409,7 @@ func (n *Node) openDoors(genesis []byte, registry *registry, clock func() time.T
 	if n.config.Telemetry.Listen == "" {
 		return nil
 	}
-	status := engine{n.engine, n.expiries}.Status
+	status := engine{n.engine, n.expiries, n.config.Pruning}.Status
 	if err := registry.Register(telemetry.NewCollector(status)); err != nil {
 		return fmt.Errorf("register the node's metrics: %w", err)
 	}
@@ -533,6 +539,7 @@ func (n *Node) follow(ctx context.Context, from int64) {
 			n.fail(err)
 		}
 	})
+	n.group.Go(func() { n.fetchHistory(ctx) })
 	n.runJudgement(ctx)
 	if n.forecasts != nil {
 		n.group.Go(func() {
@@ -662,6 +669,7 @@ func (n *Node) TelemetryAddress() string {
 type engine struct {
 	n        *consensus.Node
 	expiries func() []*nodev1.CertificateExpiry
+	pruning  config.Pruning
 }
 
 func (e engine) Submit(ctx context.Context, raw []byte, hint bool) (tx.ID, *chainv1.Verdict, error) {
@@ -672,8 +680,24 @@ func (e engine) Txs(height int64) ([][]byte, bool) { return e.n.Txs(height) }
 
 func (e engine) LightBlock(height int64) (*types.LightBlock, error) { return e.n.LightBlock(height) }
 
+func (e engine) History() (receipt.History, error) {
+	h := receipt.History{First: receipt.FirstValidators(e.n.Genesis()), Oldest: e.n.Pruning().OldestHeader}
+	links, err := e.n.Records().Links()
+	if err != nil {
+		return h, err
+	}
+	for _, k := range links {
+		l := new(nodev1.Link)
+		if err := l.UnmarshalVT(k.Raw); err != nil {
+			return h, fmt.Errorf("the change of validators of block %d is corrupt: %w", k.Height, err)
+		}
+		h.Changes = append(h.Changes, l)
+	}
+	return h, nil
+}
+
 func (e engine) Status() *nodev1.StatusResponse {
-	s := e.n.Status()
+	s, pruning := e.n.Status(), e.n.Pruning()
 	return &nodev1.StatusResponse{
 		ChainId: s.ChainID, Height: s.Height, Time: s.Time, AppHash: s.AppHash, CatchingUp: s.CatchingUp,
 		Peers: uint32(len(s.Peers)), PoolTxs: uint64(s.PoolTxs), PoolBytes: uint64(s.PoolBytes),
@@ -681,7 +705,22 @@ func (e engine) Status() *nodev1.StatusResponse {
 		Moniker: s.Moniker, LatestBlockAgeMs: s.LatestBlockAgeMs, Version: s.Version,
 		Certificates: e.expiries(),
 		PeerIds:      s.Peers, BehindBlocks: uint64(max(0, e.n.Behind())),
+		OldestBlock: pruning.OldestBlock, Pruning: e.pruning.Mode,
+		DiskUsedBytes: pruning.Used, DiskBudgetBytes: pruning.Budget, DiskAlarm: diskAlarm(pruning),
 	}
+}
+
+// diskAlarm is what an operator should know of the node's disk, empty for nothing.
+func diskAlarm(s consensus.PruningStatus) string {
+	switch {
+	case s.Level == consensus.DiskRefuses:
+		return "the budget is reached: no new transactions are taken until less is used; raise pruning.disk_bytes"
+	case s.Failure != "":
+		return "nothing is pruned: " + s.Failure
+	case s.Level == consensus.DiskAlarm:
+		return "the budget is nearly reached; raise pruning.disk_bytes"
+	}
+	return ""
 }
 
 var _ rpc.Engine = engine{}

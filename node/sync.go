@@ -86,19 +86,9 @@ func (n *Node) beginWithSnapshot(tree state.Tree) (*consensus.SyncOptions, error
 	if err != nil {
 		return nil, fmt.Errorf("sync.trust_hash: %w", err)
 	}
-	options := []client.Option{client.ChainID(n.genesis.ChainID), client.UserAgent("chancery-node")}
-	if c.TLSCA != "" || c.TLSCert != "" || c.TLSKey != "" {
-		path := func(p string) string {
-			if p == "" {
-				return p
-			}
-			return n.home.Resolve(p)
-		}
-		security, err := client.TLSFiles(path(c.TLSCA), path(c.TLSCert), path(c.TLSKey))
-		if err != nil {
-			return nil, err
-		}
-		options = append(options, client.TLS(security))
+	options, err := n.syncClient()
+	if err != nil {
+		return nil, err
 	}
 	o := &consensus.SyncOptions{TrustHeight: c.TrustHeight, TrustHash: hash, TrustPeriod: c.TrustPeriod.Std()}
 	for _, address := range c.Servers {
@@ -115,6 +105,26 @@ func (n *Node) beginWithSnapshot(tree state.Tree) (*consensus.SyncOptions, error
 		return nil, err
 	}
 	return o, os.Setenv("TMPDIR", n.home.SyncFolder())
+}
+
+// syncClient is how the servers of [sync] are asked.
+func (n *Node) syncClient() ([]client.Option, error) {
+	c := n.config.Sync
+	options := []client.Option{client.ChainID(n.genesis.ChainID), client.UserAgent("chancery-node")}
+	if c.TLSCA != "" || c.TLSCert != "" || c.TLSKey != "" {
+		path := func(p string) string {
+			if p == "" {
+				return p
+			}
+			return n.home.Resolve(p)
+		}
+		security, err := client.TLSFiles(path(c.TLSCA), path(c.TLSCert), path(c.TLSKey))
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, client.TLS(security))
+	}
+	return options, nil
 }
 
 // begun waits until there is a block and returns the first that is to be looked at; head

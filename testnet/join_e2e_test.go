@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -25,8 +26,10 @@ import (
 	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/modules/identity"
 	"github.com/chancery/chancery/modules/identity/did"
+	"github.com/chancery/chancery/node"
 	"github.com/chancery/chancery/node/client"
 	"github.com/chancery/chancery/node/config"
+	"github.com/chancery/chancery/node/receipt"
 	"github.com/chancery/chancery/testnet"
 
 	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
@@ -291,6 +294,7 @@ func (j *joiner) same() {
 func TestANodeJoinsBySnapshot(t *testing.T) {
 	s := start(t)
 	s.snapshotsEvery(20)
+	s.strengthen(3) // receipts of later states need the header that announces it
 	s.load(5000)
 	j := s.joiner()
 	s.until("there is a snapshot, and two blocks behind it", time.Minute, func(v []testnet.View) bool { return v[0].Height > 25 })
@@ -309,6 +313,11 @@ func TestANodeJoinsBySnapshot(t *testing.T) {
 	}
 	j.at("following")
 	j.same()
+	j.stop()
+	j.sound()
+	j.launch()
+	j.follows(time.Minute)
+	j.proves(1)
 	s.load(1000)
 	j.same()
 
@@ -332,6 +341,73 @@ func TestANodeJoinsBySnapshot(t *testing.T) {
 	j.launch() // a node that joined starts like any other
 	j.follows(time.Minute)
 	j.same()
+	j.proves(2)
+	j.stop()
+	j.sound()
+}
+
+// strengthen gives a validator more power.
+func (s *started) strengthen(i int) {
+	s.t.Helper()
+	v := s.record.Validators[i]
+	own, err := testnet.Dir(s.dir).Home(v).Keys()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.act(did.Consortium, s.consortium(), &identityv1.BindValidator{PublicKey: own.Validator, Power: 11, Organisation: v.Organisation, Moniker: "stronger"})
+}
+
+// stop ends the node in good order.
+func (j *joiner) stop() {
+	j.t.Helper()
+	if err := j.proc.Process.Signal(syscall.SIGTERM); err != nil {
+		j.t.Fatal(err)
+	}
+	_ = j.proc.Wait() // its log says why, if not in good order
+	j.proc = nil
+}
+
+// sound checks all that the stopped node has on disk.
+func (j *joiner) sound() {
+	j.t.Helper()
+	j.t.Log(j.run("fsck", "--home", string(j.home)))
+}
+
+// proves checks that the node makes receipts, which
+// hold so many changes of validators, and verify with the genesis file alone.
+func (j *joiner) proves(changes int) {
+	j.t.Helper()
+	genesis, _, err := config.ReadGenesis(j.home.GenesisFile())
+	if err != nil {
+		j.t.Fatal(err)
+	}
+	registry, err := node.Registry()
+	if err != nil {
+		j.t.Fatal(err)
+	}
+	own := j.client()
+	status, err := own.Status(j.t.Context())
+	if err != nil {
+		j.t.Fatal(err)
+	}
+	// What leads from the genesis is fetched beside the first blocks.
+	for end := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
+		r, err := nodev1.NewReceiptsClient(own.Conn()).Build(j.t.Context(), &nodev1.BuildRequest{Keys: []*nodev1.Key{{Key: []byte{1, 2}}}})
+		if err != nil {
+			if time.Now().After(end) {
+				j.t.Fatalf("the node makes no receipts: %v", err)
+			}
+			continue
+		}
+		report, err := receipt.Verify(r.Receipt, genesis, registry)
+		if err != nil {
+			j.t.Fatal(err)
+		}
+		if report.Height < status.OldestState || report.ValidatorChanges != changes {
+			j.t.Fatalf("a receipt of height %d with %d changes of validators, want %d", report.Height, report.ValidatorChanges, changes)
+		}
+		return
+	}
 }
 
 // snapshotsTaken logs what the snapshots of two validators took, one with each kind of

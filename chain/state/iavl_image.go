@@ -34,7 +34,11 @@ func (s *iavlSnapshot) Export(out io.Writer) (err error) {
 	if s.tree == nil {
 		return fmt.Errorf("%w: nothing was committed yet", ErrNoVersion)
 	}
-	defer s.owner.exporting(s.version)()
+	done, err := s.owner.exporting(s.version)
+	if err != nil {
+		return err
+	}
+	defer done()
 	im, err := s.owner.apart().GetImmutable(s.version)
 	if err != nil {
 		return fmt.Errorf("export state version %d: %w", s.version, err)
@@ -86,16 +90,19 @@ func exportNodes(w *bufio.Writer, im *iavl.ImmutableTree) error {
 }
 
 // exporting keeps Prune from a version until the returned function is called.
-func (t *iavlTree) exporting(version int64) (done func()) {
+func (t *iavlTree) exporting(version int64) (done func(), err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if version < t.oldest {
+		return nil, fmt.Errorf("%w: %d was pruned (oldest is %d)", ErrNoVersion, version, t.oldest)
+	}
 	t.exports = append(t.exports, version)
 	return func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		i := slices.Index(t.exports, version)
 		t.exports = slices.Delete(t.exports, i, i+1)
-	}
+	}, nil
 }
 
 // Import implements Tree.

@@ -20,8 +20,13 @@ import (
 // was pruned.
 var ErrNoVersion = errors.New("no such state version")
 
-// Tree is the authenticated store that commits what an Overlay gathered. Apply,
-// Save and Prune are called one at a time; At and Latest by any goroutine, meanwhile too.
+// ErrExporting says that a version cannot be forgotten yet, because its image is being
+// written.
+var ErrExporting = errors.New("the state version is being exported")
+
+// Tree is the authenticated store that commits what an Overlay gathered. Apply and
+// Save are called one at a time, and so is Prune, which may be called beside them; At,
+// Latest and Oldest by any goroutine, meanwhile too.
 type Tree interface {
 	// Version is the latest saved version, 0 when nothing was saved.
 	Version() int64
@@ -39,7 +44,10 @@ type Tree interface {
 	At(version int64) (Snapshot, error)
 	// Oldest is the oldest version that At returns, 0 when nothing was saved.
 	Oldest() int64
-	// Prune forgets all versions up to and including the given one.
+	// Prune forgets all versions up to and including the given one, durably and at once:
+	// a crash leaves the tree as it was before or after. A Snapshot of a version that was
+	// forgotten meanwhile raises a Fault that is ErrNoVersion where it is read. The error
+	// is ErrExporting while one of the versions is exported.
 	Prune(version int64) error
 	// Import makes the tree, in which nothing was saved, the version of an image that
 	// Export wrote, of so many bytes. All of the image is checked, and its root must be
@@ -133,8 +141,9 @@ type iavlTree struct {
 	noSync  bool
 
 	//determinism:allow guards a handle; what it protects is the same on every node
-	mu      sync.RWMutex // guards latest and exports
+	mu      sync.RWMutex // guards latest, oldest and exports
 	latest  *iavlSnapshot
+	oldest  int64   // 0: nothing was saved
 	exports []int64 // versions that are being exported
 }
 
@@ -149,8 +158,11 @@ func (t *iavlTree) refresh() error {
 		snap.root = im.Hash()
 	}
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.latest = snap
-	t.mu.Unlock()
+	if t.oldest == 0 && snap.version > 0 {
+		t.oldest = int64(t.tree.AvailableVersions()[0])
+	}
 	return nil
 }
 
@@ -165,13 +177,16 @@ func (t *iavlTree) Latest() Snapshot {
 
 func (t *iavlTree) At(version int64) (Snapshot, error) {
 	t.mu.RLock()
-	latest := t.latest
+	latest, oldest := t.latest, t.oldest
 	t.mu.RUnlock()
 	if version == latest.version {
 		return latest, nil
 	}
 	if version <= 0 || version > latest.version {
 		return nil, fmt.Errorf("%w: %d (latest is %d)", ErrNoVersion, version, latest.version)
+	}
+	if version < oldest {
+		return nil, fmt.Errorf("%w: %d was pruned (oldest is %d)", ErrNoVersion, version, oldest)
 	}
 	t.nodes.RLock()
 	defer t.nodes.RUnlock()
@@ -186,11 +201,9 @@ func (t *iavlTree) At(version int64) (Snapshot, error) {
 }
 
 func (t *iavlTree) Oldest() int64 {
-	versions := t.tree.AvailableVersions()
-	if len(versions) == 0 {
-		return 0
-	}
-	return int64(versions[0])
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.oldest
 }
 
 func (t *iavlTree) Apply(changes []Change) ([]byte, error) {
@@ -233,20 +246,38 @@ func (t *iavlTree) Save() error {
 	return t.refresh()
 }
 
+// Prune works on a handle of its own, whose one batch holds all that is removed: what
+// Save writes is in another. Nodes that later versions need are left alone.
 func (t *iavlTree) Prune(version int64) error {
 	if version >= t.Version() {
 		return fmt.Errorf("state: refusing to prune version %d, the latest is %d", version, t.Version())
 	}
-	t.mu.RLock()
-	busy := slices.ContainsFunc(t.exports, func(v int64) bool { return v <= version })
-	t.mu.RUnlock()
-	if busy {
-		return fmt.Errorf("state: refusing to prune version %d while it, or one before it, is exported", version)
+	t.mu.Lock()
+	before := t.oldest
+	if version < before {
+		t.mu.Unlock()
+		return nil
 	}
-	if err := t.tree.DeleteVersionsTo(version); err != nil {
+	if slices.ContainsFunc(t.exports, func(v int64) bool { return v <= version }) {
+		t.mu.Unlock()
+		return fmt.Errorf("%w: %d, or one before it", ErrExporting, version)
+	}
+	// Nobody begins to read or to export what is about to go.
+	t.oldest = version + 1
+	t.mu.Unlock()
+	handle := t.apart()
+	if err := errors.Join(handle.DeleteVersionsTo(version), handle.Close()); err != nil {
 		return fmt.Errorf("prune the state tree up to %d: %w", version, err)
 	}
 	return nil
+}
+
+// gone is the error of a read at a version: that it was pruned meanwhile, where it was.
+func (s *iavlSnapshot) gone(err error) error {
+	if oldest := s.owner.Oldest(); s.version < oldest {
+		return fmt.Errorf("%w: %d was pruned while it was read (oldest is %d)", ErrNoVersion, s.version, oldest)
+	}
+	return err
 }
 
 func (t *iavlTree) Close() error { return errors.Join(t.tree.Close(), t.db.Close()) }
@@ -276,7 +307,7 @@ func (s *iavlSnapshot) Lookup(key []byte) []byte {
 	v, err := s.tree.Get(key)
 	s.nodes.RUnlock()
 	if err != nil {
-		fault(fmt.Sprintf("read key %x at version %d", key, s.version), err)
+		fault(fmt.Sprintf("read key %x at version %d", key, s.version), s.gone(err))
 	}
 	if s.cache != nil {
 		s.cache.add(s.version, key, v)
@@ -293,7 +324,7 @@ func (s *iavlSnapshot) Walk(start, end []byte, reverse bool) iter.Seq2[[]byte, [
 		it, err := s.tree.Iterator(start, end, !reverse)
 		s.nodes.RUnlock()
 		if err != nil {
-			fault(fmt.Sprintf("walk version %d", s.version), err)
+			fault(fmt.Sprintf("walk version %d", s.version), s.gone(err))
 		}
 		defer func() { _ = it.Close() }()
 		// The caller may read and write while it has a pair, so nothing is held then.
@@ -307,7 +338,8 @@ func (s *iavlSnapshot) Walk(start, end []byte, reverse bool) iter.Seq2[[]byte, [
 				return
 			}
 		}
-		if err := it.Error(); err != nil {
+		// The library ends where it misses a node, and does not say so.
+		if err := s.gone(it.Error()); err != nil {
 			fault(fmt.Sprintf("walk version %d", s.version), err)
 		}
 	}
@@ -321,7 +353,7 @@ func (s *iavlSnapshot) Prove(key []byte) (*ics23.CommitmentProof, error) {
 	p, err := s.tree.GetProof(key)
 	s.nodes.RUnlock()
 	if err != nil {
-		return nil, fmt.Errorf("prove key %x at version %d: %w", key, s.version, err)
+		return nil, fmt.Errorf("prove key %x at version %d: %w", key, s.version, s.gone(err))
 	}
 	return p, nil
 }

@@ -6,13 +6,17 @@
 //
 //	't' || tx id  -> height || index
 //	'h'           -> the latest height
+//	'p'           -> how far the engine's stores are pruned, two heights; see Pruned
+//	'v' || height -> chancery.node.v1.Link: a header that announces other validators, and these
 //
-// where heights are eight and indexes four bytes, big endian. The three are
+// where heights are eight and indexes four bytes, big endian. The first three are
 // written in one synced batch, before the state of the block is committed, so that
-// a committed state always has its records.
+// a committed state always has its records. Records are pruned oldest first, a block
+// with its transactions in one batch; links never are.
 package records
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -31,7 +35,10 @@ import (
 // pruned.
 var ErrNoBlock = errors.New("no record of this block")
 
-var headKey = []byte{'h'}
+var (
+	headKey   = []byte{'h'}
+	prunedKey = []byte{'p'}
+)
 
 // Log is the records of a node. It is safe for concurrent use; Append is called
 // by one goroutine.
@@ -42,8 +49,9 @@ type Log struct {
 	// reads these, and one that waits for its transaction reads a whole block for it.
 	recent recent.Blocks[*chainv1.BlockRecord]
 
-	mu      sync.Mutex // guards head and changed
+	mu      sync.Mutex // guards head, oldest and changed
 	head    int64
+	oldest  int64         // 0: there is no record
 	changed chan struct{} // closed and replaced at each Publish
 }
 
@@ -66,7 +74,26 @@ func Open(db dbm.DB, noSync bool) (*Log, error) {
 		}
 		l.head = int64(binary.BigEndian.Uint64(raw))
 	}
+	if l.oldest, err = first(db); err != nil {
+		return nil, fmt.Errorf("open the records: %w", err)
+	}
 	return l, nil
+}
+
+// first is the oldest block with a record, 0 when there is none.
+func first(db dbm.DB) (height int64, err error) {
+	it, err := db.Iterator([]byte{'b'}, []byte{'c'})
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	if !it.Valid() {
+		return 0, it.Error()
+	}
+	if k, err := Kind(it.Key()); err != nil || k != Block {
+		return 0, fmt.Errorf("the key %x is no block's", it.Key())
+	}
+	return int64(binary.BigEndian.Uint64(it.Key()[1:])), nil
 }
 
 // Append writes the record of a block, which must not be changed any more. Writing the
@@ -89,15 +116,30 @@ func (l *Log) Append(r *chainv1.BlockRecord) error {
 	if err := b.Set(headKey, BlockKey(r.Height)[1:]); err != nil {
 		return fmt.Errorf("record of block %d: %w", r.Height, err)
 	}
-	write := b.Write
-	if l.sync {
-		write = b.WriteSync
-	}
-	if err := write(); err != nil {
+	if err := l.write(b); err != nil {
 		return fmt.Errorf("record of block %d: %w", r.Height, err)
 	}
 	l.recent.Put(r.Height, len(raw), r)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.oldest == 0 {
+		l.oldest = r.Height
+	}
 	return nil
+}
+
+func (l *Log) write(b dbm.Batch) error {
+	if l.sync {
+		return b.WriteSync()
+	}
+	return b.Write()
+}
+
+func (l *Log) set(key, value []byte) error {
+	if l.sync {
+		return l.db.SetSync(key, value)
+	}
+	return l.db.Set(key, value)
 }
 
 // Begin makes a log without blocks start behind height: the state of that block came
@@ -106,11 +148,7 @@ func (l *Log) Begin(height int64) error {
 	if head := l.Head(); head != 0 {
 		return fmt.Errorf("the records are at block %d already; they can begin behind block %d only where there are none", head, height)
 	}
-	set := l.db.Set
-	if l.sync {
-		set = l.db.SetSync
-	}
-	if err := set(headKey, BlockKey(height)[1:]); err != nil {
+	if err := l.set(headKey, BlockKey(height)[1:]); err != nil {
 		return fmt.Errorf("begin the records behind block %d: %w", height, err)
 	}
 	l.Publish(height)
@@ -152,16 +190,140 @@ func (l *Log) Wait(ctx context.Context, height int64) error {
 }
 
 // Oldest is the oldest block with a record, 0 when there is none.
-func (l *Log) Oldest() (int64, error) {
-	it, err := l.db.Iterator([]byte{'b'}, []byte{'c'})
+func (l *Log) Oldest() (int64, error) { return l.begins(), nil }
+
+func (l *Log) begins() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.oldest
+}
+
+// Prune removes the records of the oldest blocks below a height, so many at most, and
+// tells how many it removed. Nothing at or beyond Head is removed. One goroutine calls it,
+// which may be another than Append's.
+func (l *Log) Prune(below int64, most int) (int, error) {
+	for n := range most {
+		l.mu.Lock()
+		height := l.oldest
+		if height == 0 || height >= min(below, l.head) {
+			l.mu.Unlock()
+			return n, nil
+		}
+		// Nobody begins to read what is about to go.
+		l.oldest = height + 1
+		l.mu.Unlock()
+		if err := l.prune(height); err != nil {
+			return n, fmt.Errorf("prune the record of block %d: %w", height, err)
+		}
+	}
+	return most, nil
+}
+
+func (l *Log) prune(height int64) error {
+	raw, err := l.db.Get(BlockKey(height))
+	if err != nil || raw == nil {
+		return err
+	}
+	r := new(chainv1.BlockRecord)
+	if err := r.UnmarshalVT(raw); err != nil {
+		return err
+	}
+	b := l.db.NewBatch()
+	defer func() { _ = b.Close() }()
+	for i, t := range r.Txs {
+		place, err := l.db.Get(TxKey(t.TxId))
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(place, PlaceOf(height, i)) {
+			continue // of another block
+		}
+		if err := b.Delete(TxKey(t.TxId)); err != nil {
+			return err
+		}
+	}
+	if err := b.Delete(BlockKey(height)); err != nil {
+		return err
+	}
+	// Without fsync: what a power failure brings back is pruned again.
+	return b.Write()
+}
+
+// Pruned is how far the engine's stores are pruned beside their blocks.
+type Pruned struct {
+	// Trimmed is the height below which what only whole blocks need is gone, Swept that
+	// below which headers, commits and validators are gone, too. 0: it never was begun.
+	Trimmed, Swept int64
+}
+
+// Pruned tells how far the engine's stores are pruned.
+func (l *Log) Pruned() (Pruned, error) {
+	raw, err := l.db.Get(prunedKey)
 	if err != nil {
-		return 0, fmt.Errorf("read the records: %w", err)
+		return Pruned{}, fmt.Errorf("read how far the engine is pruned: %w", err)
 	}
-	defer func() { _ = it.Close() }()
-	if !it.Valid() {
-		return 0, it.Error()
+	if raw == nil {
+		return Pruned{}, nil
 	}
-	return int64(binary.BigEndian.Uint64(it.Key()[1:])), nil
+	return ParsePruned(raw)
+}
+
+// ParsePruned reads what SetPruned wrote.
+func ParsePruned(raw []byte) (Pruned, error) {
+	if len(raw) != 16 {
+		return Pruned{}, fmt.Errorf("how far the engine is pruned has %d bytes, where two heights have 16", len(raw))
+	}
+	p := Pruned{int64(binary.BigEndian.Uint64(raw)), int64(binary.BigEndian.Uint64(raw[8:]))}
+	if p.Swept < 0 || p.Swept > p.Trimmed {
+		return Pruned{}, fmt.Errorf("the engine is said to be pruned to %d and swept to %d", p.Trimmed, p.Swept)
+	}
+	return p, nil
+}
+
+// SetPruned remembers how far the engine's stores are pruned.
+func (l *Log) SetPruned(p Pruned) error {
+	raw := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, uint64(p.Trimmed)), uint64(p.Swept))
+	if err := l.set(prunedKey, raw); err != nil {
+		return fmt.Errorf("write how far the engine is pruned: %w", err)
+	}
+	return nil
+}
+
+// Link is a header that announces other validators, kept forever.
+type Link struct {
+	Height int64
+	Raw    []byte // a marshalled chancery.node.v1.Link
+}
+
+// PutLinks keeps links, all or none, durably.
+func (l *Log) PutLinks(links ...Link) error {
+	b := l.db.NewBatch()
+	defer func() { _ = b.Close() }()
+	for _, k := range links {
+		if err := b.Set(LinkKey(k.Height), k.Raw); err != nil {
+			return fmt.Errorf("keep the change of validators of block %d: %w", k.Height, err)
+		}
+	}
+	if err := l.write(b); err != nil {
+		return fmt.Errorf("keep %d changes of validators: %w", len(links), err)
+	}
+	return nil
+}
+
+// Links are all that are kept, in order of height.
+func (l *Log) Links() (links []Link, err error) {
+	it, err := l.db.Iterator([]byte{'v'}, []byte{'w'})
+	if err != nil {
+		return nil, fmt.Errorf("read the changes of validators: %w", err)
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for ; it.Valid(); it.Next() {
+		if k, err := Kind(it.Key()); err != nil || k != Change {
+			return nil, fmt.Errorf("the key %x is no change of validators", it.Key())
+		}
+		links = append(links, Link{int64(binary.BigEndian.Uint64(it.Key()[1:])), bytes.Clone(it.Value())})
+	}
+	return links, it.Error()
 }
 
 // Block is the record of a published block, or ErrNoBlock. Others read it too: it must
@@ -169,6 +331,9 @@ func (l *Log) Oldest() (int64, error) {
 func (l *Log) Block(height int64) (*chainv1.BlockRecord, error) {
 	if height > l.Head() {
 		return nil, fmt.Errorf("%w: %d is in the future", ErrNoBlock, height)
+	}
+	if oldest := l.begins(); height < oldest {
+		return nil, fmt.Errorf("%w: %d is not kept; the oldest is %d", ErrNoBlock, height, oldest)
 	}
 	if r, ok := l.recent.Get(height); ok {
 		return r, nil
@@ -205,6 +370,9 @@ func (l *Log) Tx(id tx.ID) (*chainv1.TxResult, bool, error) {
 		return nil, false, nil
 	}
 	b, err := l.Block(height)
+	if errors.Is(err, ErrNoBlock) && height < l.begins() {
+		return nil, false, nil // it was pruned just now
+	}
 	if err != nil {
 		return nil, false, err
 	}
@@ -225,6 +393,11 @@ func BlockKey(height int64) []byte {
 // TxKey is the key of a transaction's place.
 func TxKey(id []byte) []byte { return append([]byte{'t'}, id...) }
 
+// LinkKey is the key of a header that announces other validators.
+func LinkKey(height int64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{'v'}, uint64(height))
+}
+
 // PlaceOf is the value under TxKey: which block holds the transaction, and where.
 func PlaceOf(height int64, index int) []byte {
 	return binary.BigEndian.AppendUint32(BlockKey(height)[1:], uint32(index))
@@ -235,21 +408,26 @@ type Key byte
 
 // The kinds of keys.
 const (
-	Block Key = 'b'
-	Place Key = 't'
-	Head  Key = 'h'
+	Block  Key = 'b'
+	Place  Key = 't'
+	Head   Key = 'h'
+	Extent Key = 'p'
+	Change Key = 'v'
 )
 
 // Kind tells what is stored under a key; an error says that the log has no such key.
 func Kind(key []byte) (Key, error) {
 	if len(key) > 0 {
 		k, n := Key(key[0]), len(key)-1
-		if k == Block && n == 8 || k == Place && n == len(tx.ID{}) || k == Head && n == 0 {
+		if (k == Block || k == Change) && n == 8 || k == Place && n == len(tx.ID{}) || (k == Head || k == Extent) && n == 0 {
 			return k, nil
 		}
 	}
 	return 0, fmt.Errorf("the key %x is none of the records", key)
 }
+
+// Compact gives the room of what was removed back to the disk, as far as the database can.
+func (l *Log) Compact() error { return state.Compact(l.db) }
 
 // Freeze is the records as they are now; see state.FrozenPairs.
 func (l *Log) Freeze() (*state.FrozenPairs, error) { return state.NewFrozenPairs(l.db) }

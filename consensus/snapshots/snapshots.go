@@ -147,7 +147,7 @@ func Open(files state.Files, keep int) (*Store, error) {
 			return nil, fmt.Errorf("open the snapshots: %s: %w", name, err)
 		}
 	}
-	if err := s.trim(); err != nil {
+	if err := s.Trim(s.keep); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -301,13 +301,13 @@ func (s *Store) Take(of state.Snapshot) (Snapshot, error) {
 	s.whole = append(s.whole, taken)
 	slices.SortFunc(s.whole, byHeight)
 	s.mu.Unlock()
-	return taken, s.trim()
+	return taken, s.Trim(s.keep)
 }
 
-// trim removes the oldest snapshots beyond the number that is kept.
-func (s *Store) trim() error {
+// Trim removes the oldest snapshots beyond a number.
+func (s *Store) Trim(keep int) error {
 	list := s.List()
-	for _, old := range list[:max(0, len(list)-s.keep)] {
+	for _, old := range list[:max(0, len(list)-keep)] {
 		if err := s.remove(old.Height); err != nil {
 			return err
 		}

@@ -241,7 +241,16 @@ func (a *app) statusFacts(c *client.Client, s *nodev1.StatusResponse, w network)
 	if free, total, ok := a.diskOf(s.NodeId); ok {
 		f = append(f, fact{"disk", fmt.Sprintf("%s of %s free", disk.Free(free), disk.Free(total))})
 	}
-	return append(f, fact{"oldest events", s.OldestRecord}, fact{"oldest state", s.OldestState},
+	if s.DiskBudgetBytes > 0 {
+		f = append(f, fact{"disk budget", fmt.Sprintf("%s of %s used", size(s.DiskUsedBytes), size(s.DiskBudgetBytes))})
+	}
+	if s.DiskAlarm != "" {
+		f = append(f, fact{"ALARM", s.DiskAlarm})
+	}
+	if s.Pruning != "" {
+		f = append(f, fact{"keeps", s.Pruning})
+	}
+	return append(f, fact{"oldest block", s.OldestBlock}, fact{"oldest events", s.OldestRecord}, fact{"oldest state", s.OldestState},
 		fact{"node id", s.NodeId}, fact{"validator", s.ValidatorAddress}, fact{"version", s.Version})
 }
 

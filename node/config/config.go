@@ -16,6 +16,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
+	"github.com/chancery/chancery/consensus"
 	"github.com/chancery/chancery/node/forecast"
 	"github.com/chancery/chancery/node/intel"
 	"github.com/chancery/chancery/node/rpc"
@@ -33,6 +34,7 @@ type Config struct {
 	Consensus Consensus `toml:"consensus" doc:"Timers of consensus. All validators of a consortium should use the same."`
 	Pool      Pool      `toml:"pool" doc:"Transactions that wait for a block."`
 	State     State     `toml:"state" doc:"The databases."`
+	Pruning   Pruning   `toml:"pruning" doc:"What the node keeps of the past, and how much disk it may take; see 'Disk' in docs/operating.md."`
 	Snapshots Snapshots `toml:"snapshots" doc:"Copies of the state for nodes that join; see docs/joining.md."`
 	Sync      Sync      `toml:"sync" doc:"How a node without a state begins with a snapshot of its peers'. 'chancery join' writes it; see docs/joining.md. Without servers it begins with the genesis and fetches every block."`
 	Telemetry Telemetry `toml:"telemetry" doc:"Metrics and health, on loopback only."`
@@ -126,6 +128,25 @@ type State struct {
 	MemoryBytes  int    `toml:"memory_bytes" doc:"Where tree is memory: the node complains while the state takes more. It refuses nothing, since validators must hold the same state. 0: half of the memory of the machine, or of the control group that the node runs in."`
 	NoSync       bool   `toml:"nosync" doc:"Leave out the fsync of each block. A power failure may then cost the node its state: for tests and measurements only."`
 	KeepResults  bool   `toml:"keep_engine_results" doc:"Whether the engine keeps its own copy of block results. The node's records hold them in any case."`
+}
+
+// The modes of [pruning].
+const (
+	PruningArchive = "archive"
+	PruningFull    = "full"
+	PruningPruned  = "pruned"
+)
+
+// MinDiskBytes is the least budget of the data folder: below it the databases' own logs
+// would take most.
+const MinDiskBytes = 384 << 20
+
+// Pruning is section [pruning].
+type Pruning struct {
+	Mode         string   `toml:"mode" doc:"archive keeps all, and needs state.tree = disk; full keeps all blocks, results and events, and of states on disk the window; pruned keeps the window of all of them."`
+	WindowBlocks int64    `toml:"window_blocks" doc:"So many of the latest blocks are in the window, at least 100."`
+	Window       Duration `toml:"window" doc:"Blocks that are no older, in block time, are in the window too. 0s: window_blocks alone says."`
+	DiskBytes    int64    `toml:"disk_bytes" doc:"Budget of the data folder. At 80 % of it a node that prunes keeps less than its window; at 90 % it raises an alarm, and at 95 % it takes no new transactions until less is used. 0: none, else at least 402653184."`
 }
 
 // Snapshots is section [snapshots].
@@ -395,6 +416,7 @@ func Default() Config {
 			NodeCache:    500_000,
 			ValueCache:   200_000,
 		},
+		Pruning:   Pruning{Mode: PruningFull, WindowBlocks: 100_000, Window: Duration(168 * time.Hour)},
 		Snapshots: Snapshots{Interval: 1000, Keep: 2},
 		Sync:      Sync{Servers: []string{}, TrustPeriod: Duration(168 * time.Hour)},
 		Telemetry: Telemetry{Listen: "127.0.0.1:26660", Engine: true, TracesFileBytes: 64 << 20, TracesRatio: 0.01},
@@ -581,6 +603,13 @@ func (c Config) Check() error {
 	want(c.State.MemoryBytes >= 0, "state.memory_bytes", "%d, want 0 or more", c.State.MemoryBytes)
 	want(c.State.NodeCache > 0, "state.node_cache", "must be positive")
 	want(c.State.ValueCache > 0, "state.value_cache", "must be positive")
+
+	u := c.Pruning
+	want(u.Mode == PruningArchive || u.Mode == PruningFull || u.Mode == PruningPruned, "pruning.mode", "%q must be archive, full or pruned", u.Mode)
+	want(u.Mode != PruningArchive || c.State.Tree == "disk", "pruning.mode", "an archive keeps every version of the state, so it needs state.tree = \"disk\"")
+	want(u.WindowBlocks >= consensus.MinWindow, "pruning.window_blocks", "%d, want at least %d", u.WindowBlocks, consensus.MinWindow)
+	atLeast("pruning.window", u.Window.Std(), 0)
+	want(u.DiskBytes == 0 || u.DiskBytes >= MinDiskBytes, "pruning.disk_bytes", "%d, want 0 or at least %d", u.DiskBytes, MinDiskBytes)
 
 	want(c.Snapshots.Interval >= 0, "snapshots.interval", "must not be negative")
 	want(c.Snapshots.Keep >= 1 && c.Snapshots.Keep <= 10, "snapshots.keep", "%d, want 1 to 10", c.Snapshots.Keep)

@@ -9,12 +9,15 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	cmtdb "github.com/cometbft/cometbft-db"
 	"github.com/cometbft/cometbft/consensus"
 	cmtjson "github.com/cometbft/cometbft/libs/json"
 	cmtstate "github.com/cometbft/cometbft/proto/tendermint/state"
+	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
 	sm "github.com/cometbft/cometbft/state"
 	"github.com/cometbft/cometbft/store"
 	"github.com/cometbft/cometbft/types"
@@ -150,7 +153,10 @@ func (c *checker) chain(blockDB, stateDB cmtdb.DB) error {
 		c.problem(c.engineDir("state"), 0, fromBackup, "it is of the chain %q, the genesis file of %q", s.ChainID, c.report.ChainID)
 	}
 	k := &chainCheck{checker: c, chainID: s.ChainID, blocks: blocks, states: states, blockDB: blockDB, stateDB: stateDB}
-	var last types.BlockID
+	last, err := k.keptHeaders()
+	if err != nil {
+		return err
+	}
 	for height := blocks.Base(); height <= blocks.Height(); height++ {
 		if err := c.ctx.Err(); err != nil {
 			return err
@@ -295,6 +301,75 @@ func (k *chainCheck) block(height int64, last types.BlockID) (id types.BlockID, 
 		return id, errors.New("it is not found by its hash")
 	}
 	return id, errors.Join(k.commits(height, id, b), k.rules(b))
+}
+
+// keptHeaders checks the headers and commits that pruning left for evidence, and returns
+// the id of the latest; there need be none.
+func (k *chainCheck) keptHeaders() (last types.BlockID, err error) {
+	var heights []int64
+	it, err := k.blockDB.Iterator([]byte("H:"), []byte("H;"))
+	if err != nil {
+		return last, err
+	}
+	for ; it.Valid(); it.Next() {
+		height, err := strconv.ParseInt(strings.TrimPrefix(string(it.Key()), "H:"), 10, 64)
+		if err != nil {
+			k.problem(k.engineDir("blockstore"), 0, fromBackup, "the key %q is no header's", it.Key())
+		} else if height < k.blocks.Base() {
+			heights = append(heights, height)
+		}
+	}
+	if err := errors.Join(it.Error(), it.Close()); err != nil {
+		return last, err
+	}
+	slices.Sort(heights)
+	for i, height := range heights {
+		if err := k.ctx.Err(); err != nil {
+			return last, err
+		}
+		k.progress("headers without their blocks", height)
+		var id types.BlockID
+		err := guarded(func() (err error) {
+			if next := k.blocks.Base(); i+1 < len(heights) && heights[i+1] != height+1 || i+1 == len(heights) && next != height+1 {
+				return errors.New("the one after it is missing")
+			}
+			id, err = k.keptHeader(height, last)
+			return err
+		})
+		if err != nil {
+			k.problem(k.engineDir("blockstore"), height, fromBackup, "the header of block %d: %v", height, err)
+		}
+		last = id
+	}
+	return last, nil
+}
+
+func (k *chainCheck) keptHeader(height int64, last types.BlockID) (id types.BlockID, err error) {
+	if err := decodable(k.blockDB, fmt.Sprintf("H:%d", height), new(cmtproto.BlockMeta)); err != nil {
+		return id, err
+	}
+	meta := k.blocks.LoadBlockMeta(height)
+	id = meta.BlockID
+	switch {
+	case meta.Header.Height != height:
+		return id, fmt.Errorf("it is of height %d", meta.Header.Height)
+	case !bytes.Equal(meta.Header.Hash(), id.Hash):
+		return id, fmt.Errorf("its hash is %X, and says %X", meta.Header.Hash(), id.Hash)
+	case !last.IsZero() && !meta.Header.LastBlockID.Equals(last):
+		return id, fmt.Errorf("it follows the block %v, the one before it is %v", meta.Header.LastBlockID, last)
+	}
+	set, err := k.validators(height)
+	if err != nil {
+		return id, err
+	}
+	if !bytes.Equal(set.Hash(), meta.Header.ValidatorsHash) {
+		return id, fmt.Errorf("the engine's validators of this height have hash %X, it holds %X", set.Hash(), meta.Header.ValidatorsHash)
+	}
+	commit := k.blocks.LoadBlockCommit(height)
+	if commit == nil {
+		return id, errors.New("its commit is missing")
+	}
+	return id, types.VerifyCommit(k.chainID, set, id, height, commit)
 }
 
 // commits checks what was signed of a block, each signature.

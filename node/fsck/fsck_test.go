@@ -1,6 +1,7 @@
 package fsck
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -14,6 +15,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	cmtdb "github.com/cometbft/cometbft-db"
 
 	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/chain/tx"
@@ -254,4 +257,71 @@ func copied(t *testing.T, home config.Home) config.Home {
 		}
 	}
 	return config.Home(to)
+}
+
+// A pruned home is sound, and what is damaged of the headers that it keeps for evidence is
+// found.
+func TestAPrunedHomeIsSoundAndItsDamageIsFound(t *testing.T) {
+	home, c := nodetest.NewHome(t, node.NewGenesis)
+	c.State.Tree = "disk"
+	c.Pruning = config.Pruning{Mode: config.PruningPruned, WindowBlocks: 100}
+	c.Consensus.Propose, c.Consensus.Commit, c.Snapshots.Interval = config.Duration(20*time.Millisecond), 0, 0
+	if err := config.Write(home, c); err != nil {
+		t.Fatal(err)
+	}
+	n := start(t, home)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	for height := int64(100); n.Engine().Pruning().OldestBlock < 10; height++ {
+		if err := n.Engine().Records().Wait(ctx, height); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := n.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if r := check(t, home); len(r.Problems) > 0 || len(r.Notes) > 0 || r.Oldest < 10 {
+		t.Fatalf("%+v", r)
+	}
+	damage := func(name, key string, value []byte) (was []byte) {
+		t.Helper()
+		write, err := cmtdb.NewGoLevelDB(name, home.Engine())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if was, err = write.Get([]byte(key)); err != nil || len(was) == 0 {
+			t.Fatalf("%s: %v", key, err)
+		}
+		if value == nil {
+			err = write.Delete([]byte(key))
+		} else {
+			err = write.Set([]byte(key), value)
+		}
+		if err = errors.Join(err, write.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return was
+	}
+	for _, d := range []struct{ name, key string }{{"blockstore", "H:5"}, {"blockstore", "C:5"}, {"state", "validatorsKey:5"}} {
+		was := damage(d.name, d.key, nil)
+		if r := check(t, home); len(r.Problems) == 0 {
+			t.Errorf("nothing is said of %s, which is gone", d.key)
+		}
+		bent := bytes.Clone(was)
+		bent[len(bent)/2] ^= 4
+		write, err := cmtdb.NewGoLevelDB(d.name, home.Engine())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(write.Set([]byte(d.key), bent), write.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if r := check(t, home); len(r.Problems) == 0 {
+			t.Errorf("nothing is said of %s, in which a bit is another", d.key)
+		}
+		damage(d.name, d.key, was)
+	}
+	if r := check(t, home); len(r.Problems) > 0 {
+		t.Errorf("all is as it was, and %+v", r.Problems)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 
 	abci "github.com/cometbft/cometbft/abci/types"
 	sm "github.com/cometbft/cometbft/state"
@@ -12,8 +13,11 @@ import (
 
 	"github.com/chancery/chancery/consensus"
 	"github.com/chancery/chancery/consensus/records"
+	"github.com/chancery/chancery/node/config"
 	"github.com/chancery/chancery/node/offline"
+	"github.com/chancery/chancery/node/receipt"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
+	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
 )
 
 // records checks what the node keeps for readers: every result against the hash of
@@ -42,6 +46,7 @@ func (c *checker) records() error {
 func (c *checker) allRecords(db dbm.DB) error {
 	dir := c.recordsDir()
 	var blocks, txs, places int64
+	var changes []*nodev1.Link
 	err := offline.Each(db, func(key, value []byte) error {
 		if err := c.ctx.Err(); err != nil {
 			return err
@@ -69,11 +74,30 @@ func (c *checker) allRecords(db dbm.DB) error {
 				break
 			}
 			c.report.Records = int64(binary.BigEndian.Uint64(value))
+		case records.Extent:
+			if _, err := records.ParsePruned(value); err != nil {
+				c.problem(dir, 0, fromBackup, "%v", err)
+			}
+		case records.Change:
+			height := int64(binary.BigEndian.Uint64(key[1:]))
+			l := new(nodev1.Link)
+			err := l.UnmarshalVT(value)
+			if again, _ := l.MarshalVT(); err == nil && !bytes.Equal(again, value) {
+				err = errors.New("it is not as the node writes it")
+			}
+			if err != nil {
+				c.problem(dir, height, fromBackup, "the change of validators of block %d: %v", height, err)
+				break
+			}
+			changes = append(changes, l)
 		}
 		return nil
 	})
 	if err != nil {
 		return err
+	}
+	if err := c.changes(changes); err != nil {
+		c.problem(dir, 0, fromBackup, "the changes of validators that are kept for receipts: %v", err)
 	}
 	if txs != places {
 		c.problem(dir, 0, fromBackup, "there are %d transactions and %d places of them", txs, places)
@@ -84,6 +108,24 @@ func (c *checker) allRecords(db dbm.DB) error {
 		}
 	}
 	return nil
+}
+
+// changes checks the headers that lead from the genesis validators to others, and each
+// signature of them.
+func (c *checker) changes(links []*nodev1.Link) error {
+	if len(links) == 0 {
+		return nil
+	}
+	genesis, _, err := config.ReadGenesis(c.home.GenesisFile())
+	if err != nil {
+		return nil //nolint:nilerr // it was reported before
+	}
+	if !receipt.Begins(links[0], genesis) && c.report.Oldest > 1 {
+		c.note("the node began with a snapshot and has yet to fetch the headers that lead from the genesis to it; until then it makes no receipts")
+		return nil
+	}
+	_, err = receipt.Follow(genesis, links, math.MaxInt64)
+	return err
 }
 
 func (c *checker) blockRecord(db dbm.DB, height int64, raw []byte) (txs int64, err error) {

@@ -28,6 +28,7 @@ import (
 	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/consensus/records"
+	"github.com/chancery/chancery/node/receipt"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 )
 
@@ -302,6 +303,11 @@ func (n *Chain) LightBlock(height int64) (*types.LightBlock, error) {
 		return nil, chain.ErrBadHeight.With("no block %d", height)
 	}
 	return n.lights[height-1], nil
+}
+
+// History implements receipt.Blocks: the chain has all its headers.
+func (n *Chain) History() (receipt.History, error) {
+	return receipt.History{First: n.lights[0].ValidatorsHash, Oldest: 1}, nil
 }
 
 // Snapshot is the state at a height.

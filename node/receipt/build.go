@@ -2,10 +2,12 @@ package receipt
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 
+	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
 	"github.com/cometbft/cometbft/types"
 
 	"github.com/chancery/chancery/chain/state"
@@ -16,6 +18,20 @@ import (
 type Blocks interface {
 	// LightBlock is the signed header of a height and its validators.
 	LightBlock(height int64) (*types.LightBlock, error)
+	// History is what there is to lead from the genesis to those headers.
+	History() (History, error)
+}
+
+// History is what a node has of how its validators changed.
+type History struct {
+	// First is the hash of the genesis validators.
+	First []byte
+	// Oldest is the oldest height from which on the node has all headers.
+	Oldest int64
+	// Changes are kept of heights before that, and maybe of some after it, in order of
+	// height: each begins with the validators that the one before it ends with, the first
+	// with those of the genesis.
+	Changes []*nodev1.Link
 }
 
 // Builder makes receipts. It is safe for concurrent use.
@@ -25,14 +41,14 @@ type Builder struct {
 	blocks   Blocks
 
 	mu    sync.Mutex // guards links
-	links []link     // of one chain of changes, in order of height
+	links []link     // changes that were looked for
 }
 
 // link is a change of the validator set that a header announces.
 type link struct {
-	height int64  // of the header
-	to     []byte // hash of the set that it announces
-	proto  *nodev1.Link
+	height   int64  // of the header
+	from, to []byte // hashes of the set that signs it, and of the one that it announces
+	proto    *nodev1.Link
 }
 
 // NewBuilder makes receipts of a chain.
@@ -92,40 +108,93 @@ func (b *Builder) entry(snapshot state.Snapshot, key []byte) (*nodev1.Entry, err
 	return &nodev1.Entry{Collection: c.Name, Key: key, Value: snapshot.Lookup(key), Proof: raw}, nil
 }
 
+// Links are changes that lead from the genesis validators to those of a height, for
+// somebody who has no older headers.
+func (b *Builder) Links(height int64) ([]*nodev1.Link, error) {
+	light, err := b.blocks.LightBlock(height)
+	if err != nil {
+		return nil, err
+	}
+	return b.history(light)
+}
+
 // history finds changes that lead from the first validator set to that of a
-// block. Where a set came back after others, the changes between are left out:
-// it may sign for itself.
+// block: those that are kept, and of headers that are here those that it looks for. Where
+// a set came back after others, the changes between are left out: it may sign for itself.
 func (b *Builder) history(target *types.LightBlock) ([]*nodev1.Link, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	first, err := b.blocks.LightBlock(1)
+	h, err := b.blocks.History()
 	if err != nil {
-		return nil, fmt.Errorf("the first block, with which the history of validators begins: %w", err)
+		return nil, fmt.Errorf("the history of validators: %w", err)
 	}
-	set, from := []byte(first.ValidatorsHash), int64(1)
-	var out []*nodev1.Link
-	for i := 0; !bytes.Equal(set, target.ValidatorsHash); i++ {
-		if i < len(b.links) && b.links[i].height >= target.Height {
-			// Known links lead beyond the target; from here it needs its own.
-			b.links = b.links[:i]
+	known := slices.Clone(b.links)
+	for _, p := range h.Changes {
+		l, err := parseLink(p)
+		if err != nil {
+			return nil, fmt.Errorf("a change of validators that is kept: %w", err)
 		}
-		if i == len(b.links) {
-			l, err := b.change(set, from, target.Height)
-			if err != nil {
+		known = append(known, l)
+	}
+	set, from := h.First, int64(1)
+	var out []*nodev1.Link
+	for !bytes.Equal(set, target.ValidatorsHash) {
+		l, ok := latest(known, set, from, target.Height)
+		if !ok {
+			if l, err = b.change(set, max(from, h.Oldest), target.Height); err != nil {
 				return nil, err
 			}
-			b.links = append(b.links, l)
+			known, b.links = append(known, l), append(b.links, l)
 		}
-		l := b.links[i]
 		out = append(out, l.proto)
 		set, from = l.to, l.height+1
 	}
 	return out, nil
 }
 
+// latest is the latest of the changes between two heights that a set signed.
+func latest(known []link, set []byte, from, below int64) (found link, ok bool) {
+	for _, l := range known {
+		if l.height >= from && l.height < below && bytes.Equal(l.from, set) && (!ok || l.height > found.height) {
+			found, ok = l, true
+		}
+	}
+	return found, ok
+}
+
+func parseLink(p *nodev1.Link) (link, error) {
+	h, err := HeaderOf(p)
+	if err != nil {
+		return link{}, err
+	}
+	return link{height: h.Height, from: h.ValidatorsHash, to: h.NextValidatorsHash, proto: p}, nil
+}
+
+// HeaderOf is the header of a change, which Follow verifies and this does not.
+func HeaderOf(l *nodev1.Link) (*cmtproto.Header, error) {
+	pb := new(cmtproto.SignedHeader)
+	if err := pb.Unmarshal(l.GetSignedHeader()); err != nil {
+		return nil, fmt.Errorf("the header of a change of validators: %w", err)
+	}
+	if pb.Header == nil {
+		return nil, errors.New("a change of validators has no header")
+	}
+	return pb.Header, nil
+}
+
 // change finds, by bisection, a header between from, which the set signs, and to,
 // which it does not, whose next block has another set.
 func (b *Builder) change(set []byte, from, to int64) (link, error) {
+	if from >= to {
+		return link{}, ErrNoHistory.With("the changes of validators before block %d are not here", to)
+	}
+	first, err := b.blocks.LightBlock(from)
+	if err != nil {
+		return link{}, fmt.Errorf("look for a change of the validators: %w", err)
+	}
+	if !bytes.Equal(first.ValidatorsHash, set) {
+		return link{}, ErrNoHistory.With("the changes of validators before block %d are not here", from)
+	}
 	for to-from > 1 {
 		middle := from + (to-from)/2
 		l, err := b.blocks.LightBlock(middle)
@@ -146,13 +215,23 @@ func (b *Builder) change(set []byte, from, to int64) (link, error) {
 	if err != nil {
 		return link{}, fmt.Errorf("look for a change of the validators: %w", err)
 	}
-	p := new(nodev1.Link)
-	if p.SignedHeader, err = last.SignedHeader.ToProto().Marshal(); err != nil {
-		return link{}, fmt.Errorf("marshal header %d: %w", from, err)
+	p, err := newLink(last.SignedHeader, next.ValidatorSet)
+	if err != nil {
+		return link{}, err
 	}
-	for _, v := range next.ValidatorSet.Validators {
+	return link{height: from, from: last.ValidatorsHash, to: last.NextValidatorsHash, proto: p}, nil
+}
+
+// newLink is a header that announces other validators, and these.
+func newLink(h *types.SignedHeader, next *types.ValidatorSet) (*nodev1.Link, error) {
+	l := new(nodev1.Link)
+	var err error
+	if l.SignedHeader, err = h.ToProto().Marshal(); err != nil {
+		return nil, fmt.Errorf("marshal header %d: %w", h.Height, err)
+	}
+	for _, v := range next.Validators {
 		// A marshalled SimpleValidator, which is what the hash of the set is over.
-		p.Validators = append(p.Validators, v.Bytes())
+		l.Validators = append(l.Validators, v.Bytes())
 	}
-	return link{height: from, to: last.NextValidatorsHash, proto: p}, nil
+	return l, nil
 }

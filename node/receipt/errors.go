@@ -20,5 +20,6 @@ var (
 	ErrTooLarge    = Errors.New(13, "the receipt is larger than any that a node makes")
 	ErrNoEntries   = Errors.New(14, "a receipt is for 1 to 256 records; name some, each once")
 	ErrNotYet      = Errors.New(15, "no validators have signed the state of that height yet; ask again when the next block is committed")
+	ErrNoHistory   = Errors.New(17, "this node lacks headers that lead from the genesis validators to today's; it fetches them from the nodes of [sync] when it starts, so see its log, or ask another node")
 	ErrUnknownKeys = Errors.New(16, "the key belongs to no collection of this chain; see the collections that the node lists")
 )

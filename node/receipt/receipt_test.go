@@ -14,7 +14,9 @@ import (
 	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
 	"github.com/cometbft/cometbft/types"
 	ics23 "github.com/cosmos/ics23/go"
+	"google.golang.org/protobuf/proto"
 
+	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/errs"
 	"github.com/chancery/chancery/node/nodetest"
 	"github.com/chancery/chancery/node/receipt"
@@ -425,4 +427,85 @@ func FuzzVerify(f *testing.F) {
 			}
 		}
 	})
+}
+
+// young is a chain of whose blocks a node has the later ones alone, with changes of
+// validators that are kept of those before.
+type young struct {
+	*nodetest.Chain
+	oldest int64
+	kept   []*nodev1.Link
+}
+
+func (y young) LightBlock(height int64) (*types.LightBlock, error) {
+	if height < y.oldest {
+		return nil, chain.ErrBadHeight.With("no header of height %d", height)
+	}
+	return y.Chain.LightBlock(height)
+}
+
+func (y young) History() (receipt.History, error) {
+	h, err := y.Chain.History()
+	h.Oldest, h.Changes = y.oldest, y.kept
+	return h, err
+}
+
+// A node without the first headers makes receipts as long as what leads to the oldest one
+// that it has is kept, however few headers it has besides, and says so where it is not.
+func TestReceiptsWithoutTheFirstHeaders(t *testing.T) {
+	c := history(t)
+	whole := receipt.NewBuilder(c.App.ChainID(), c.App.Registry(), c)
+	changed, refused := 0, 0
+	for oldest := int64(2); oldest < c.Height(); oldest++ {
+		kept, err := whole.Links(oldest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		set, err := receipt.Follow(c.Genesis, kept, oldest)
+		if err != nil {
+			t.Fatalf("what leads to block %d: %v", oldest, err)
+		}
+		light, err := c.LightBlock(oldest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(set.Hash(), light.ValidatorsHash) {
+			t.Fatalf("what leads to block %d ends with other validators", oldest)
+		}
+		b := receipt.NewBuilder(c.App.ChainID(), c.App.Registry(), young{c, oldest, kept})
+		for height := oldest; height < c.Height(); height++ {
+			raw, err := b.Build(c.Snapshot(height), [][]byte{paramsKey})
+			if err != nil {
+				t.Fatalf("a receipt of %d with headers from %d on: %v", height, oldest, err)
+			}
+			report, err := verify(c, raw)
+			if err != nil {
+				t.Fatalf("the receipt of %d made with headers from %d on: %v", height, oldest, err)
+			}
+			changed += report.ValidatorChanges
+		}
+		if len(kept) == 0 {
+			continue
+		}
+		next, err := c.LightBlock(oldest + 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Equal(next.ValidatorsHash, receipt.FirstValidators(c.Genesis)) {
+			continue // they are back, and need nothing to lead to them
+		}
+		refused++
+		b = receipt.NewBuilder(c.App.ChainID(), c.App.Registry(), young{c, oldest, nil})
+		if _, err := b.Build(c.Snapshot(oldest), [][]byte{paramsKey}); !errors.Is(err, receipt.ErrNoHistory) {
+			t.Fatalf("a receipt without what leads to block %d: %v", oldest, err)
+		}
+		bad := proto.Clone(kept[0]).(*nodev1.Link)
+		bad.SignedHeader[len(bad.SignedHeader)-1] ^= 1
+		if _, err := receipt.Follow(c.Genesis, append([]*nodev1.Link{bad}, kept[1:]...), oldest); err == nil {
+			t.Fatal("a forged change is followed")
+		}
+	}
+	if changed == 0 || refused == 0 {
+		t.Fatal("no receipt had a change of validators in it, or none was refused")
+	}
 }

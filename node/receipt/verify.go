@@ -81,7 +81,7 @@ func Verify(raw []byte, genesis *types.GenesisDoc, registry *state.Registry) (*R
 	if err != nil {
 		return nil, err
 	}
-	if validators, err = follow(r, validators); err != nil {
+	if validators, err = follow(r.ChainId, r.History, r.Height, validators); err != nil {
 		return nil, err
 	}
 	header, err := signedHeader(r.SignedHeader, r.ChainId, validators, "the header")
@@ -161,21 +161,48 @@ func setOf(list []*types.Validator) (set *types.ValidatorSet, err error) {
 	return set, nil
 }
 
-// follow walks the history from one validator set to the one that signed.
-func follow(r *nodev1.Receipt, set *types.ValidatorSet) (*types.ValidatorSet, error) {
-	if len(r.History) > MaxLinks {
-		return nil, ErrHistory.With("%d changes, at most %d", len(r.History), MaxLinks)
+// FirstValidators is the hash of the genesis validators, nil where receipts cannot be
+// verified with that genesis.
+func FirstValidators(genesis *types.GenesisDoc) []byte {
+	set, err := genesisValidators(genesis)
+	if err != nil {
+		return nil
+	}
+	return set.Hash()
+}
+
+// Begins tells whether a change names the genesis validators as those that sign it.
+func Begins(l *nodev1.Link, genesis *types.GenesisDoc) bool {
+	parsed, err := parseLink(l)
+	return err == nil && bytes.Equal(parsed.from, FirstValidators(genesis))
+}
+
+// Follow verifies changes of validators from those of the genesis on, each signature of
+// them, and returns the validators that they lead to. Its errors are those of Verify.
+func Follow(genesis *types.GenesisDoc, links []*nodev1.Link, most int64) (*types.ValidatorSet, error) {
+	set, err := genesisValidators(genesis)
+	if err != nil {
+		return nil, err
+	}
+	return follow(genesis.ChainID, links, most, set)
+}
+
+// follow walks the history from one validator set to another. No header may be beyond a
+// height.
+func follow(chainID string, links []*nodev1.Link, most int64, set *types.ValidatorSet) (*types.ValidatorSet, error) {
+	if len(links) > MaxLinks {
+		return nil, ErrHistory.With("%d changes, at most %d", len(links), MaxLinks)
 	}
 	var height int64
-	for i, l := range r.History {
+	for i, l := range links {
 		what := fmt.Sprintf("the header of change %d", i)
-		header, err := signedHeader(l.GetSignedHeader(), r.ChainId, set, what)
+		header, err := signedHeader(l.GetSignedHeader(), chainID, set, what)
 		if err != nil {
 			return nil, err
 		}
 		// A change in the header of height h acts at h + 1.
-		if header.Height <= height || header.Height > r.Height {
-			return nil, ErrHistory.With("%s is of height %d, between %d and %d it should be", what, header.Height, height+1, r.Height)
+		if header.Height <= height || header.Height > most {
+			return nil, ErrHistory.With("%s is of height %d, between %d and %d it should be", what, header.Height, height+1, most)
 		}
 		height = header.Height
 		next, err := linkSet(l)

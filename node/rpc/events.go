@@ -61,7 +61,7 @@ func (e *eventsService) Subscribe(req *nodev1.SubscribeRequest, stream nodev1.Ev
 		}
 		block, err := e.s.records.Block(at.height)
 		if errors.Is(err, records.ErrNoBlock) {
-			return ErrCursorTooOld.With("block %d", at.height)
+			return ErrCursorTooOld.With("the cursor is in block %d, the oldest is %d", at.height, e.s.oldest())
 		}
 		if err != nil {
 			return err

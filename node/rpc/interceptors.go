@@ -146,6 +146,10 @@ func (s *Server) guarded(method string, fn func() (any, error)) (resp any, err e
 		case walked:
 			resp, err = nil, chain.ErrNotProvable
 		case *state.Fault:
+			if errors.Is(p, state.ErrNoVersion) {
+				resp, err = nil, chain.ErrBadHeight.Wrap(p) // it was pruned while it was read
+				return
+			}
 			resp, err = nil, incident(s.log, method, slog.String("fault", p.Error()))
 		default:
 			resp, err = nil, incident(s.log, method, slog.String("panic", fmt.Sprint(p)), slog.String("stack", string(debug.Stack())))

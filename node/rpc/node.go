@@ -70,7 +70,7 @@ func (n *nodeService) Block(_ context.Context, req *nodev1.BlockRequest) (*nodev
 	}
 	record, err := n.s.records.Block(height)
 	if errors.Is(err, records.ErrNoBlock) {
-		return nil, ErrNoBlock.With("block %d", height)
+		return nil, ErrNoBlock.With("block %d; those from %d to %d are here", height, n.s.oldest(), n.s.records.Head())
 	}
 	if err != nil {
 		return nil, err

@@ -50,6 +50,18 @@ func (r *receiptsService) Build(ctx context.Context, req *nodev1.BuildRequest) (
 	return &nodev1.BuildResponse{Receipt: raw, Height: snapshot.Version()}, nil
 }
 
+// History implements nodev1.ReceiptsServer.
+func (r *receiptsService) History(_ context.Context, req *nodev1.HistoryRequest) (*nodev1.HistoryResponse, error) {
+	if req.Height < 1 {
+		return nil, ErrBadRequest.With("height is %d", req.Height)
+	}
+	links, err := r.s.builder.Links(req.Height)
+	if err != nil {
+		return nil, err
+	}
+	return &nodev1.HistoryResponse{History: links}, nil
+}
+
 // Prove implements nodev1.ReceiptsServer.
 func (r *receiptsService) Prove(ctx context.Context, req *nodev1.ProveRequest) (*nodev1.ProveResponse, error) {
 	q, ok := r.s.methods[req.Method]

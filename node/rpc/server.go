@@ -35,6 +35,8 @@ type Engine interface {
 	Submit(ctx context.Context, raw []byte, hints bool) (id tx.ID, hint *chainv1.Verdict, err error)
 	// LightBlock is a signed header and its validators.
 	LightBlock(height int64) (*types.LightBlock, error)
+	// History is what leads from the genesis validators to those headers.
+	History() (receipt.History, error)
 	// Txs are the transactions of a committed block in order, without its docket; false
 	// where the engine does not have the block, or has it no more.
 	Txs(height int64) ([][]byte, bool)

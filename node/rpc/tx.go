@@ -132,7 +132,7 @@ func (t *txService) Wait(ctx context.Context, req *nodev1.WaitRequest) (*nodev1.
 		}
 		if err := t.s.wait(ctx, head+1); err != nil {
 			if errors.Is(err, context.DeadlineExceeded) {
-				return nil, ErrTimeout.With("%s is not committed yet", id)
+				return nil, ErrTimeout.With("%s is not committed yet, or in a block before %d, of which this node keeps no records", id, t.s.oldest())
 			}
 			return nil, err
 		}
@@ -158,9 +158,18 @@ func (s *Server) result(id tx.ID) (*chainv1.TxResult, error) {
 		return nil, err
 	}
 	if !ok {
-		return nil, ErrNoResult.With("%s", id)
+		return nil, ErrNoResult.With("%s is in no block from %d to %d", id, s.oldest(), s.records.Head())
 	}
 	return result, nil
+}
+
+// oldest is the oldest block with a record, 0 when there is none.
+func (s *Server) oldest() int64 {
+	oldest, err := s.records.Oldest()
+	if err != nil {
+		return 0
+	}
+	return oldest
 }
 
 func parseID(raw []byte) (tx.ID, error) {

@@ -104,7 +104,17 @@ type StatusResponse struct {
 	BehindBlocks uint64 `protobuf:"varint,19,opt,name=behind_blocks,json=behindBlocks,proto3" json:"behind_blocks,omitempty"`
 	// Certificates that matter to the node's door and when they end, the first to end
 	// first. Empty where the door has no TLS.
-	Certificates  []*CertificateExpiry `protobuf:"bytes,20,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	Certificates []*CertificateExpiry `protobuf:"bytes,20,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	// Oldest block that the node has whole, 0 when there is none.
+	OldestBlock int64 `protobuf:"varint,21,opt,name=oldest_block,json=oldestBlock,proto3" json:"oldest_block,omitempty"`
+	// What the node keeps of the past: "archive", "full" or "pruned".
+	Pruning string `protobuf:"bytes,22,opt,name=pruning,proto3" json:"pruning,omitempty"`
+	// Bytes of the node's data, where it has a budget for them.
+	DiskUsedBytes int64 `protobuf:"varint,23,opt,name=disk_used_bytes,json=diskUsedBytes,proto3" json:"disk_used_bytes,omitempty"`
+	// The most that they may take, 0 where there is no budget.
+	DiskBudgetBytes int64 `protobuf:"varint,24,opt,name=disk_budget_bytes,json=diskBudgetBytes,proto3" json:"disk_budget_bytes,omitempty"`
+	// What an operator should know of the node's disk, empty for nothing.
+	DiskAlarm     string `protobuf:"bytes,25,opt,name=disk_alarm,json=diskAlarm,proto3" json:"disk_alarm,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -277,6 +287,41 @@ func (x *StatusResponse) GetCertificates() []*CertificateExpiry {
 		return x.Certificates
 	}
 	return nil
+}
+
+func (x *StatusResponse) GetOldestBlock() int64 {
+	if x != nil {
+		return x.OldestBlock
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetPruning() string {
+	if x != nil {
+		return x.Pruning
+	}
+	return ""
+}
+
+func (x *StatusResponse) GetDiskUsedBytes() int64 {
+	if x != nil {
+		return x.DiskUsedBytes
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetDiskBudgetBytes() int64 {
+	if x != nil {
+		return x.DiskBudgetBytes
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetDiskAlarm() string {
+	if x != nil {
+		return x.DiskAlarm
+	}
+	return ""
 }
 
 // CertificateExpiry is when a certificate ends.
@@ -1206,7 +1251,13 @@ const file_chancery_node_v1_node_proto_rawDesc = "" +
 	"\foldest_state\x18\x11 \x01(\x03R\voldestState\x12\x19\n" +
 	"\bpeer_ids\x18\x12 \x03(\tR\apeerIds\x12#\n" +
 	"\rbehind_blocks\x18\x13 \x01(\x04R\fbehindBlocks\x12G\n" +
-	"\fcertificates\x18\x14 \x03(\v2#.chancery.node.v1.CertificateExpiryR\fcertificates\"\x85\x01\n" +
+	"\fcertificates\x18\x14 \x03(\v2#.chancery.node.v1.CertificateExpiryR\fcertificates\x12!\n" +
+	"\foldest_block\x18\x15 \x01(\x03R\voldestBlock\x12\x18\n" +
+	"\apruning\x18\x16 \x01(\tR\apruning\x12&\n" +
+	"\x0fdisk_used_bytes\x18\x17 \x01(\x03R\rdiskUsedBytes\x12*\n" +
+	"\x11disk_budget_bytes\x18\x18 \x01(\x03R\x0fdiskBudgetBytes\x12\x1d\n" +
+	"\n" +
+	"disk_alarm\x18\x19 \x01(\tR\tdiskAlarm\"\x85\x01\n" +
 	"\x11CertificateExpiry\x12\x10\n" +
 	"\x03use\x18\x01 \x01(\tR\x03use\x12 \n" +
 	"\vfingerprint\x18\x02 \x01(\fR\vfingerprint\x12\x1d\n" +

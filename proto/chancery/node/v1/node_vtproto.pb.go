@@ -58,6 +58,11 @@ func (m *StatusResponse) CloneVT() *StatusResponse {
 	r.OldestRecord = m.OldestRecord
 	r.OldestState = m.OldestState
 	r.BehindBlocks = m.BehindBlocks
+	r.OldestBlock = m.OldestBlock
+	r.Pruning = m.Pruning
+	r.DiskUsedBytes = m.DiskUsedBytes
+	r.DiskBudgetBytes = m.DiskBudgetBytes
+	r.DiskAlarm = m.DiskAlarm
 	if rhs := m.AppHash; rhs != nil {
 		tmpBytes := make([]byte, len(rhs))
 		copy(tmpBytes, rhs)
@@ -566,6 +571,21 @@ func (this *StatusResponse) EqualVT(that *StatusResponse) bool {
 			}
 		}
 	}
+	if this.OldestBlock != that.OldestBlock {
+		return false
+	}
+	if this.Pruning != that.Pruning {
+		return false
+	}
+	if this.DiskUsedBytes != that.DiskUsedBytes {
+		return false
+	}
+	if this.DiskBudgetBytes != that.DiskBudgetBytes {
+		return false
+	}
+	if this.DiskAlarm != that.DiskAlarm {
+		return false
+	}
 	return string(this.unknownFields) == string(that.unknownFields)
 }
 
@@ -1040,6 +1060,45 @@ func (m *StatusResponse) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if len(m.DiskAlarm) > 0 {
+		i -= len(m.DiskAlarm)
+		copy(dAtA[i:], m.DiskAlarm)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.DiskAlarm)))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xca
+	}
+	if m.DiskBudgetBytes != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.DiskBudgetBytes))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xc0
+	}
+	if m.DiskUsedBytes != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.DiskUsedBytes))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xb8
+	}
+	if len(m.Pruning) > 0 {
+		i -= len(m.Pruning)
+		copy(dAtA[i:], m.Pruning)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Pruning)))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xb2
+	}
+	if m.OldestBlock != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.OldestBlock))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xa8
 	}
 	if len(m.Certificates) > 0 {
 		for iNdEx := len(m.Certificates) - 1; iNdEx >= 0; iNdEx-- {
@@ -2078,6 +2137,23 @@ func (m *StatusResponse) SizeVT() (n int) {
 			n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
 		}
 	}
+	if m.OldestBlock != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.OldestBlock))
+	}
+	l = len(m.Pruning)
+	if l > 0 {
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.DiskUsedBytes != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.DiskUsedBytes))
+	}
+	if m.DiskBudgetBytes != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.DiskBudgetBytes))
+	}
+	l = len(m.DiskAlarm)
+	if l > 0 {
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -2956,6 +3032,127 @@ func (m *StatusResponse) UnmarshalVT(dAtA []byte) error {
 			if err := m.Certificates[len(m.Certificates)-1].UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
 				return err
 			}
+			iNdEx = postIndex
+		case 21:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field OldestBlock", wireType)
+			}
+			m.OldestBlock = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.OldestBlock |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 22:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Pruning", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Pruning = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 23:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field DiskUsedBytes", wireType)
+			}
+			m.DiskUsedBytes = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.DiskUsedBytes |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 24:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field DiskBudgetBytes", wireType)
+			}
+			m.DiskBudgetBytes = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.DiskBudgetBytes |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 25:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field DiskAlarm", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.DiskAlarm = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
 		default:
 			iNdEx = preIndex

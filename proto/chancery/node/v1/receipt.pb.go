@@ -22,6 +22,98 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// HistoryRequest names a height.
+type HistoryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of a signed header that the node has.
+	Height        int64 `protobuf:"varint,1,opt,name=height,proto3" json:"height,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryRequest) Reset() {
+	*x = HistoryRequest{}
+	mi := &file_chancery_node_v1_receipt_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryRequest) ProtoMessage() {}
+
+func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_node_v1_receipt_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
+func (*HistoryRequest) Descriptor() ([]byte, []int) {
+	return file_chancery_node_v1_receipt_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *HistoryRequest) GetHeight() int64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+// HistoryResponse is a history as receipts hold it.
+type HistoryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In order of height, at most 4096.
+	History       []*Link `protobuf:"bytes,1,rep,name=history,proto3" json:"history,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryResponse) Reset() {
+	*x = HistoryResponse{}
+	mi := &file_chancery_node_v1_receipt_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryResponse) ProtoMessage() {}
+
+func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_node_v1_receipt_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryResponse.ProtoReflect.Descriptor instead.
+func (*HistoryResponse) Descriptor() ([]byte, []int) {
+	return file_chancery_node_v1_receipt_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *HistoryResponse) GetHistory() []*Link {
+	if x != nil {
+		return x.History
+	}
+	return nil
+}
+
 // Key names one record of the state.
 type Key struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -35,7 +127,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_chancery_node_v1_receipt_proto_msgTypes[0]
+	mi := &file_chancery_node_v1_receipt_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -47,7 +139,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_receipt_proto_msgTypes[0]
+	mi := &file_chancery_node_v1_receipt_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -60,7 +152,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_receipt_proto_rawDescGZIP(), []int{0}
+	return file_chancery_node_v1_receipt_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Key) GetCollection() string {
@@ -90,7 +182,7 @@ type BuildRequest struct {
 
 func (x *BuildRequest) Reset() {
 	*x = BuildRequest{}
-	mi := &file_chancery_node_v1_receipt_proto_msgTypes[1]
+	mi := &file_chancery_node_v1_receipt_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -102,7 +194,7 @@ func (x *BuildRequest) String() string {
 func (*BuildRequest) ProtoMessage() {}
 
 func (x *BuildRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_receipt_proto_msgTypes[1]
+	mi := &file_chancery_node_v1_receipt_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -115,7 +207,7 @@ func (x *BuildRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildRequest.ProtoReflect.Descriptor instead.
 func (*BuildRequest) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_receipt_proto_rawDescGZIP(), []int{1}
+	return file_chancery_node_v1_receipt_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *BuildRequest) GetHeight() int64 {
@@ -145,7 +237,7 @@ type BuildResponse struct {
 
 func (x *BuildResponse) Reset() {
 	*x = BuildResponse{}
-	mi := &file_chancery_node_v1_receipt_proto_msgTypes[2]
+	mi := &file_chancery_node_v1_receipt_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -157,7 +249,7 @@ func (x *BuildResponse) String() string {
 func (*BuildResponse) ProtoMessage() {}
 
 func (x *BuildResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_receipt_proto_msgTypes[2]
+	mi := &file_chancery_node_v1_receipt_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -170,7 +262,7 @@ func (x *BuildResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildResponse.ProtoReflect.Descriptor instead.
 func (*BuildResponse) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_receipt_proto_rawDescGZIP(), []int{2}
+	return file_chancery_node_v1_receipt_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *BuildResponse) GetReceipt() []byte {
@@ -202,7 +294,7 @@ type ProveRequest struct {
 
 func (x *ProveRequest) Reset() {
 	*x = ProveRequest{}
-	mi := &file_chancery_node_v1_receipt_proto_msgTypes[3]
+	mi := &file_chancery_node_v1_receipt_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -214,7 +306,7 @@ func (x *ProveRequest) String() string {
 func (*ProveRequest) ProtoMessage() {}
 
 func (x *ProveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_receipt_proto_msgTypes[3]
+	mi := &file_chancery_node_v1_receipt_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -227,7 +319,7 @@ func (x *ProveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProveRequest.ProtoReflect.Descriptor instead.
 func (*ProveRequest) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_receipt_proto_rawDescGZIP(), []int{3}
+	return file_chancery_node_v1_receipt_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ProveRequest) GetMethod() string {
@@ -273,7 +365,7 @@ type ProveResponse struct {
 
 func (x *ProveResponse) Reset() {
 	*x = ProveResponse{}
-	mi := &file_chancery_node_v1_receipt_proto_msgTypes[4]
+	mi := &file_chancery_node_v1_receipt_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -285,7 +377,7 @@ func (x *ProveResponse) String() string {
 func (*ProveResponse) ProtoMessage() {}
 
 func (x *ProveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_receipt_proto_msgTypes[4]
+	mi := &file_chancery_node_v1_receipt_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -298,7 +390,7 @@ func (x *ProveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProveResponse.ProtoReflect.Descriptor instead.
 func (*ProveResponse) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_receipt_proto_rawDescGZIP(), []int{4}
+	return file_chancery_node_v1_receipt_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ProveResponse) GetResponse() []byte {
@@ -364,7 +456,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_chancery_node_v1_receipt_proto_msgTypes[5]
+	mi := &file_chancery_node_v1_receipt_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -376,7 +468,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_receipt_proto_msgTypes[5]
+	mi := &file_chancery_node_v1_receipt_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -389,7 +481,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_receipt_proto_rawDescGZIP(), []int{5}
+	return file_chancery_node_v1_receipt_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Receipt) GetChainId() string {
@@ -445,7 +537,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_chancery_node_v1_receipt_proto_msgTypes[6]
+	mi := &file_chancery_node_v1_receipt_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -457,7 +549,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_receipt_proto_msgTypes[6]
+	mi := &file_chancery_node_v1_receipt_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -470,7 +562,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_receipt_proto_rawDescGZIP(), []int{6}
+	return file_chancery_node_v1_receipt_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Entry) GetCollection() string {
@@ -515,7 +607,7 @@ type Link struct {
 
 func (x *Link) Reset() {
 	*x = Link{}
-	mi := &file_chancery_node_v1_receipt_proto_msgTypes[7]
+	mi := &file_chancery_node_v1_receipt_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -527,7 +619,7 @@ func (x *Link) String() string {
 func (*Link) ProtoMessage() {}
 
 func (x *Link) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_receipt_proto_msgTypes[7]
+	mi := &file_chancery_node_v1_receipt_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -540,7 +632,7 @@ func (x *Link) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Link.ProtoReflect.Descriptor instead.
 func (*Link) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_receipt_proto_rawDescGZIP(), []int{7}
+	return file_chancery_node_v1_receipt_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Link) GetSignedHeader() []byte {
@@ -618,30 +710,35 @@ func file_chancery_node_v1_receipt_proto_rawDescGZIP() []byte {
 	return file_chancery_node_v1_receipt_proto_rawDescData
 }
 
-var file_chancery_node_v1_receipt_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_chancery_node_v1_receipt_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_chancery_node_v1_receipt_proto_goTypes = []any{
-	(*Key)(nil),           // 0: chancery.node.v1.Key
-	(*BuildRequest)(nil),  // 1: chancery.node.v1.BuildRequest
-	(*BuildResponse)(nil), // 2: chancery.node.v1.BuildResponse
-	(*ProveRequest)(nil),  // 3: chancery.node.v1.ProveRequest
-	(*ProveResponse)(nil), // 4: chancery.node.v1.ProveResponse
-	(*Receipt)(nil),       // 5: chancery.node.v1.Receipt
-	(*Entry)(nil),         // 6: chancery.node.v1.Entry
-	(*Link)(nil),          // 7: chancery.node.v1.Link
+	(*HistoryRequest)(nil),  // 0: chancery.node.v1.HistoryRequest
+	(*HistoryResponse)(nil), // 1: chancery.node.v1.HistoryResponse
+	(*Key)(nil),             // 2: chancery.node.v1.Key
+	(*BuildRequest)(nil),    // 3: chancery.node.v1.BuildRequest
+	(*BuildResponse)(nil),   // 4: chancery.node.v1.BuildResponse
+	(*ProveRequest)(nil),    // 5: chancery.node.v1.ProveRequest
+	(*ProveResponse)(nil),   // 6: chancery.node.v1.ProveResponse
+	(*Receipt)(nil),         // 7: chancery.node.v1.Receipt
+	(*Entry)(nil),           // 8: chancery.node.v1.Entry
+	(*Link)(nil),            // 9: chancery.node.v1.Link
 }
 var file_chancery_node_v1_receipt_proto_depIdxs = []int32{
-	0, // 0: chancery.node.v1.BuildRequest.keys:type_name -> chancery.node.v1.Key
-	6, // 1: chancery.node.v1.Receipt.entries:type_name -> chancery.node.v1.Entry
-	7, // 2: chancery.node.v1.Receipt.history:type_name -> chancery.node.v1.Link
-	1, // 3: chancery.node.v1.Receipts.Build:input_type -> chancery.node.v1.BuildRequest
-	3, // 4: chancery.node.v1.Receipts.Prove:input_type -> chancery.node.v1.ProveRequest
-	2, // 5: chancery.node.v1.Receipts.Build:output_type -> chancery.node.v1.BuildResponse
-	4, // 6: chancery.node.v1.Receipts.Prove:output_type -> chancery.node.v1.ProveResponse
-	5, // [5:7] is the sub-list for method output_type
-	3, // [3:5] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	9, // 0: chancery.node.v1.HistoryResponse.history:type_name -> chancery.node.v1.Link
+	2, // 1: chancery.node.v1.BuildRequest.keys:type_name -> chancery.node.v1.Key
+	8, // 2: chancery.node.v1.Receipt.entries:type_name -> chancery.node.v1.Entry
+	9, // 3: chancery.node.v1.Receipt.history:type_name -> chancery.node.v1.Link
+	3, // 4: chancery.node.v1.Receipts.Build:input_type -> chancery.node.v1.BuildRequest
+	5, // 5: chancery.node.v1.Receipts.Prove:input_type -> chancery.node.v1.ProveRequest
+	0, // 6: chancery.node.v1.Receipts.History:input_type -> chancery.node.v1.HistoryRequest
+	4, // 7: chancery.node.v1.Receipts.Build:output_type -> chancery.node.v1.BuildResponse
+	6, // 8: chancery.node.v1.Receipts.Prove:output_type -> chancery.node.v1.ProveResponse
+	1, // 9: chancery.node.v1.Receipts.History:output_type -> chancery.node.v1.HistoryResponse
+	7, // [7:10] is the sub-list for method output_type
+	4, // [4:7] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_chancery_node_v1_receipt_proto_init() }
@@ -655,7 +752,7 @@ func file_chancery_node_v1_receipt_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chancery_node_v1_receipt_proto_rawDesc), len(file_chancery_node_v1_receipt_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

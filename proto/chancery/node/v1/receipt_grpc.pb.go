@@ -19,8 +19,9 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Receipts_Build_FullMethodName = "/chancery.node.v1.Receipts/Build"
-	Receipts_Prove_FullMethodName = "/chancery.node.v1.Receipts/Prove"
+	Receipts_Build_FullMethodName   = "/chancery.node.v1.Receipts/Build"
+	Receipts_Prove_FullMethodName   = "/chancery.node.v1.Receipts/Prove"
+	Receipts_History_FullMethodName = "/chancery.node.v1.Receipts/History"
 )
 
 // ReceiptsClient is the client API for Receipts service.
@@ -36,6 +37,9 @@ type ReceiptsClient interface {
 	// is done for any query whose metadata has chancery-prove: 1; the receipt is then
 	// in the trailer chancery-receipt-bin, at most 64 KiB.
 	Prove(ctx context.Context, in *ProveRequest, opts ...grpc.CallOption) (*ProveResponse, error)
+	// History gives the headers that lead from the genesis validators to those of a height,
+	// so that a node that has no older headers makes receipts.
+	History(ctx context.Context, in *HistoryRequest, opts ...grpc.CallOption) (*HistoryResponse, error)
 }
 
 type receiptsClient struct {
@@ -66,6 +70,16 @@ func (c *receiptsClient) Prove(ctx context.Context, in *ProveRequest, opts ...gr
 	return out, nil
 }
 
+func (c *receiptsClient) History(ctx context.Context, in *HistoryRequest, opts ...grpc.CallOption) (*HistoryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HistoryResponse)
+	err := c.cc.Invoke(ctx, Receipts_History_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ReceiptsServer is the server API for Receipts service.
 // All implementations must embed UnimplementedReceiptsServer
 // for forward compatibility.
@@ -79,6 +93,9 @@ type ReceiptsServer interface {
 	// is done for any query whose metadata has chancery-prove: 1; the receipt is then
 	// in the trailer chancery-receipt-bin, at most 64 KiB.
 	Prove(context.Context, *ProveRequest) (*ProveResponse, error)
+	// History gives the headers that lead from the genesis validators to those of a height,
+	// so that a node that has no older headers makes receipts.
+	History(context.Context, *HistoryRequest) (*HistoryResponse, error)
 	mustEmbedUnimplementedReceiptsServer()
 }
 
@@ -94,6 +111,9 @@ func (UnimplementedReceiptsServer) Build(context.Context, *BuildRequest) (*Build
 }
 func (UnimplementedReceiptsServer) Prove(context.Context, *ProveRequest) (*ProveResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Prove not implemented")
+}
+func (UnimplementedReceiptsServer) History(context.Context, *HistoryRequest) (*HistoryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method History not implemented")
 }
 func (UnimplementedReceiptsServer) mustEmbedUnimplementedReceiptsServer() {}
 func (UnimplementedReceiptsServer) testEmbeddedByValue()                  {}
@@ -152,6 +172,24 @@ func _Receipts_Prove_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Receipts_History_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HistoryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ReceiptsServer).History(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Receipts_History_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ReceiptsServer).History(ctx, req.(*HistoryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Receipts_ServiceDesc is the grpc.ServiceDesc for Receipts service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -166,6 +204,10 @@ var Receipts_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Prove",
 			Handler:    _Receipts_Prove_Handler,
+		},
+		{
+			MethodName: "History",
+			Handler:    _Receipts_History_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
