@@ -129,7 +129,7 @@ func Open(o Options) (*Node, error) {
 		idle:  o.Config.Consensus.TimeoutPropose / 2,
 		most:  mostListed(o.Genesis.ConsensusParams.Block.MaxBytes),
 
-		snapshots: o.Snapshots, interval: o.SnapshotInterval, halt: n.halt,
+		snapshots: o.Snapshots, interval: o.SnapshotInterval, halt: n.halt, unsync: n.stopBlockSync,
 	}
 	var options []cmtnode.Option
 	if o.Sync != nil && o.App.Tree().Version() == 0 {
@@ -151,6 +151,9 @@ func Open(o Options) (*Node, error) {
 	pv := privval.LoadFilePV(o.Config.PrivValidatorKeyFile(), o.Config.PrivValidatorStateFile())
 	n.self = pv.GetAddress()
 	n.app.self = n.self
+	if err := o.App.Executable(); err != nil {
+		return nil, err
+	}
 	metrics := o.EngineMetrics
 	if metrics == nil {
 		metrics = cmtnode.DefaultMetricsProvider(config.DefaultInstrumentationConfig())

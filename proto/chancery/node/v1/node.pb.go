@@ -102,7 +102,14 @@ type StatusResponse struct {
 	BehindBlocks uint64 `protobuf:"varint,19,opt,name=behind_blocks,json=behindBlocks,proto3" json:"behind_blocks,omitempty"`
 	// Certificates that matter to the node's door and when they end, the first to end
 	// first. Empty where the door has no TLS.
-	Certificates  []*CertificateExpiry `protobuf:"bytes,20,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	Certificates []*CertificateExpiry `protobuf:"bytes,20,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	// The version of the state machine that the state is of.
+	StateVersion uint32 `protobuf:"varint,21,opt,name=state_version,json=stateVersion,proto3" json:"state_version,omitempty"`
+	// The versions of the state machine that the program knows, the oldest and the newest.
+	OldestVersion uint32 `protobuf:"varint,22,opt,name=oldest_version,json=oldestVersion,proto3" json:"oldest_version,omitempty"`
+	NewestVersion uint32 `protobuf:"varint,23,opt,name=newest_version,json=newestVersion,proto3" json:"newest_version,omitempty"`
+	// The upgrade that is to come; absent when there is none.
+	Upgrade       *v1.UpgradePlan `protobuf:"bytes,24,opt,name=upgrade,proto3" json:"upgrade,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -273,6 +280,34 @@ func (x *StatusResponse) GetBehindBlocks() uint64 {
 func (x *StatusResponse) GetCertificates() []*CertificateExpiry {
 	if x != nil {
 		return x.Certificates
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetStateVersion() uint32 {
+	if x != nil {
+		return x.StateVersion
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetOldestVersion() uint32 {
+	if x != nil {
+		return x.OldestVersion
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetNewestVersion() uint32 {
+	if x != nil {
+		return x.NewestVersion
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetUpgrade() *v1.UpgradePlan {
+	if x != nil {
+		return x.Upgrade
 	}
 	return nil
 }
@@ -1143,7 +1178,7 @@ var File_chancery_node_v1_node_proto protoreflect.FileDescriptor
 const file_chancery_node_v1_node_proto_rawDesc = "" +
 	"\n" +
 	"\x1bchancery/node/v1/node.proto\x12\x10chancery.node.v1\x1a\x1dchancery/chain/v1/chain.proto\"\x0f\n" +
-	"\rStatusRequest\"\x8f\x05\n" +
+	"\rStatusRequest\"\xbc\x06\n" +
 	"\x0eStatusResponse\x12\x19\n" +
 	"\bchain_id\x18\x01 \x01(\tR\achainId\x12\x16\n" +
 	"\x06height\x18\x02 \x01(\x03R\x06height\x12\x12\n" +
@@ -1167,7 +1202,11 @@ const file_chancery_node_v1_node_proto_rawDesc = "" +
 	"\foldest_state\x18\x11 \x01(\x03R\voldestState\x12\x19\n" +
 	"\bpeer_ids\x18\x12 \x03(\tR\apeerIds\x12#\n" +
 	"\rbehind_blocks\x18\x13 \x01(\x04R\fbehindBlocks\x12G\n" +
-	"\fcertificates\x18\x14 \x03(\v2#.chancery.node.v1.CertificateExpiryR\fcertificates\"\x85\x01\n" +
+	"\fcertificates\x18\x14 \x03(\v2#.chancery.node.v1.CertificateExpiryR\fcertificates\x12#\n" +
+	"\rstate_version\x18\x15 \x01(\rR\fstateVersion\x12%\n" +
+	"\x0eoldest_version\x18\x16 \x01(\rR\roldestVersion\x12%\n" +
+	"\x0enewest_version\x18\x17 \x01(\rR\rnewestVersion\x128\n" +
+	"\aupgrade\x18\x18 \x01(\v2\x1e.chancery.chain.v1.UpgradePlanR\aupgrade\"\x85\x01\n" +
 	"\x11CertificateExpiry\x12\x10\n" +
 	"\x03use\x18\x01 \x01(\tR\x03use\x12 \n" +
 	"\vfingerprint\x18\x02 \x01(\fR\vfingerprint\x12\x1d\n" +
@@ -1259,36 +1298,38 @@ var file_chancery_node_v1_node_proto_goTypes = []any{
 	(*StateRequest)(nil),        // 16: chancery.node.v1.StateRequest
 	(*StateResponse)(nil),       // 17: chancery.node.v1.StateResponse
 	(*Pair)(nil),                // 18: chancery.node.v1.Pair
-	(*v1.BlockRecord)(nil),      // 19: chancery.chain.v1.BlockRecord
-	(*v1.Params)(nil),           // 20: chancery.chain.v1.Params
+	(*v1.UpgradePlan)(nil),      // 19: chancery.chain.v1.UpgradePlan
+	(*v1.BlockRecord)(nil),      // 20: chancery.chain.v1.BlockRecord
+	(*v1.Params)(nil),           // 21: chancery.chain.v1.Params
 }
 var file_chancery_node_v1_node_proto_depIdxs = []int32{
 	2,  // 0: chancery.node.v1.StatusResponse.certificates:type_name -> chancery.node.v1.CertificateExpiry
-	19, // 1: chancery.node.v1.BlockResponse.record:type_name -> chancery.chain.v1.BlockRecord
-	20, // 2: chancery.node.v1.ParamsResponse.params:type_name -> chancery.chain.v1.Params
-	13, // 3: chancery.node.v1.CollectionsResponse.collections:type_name -> chancery.node.v1.Collection
-	18, // 4: chancery.node.v1.StateResponse.pairs:type_name -> chancery.node.v1.Pair
-	0,  // 5: chancery.node.v1.Node.Status:input_type -> chancery.node.v1.StatusRequest
-	3,  // 6: chancery.node.v1.Node.Genesis:input_type -> chancery.node.v1.GenesisRequest
-	5,  // 7: chancery.node.v1.Node.Block:input_type -> chancery.node.v1.BlockRequest
-	7,  // 8: chancery.node.v1.Node.LightBlock:input_type -> chancery.node.v1.LightBlockRequest
-	9,  // 9: chancery.node.v1.Node.Params:input_type -> chancery.node.v1.ParamsRequest
-	11, // 10: chancery.node.v1.Node.Collections:input_type -> chancery.node.v1.CollectionsRequest
-	14, // 11: chancery.node.v1.Node.Export:input_type -> chancery.node.v1.ExportRequest
-	16, // 12: chancery.node.v1.Node.State:input_type -> chancery.node.v1.StateRequest
-	1,  // 13: chancery.node.v1.Node.Status:output_type -> chancery.node.v1.StatusResponse
-	4,  // 14: chancery.node.v1.Node.Genesis:output_type -> chancery.node.v1.GenesisResponse
-	6,  // 15: chancery.node.v1.Node.Block:output_type -> chancery.node.v1.BlockResponse
-	8,  // 16: chancery.node.v1.Node.LightBlock:output_type -> chancery.node.v1.LightBlockResponse
-	10, // 17: chancery.node.v1.Node.Params:output_type -> chancery.node.v1.ParamsResponse
-	12, // 18: chancery.node.v1.Node.Collections:output_type -> chancery.node.v1.CollectionsResponse
-	15, // 19: chancery.node.v1.Node.Export:output_type -> chancery.node.v1.ExportResponse
-	17, // 20: chancery.node.v1.Node.State:output_type -> chancery.node.v1.StateResponse
-	13, // [13:21] is the sub-list for method output_type
-	5,  // [5:13] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	19, // 1: chancery.node.v1.StatusResponse.upgrade:type_name -> chancery.chain.v1.UpgradePlan
+	20, // 2: chancery.node.v1.BlockResponse.record:type_name -> chancery.chain.v1.BlockRecord
+	21, // 3: chancery.node.v1.ParamsResponse.params:type_name -> chancery.chain.v1.Params
+	13, // 4: chancery.node.v1.CollectionsResponse.collections:type_name -> chancery.node.v1.Collection
+	18, // 5: chancery.node.v1.StateResponse.pairs:type_name -> chancery.node.v1.Pair
+	0,  // 6: chancery.node.v1.Node.Status:input_type -> chancery.node.v1.StatusRequest
+	3,  // 7: chancery.node.v1.Node.Genesis:input_type -> chancery.node.v1.GenesisRequest
+	5,  // 8: chancery.node.v1.Node.Block:input_type -> chancery.node.v1.BlockRequest
+	7,  // 9: chancery.node.v1.Node.LightBlock:input_type -> chancery.node.v1.LightBlockRequest
+	9,  // 10: chancery.node.v1.Node.Params:input_type -> chancery.node.v1.ParamsRequest
+	11, // 11: chancery.node.v1.Node.Collections:input_type -> chancery.node.v1.CollectionsRequest
+	14, // 12: chancery.node.v1.Node.Export:input_type -> chancery.node.v1.ExportRequest
+	16, // 13: chancery.node.v1.Node.State:input_type -> chancery.node.v1.StateRequest
+	1,  // 14: chancery.node.v1.Node.Status:output_type -> chancery.node.v1.StatusResponse
+	4,  // 15: chancery.node.v1.Node.Genesis:output_type -> chancery.node.v1.GenesisResponse
+	6,  // 16: chancery.node.v1.Node.Block:output_type -> chancery.node.v1.BlockResponse
+	8,  // 17: chancery.node.v1.Node.LightBlock:output_type -> chancery.node.v1.LightBlockResponse
+	10, // 18: chancery.node.v1.Node.Params:output_type -> chancery.node.v1.ParamsResponse
+	12, // 19: chancery.node.v1.Node.Collections:output_type -> chancery.node.v1.CollectionsResponse
+	15, // 20: chancery.node.v1.Node.Export:output_type -> chancery.node.v1.ExportResponse
+	17, // 21: chancery.node.v1.Node.State:output_type -> chancery.node.v1.StateResponse
+	14, // [14:22] is the sub-list for method output_type
+	6,  // [6:14] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_chancery_node_v1_node_proto_init() }

@@ -58,6 +58,9 @@ func (m *StatusResponse) CloneVT() *StatusResponse {
 	r.OldestRecord = m.OldestRecord
 	r.OldestState = m.OldestState
 	r.BehindBlocks = m.BehindBlocks
+	r.StateVersion = m.StateVersion
+	r.OldestVersion = m.OldestVersion
+	r.NewestVersion = m.NewestVersion
 	if rhs := m.AppHash; rhs != nil {
 		tmpBytes := make([]byte, len(rhs))
 		copy(tmpBytes, rhs)
@@ -74,6 +77,13 @@ func (m *StatusResponse) CloneVT() *StatusResponse {
 			tmpContainer[k] = v.CloneVT()
 		}
 		r.Certificates = tmpContainer
+	}
+	if rhs := m.Upgrade; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v1.UpgradePlan }); ok {
+			r.Upgrade = vtpb.CloneVT()
+		} else {
+			r.Upgrade = proto.Clone(rhs).(*v1.UpgradePlan)
+		}
 	}
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
@@ -550,6 +560,22 @@ func (this *StatusResponse) EqualVT(that *StatusResponse) bool {
 			}
 		}
 	}
+	if this.StateVersion != that.StateVersion {
+		return false
+	}
+	if this.OldestVersion != that.OldestVersion {
+		return false
+	}
+	if this.NewestVersion != that.NewestVersion {
+		return false
+	}
+	if equal, ok := interface{}(this.Upgrade).(interface{ EqualVT(*v1.UpgradePlan) bool }); ok {
+		if !equal.EqualVT(that.Upgrade) {
+			return false
+		}
+	} else if !proto.Equal(this.Upgrade, that.Upgrade) {
+		return false
+	}
 	return string(this.unknownFields) == string(that.unknownFields)
 }
 
@@ -1008,6 +1034,51 @@ func (m *StatusResponse) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.Upgrade != nil {
+		if vtmsg, ok := interface{}(m.Upgrade).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.Upgrade)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xc2
+	}
+	if m.NewestVersion != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.NewestVersion))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xb8
+	}
+	if m.OldestVersion != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.OldestVersion))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xb0
+	}
+	if m.StateVersion != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.StateVersion))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xa8
 	}
 	if len(m.Certificates) > 0 {
 		for iNdEx := len(m.Certificates) - 1; iNdEx >= 0; iNdEx-- {
@@ -2013,6 +2084,25 @@ func (m *StatusResponse) SizeVT() (n int) {
 			n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
 		}
 	}
+	if m.StateVersion != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.StateVersion))
+	}
+	if m.OldestVersion != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.OldestVersion))
+	}
+	if m.NewestVersion != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.NewestVersion))
+	}
+	if m.Upgrade != nil {
+		if size, ok := interface{}(m.Upgrade).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.Upgrade)
+		}
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -2880,6 +2970,107 @@ func (m *StatusResponse) UnmarshalVT(dAtA []byte) error {
 			m.Certificates = append(m.Certificates, &CertificateExpiry{})
 			if err := m.Certificates[len(m.Certificates)-1].UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
 				return err
+			}
+			iNdEx = postIndex
+		case 21:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field StateVersion", wireType)
+			}
+			m.StateVersion = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.StateVersion |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 22:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field OldestVersion", wireType)
+			}
+			m.OldestVersion = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.OldestVersion |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 23:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field NewestVersion", wireType)
+			}
+			m.NewestVersion = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.NewestVersion |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 24:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Upgrade", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if m.Upgrade == nil {
+				m.Upgrade = &v1.UpgradePlan{}
+			}
+			if unmarshal, ok := interface{}(m.Upgrade).(interface {
+				UnmarshalVT([]byte) error
+			}); ok {
+				if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+					return err
+				}
+			} else {
+				if err := proto.Unmarshal(dAtA[iNdEx:postIndex], m.Upgrade); err != nil {
+					return err
+				}
 			}
 			iNdEx = postIndex
 		default:
