@@ -307,6 +307,10 @@ type Status struct {
 	LatestBlockAgeMs int64
 	Healthy          bool
 	Reason           string // why it is not healthy
+
+	StateVersion                 uint32               // of the state machine, in force
+	OldestVersion, NewestVersion uint32               // that the program knows
+	Upgrade                      *chainv1.UpgradePlan // that is to come; nil: none
 }
 
 // Status tells how the node is.
@@ -318,6 +322,9 @@ func (n *Node) Status() Status {
 		Height: head.Height, Time: head.Time, AppHash: n.o.App.Tree().Root(),
 		CatchingUp: n.node.ConsensusReactor().WaitSync(), Peers: n.peers(),
 	}
+	latest := n.o.App.Latest()
+	s.StateVersion, s.Upgrade = latest.Version(), n.o.App.Plan(latest)
+	s.OldestVersion, s.NewestVersion = n.o.App.Versions()
 	s.PoolTxs, s.PoolBytes = n.pool.Size()
 	s.LatestBlockAgeMs, s.Healthy, s.Reason = n.watch.health()
 	if n.app.beginning() {

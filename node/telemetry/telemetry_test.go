@@ -198,7 +198,7 @@ func TestRefusedTells(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- Refused(ctx, address, errors.New("block 7 carries a foreign signature"), slog.New(slog.DiscardHandler))
+		done <- Refused(ctx, address, NewRefused(), Halted, errors.New("block 7 carries a foreign signature"), slog.New(slog.DiscardHandler))
 	}()
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		if c, err := net.Dial("tcp", address); err == nil {
