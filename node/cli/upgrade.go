@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -88,7 +89,7 @@ func (a *app) upgradeStatus() *cobra.Command {
 					problem = s.Err.Error()
 				}
 				return a.print(facts{
-					{"status", status}, {"oldest version", s.Oldest}, {"newest version", s.Newest},
+					{"status", json.RawMessage(status)}, {"oldest version", s.Oldest}, {"newest version", s.Newest},
 					{"upgrade needed", needed(s)}, {"problem", problem},
 				})
 			}
