@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -301,8 +300,7 @@ func TestAnUpgradeOfARunningNetwork(t *testing.T) {
 		t.Fatalf("%s", x.raw)
 	}
 	differ.Scrape(10, "node", telemetry)
-	for _, name := range []string{"0", "1"} {
-		i, _ := strconv.Atoi(name)
+	for i := range 2 {
 		next.restart(i)
 	}
 	s.until("the new programs run by the old rules", time.Minute, func(v []testnet.View) bool { return v[0].Answers && v[1].Answers })
