@@ -79,7 +79,7 @@ e2e: build ## Run whole networks of the built binary
 .PHONY: alerts
 alerts: build ## Provoke the cause of every alert, and play what nodes served through Prometheus' own rules
 	rm -rf bin/alerts
-	export CHANCERY_ALERTS=$(CURDIR)/bin/alerts CHANCERY_E2E=1 CHANCERY_BIN=$(CURDIR)/bin/chancery && go test -count=1 -timeout 20m -run 'TestAlerts?Of|TestRefusedTells|TestNetworkRecordsAnEquivocation' ./consensus ./node/... ./testnet
+	export CHANCERY_ALERTS=$(CURDIR)/bin/alerts CHANCERY_E2E=1 CHANCERY_BIN=$(CURDIR)/bin/chancery && go test -count=1 -timeout 40m -run 'TestAlerts?Of|TestRefusedTells|TestNetworkRecordsAnEquivocation|TestAnUpgradeOfARunningNetwork' ./consensus ./node/... ./testnet
 	cd scripts/alerts && go test ./... && go run . ../../docs/operations/alerts.yml ../../bin/alerts
 
 .PHONY: fuzz

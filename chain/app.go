@@ -34,6 +34,10 @@ type Options struct {
 	Rand io.Reader
 	// Verified is how many verified signatures are remembered. 0: 200 000.
 	Verified int
+	// Oldest is the oldest version of the state machine that the program knows; 0: the
+	// first. Migrations lead from it to the newest, one version each.
+	Oldest     uint32
+	Migrations []Migration
 	// Partial lets arms of tx.v1.Message have no route: for tests of one module.
 	Partial bool
 }
@@ -49,6 +53,10 @@ type App struct {
 	modules  []Module
 
 	validators Validators // nil: nobody's lists count
+
+	oldest     uint32
+	migrations []Migration
+	trial      trialCache
 
 	router   *router
 	registry *state.Registry
@@ -76,6 +84,11 @@ type coreState struct {
 
 	lists   state.Map[[]byte, *chainv1.Listed]
 	demands state.Map[[]byte, *chainv1.Demand]
+
+	version   state.Item[*chainv1.Version]
+	plan      state.Item[*chainv1.UpgradePlan]
+	readiness state.Map[string, *chainv1.Readiness]
+	upgrades  state.Map[string, *chainv1.Upgrade]
 }
 
 func newCoreState() coreState {
@@ -88,11 +101,19 @@ func newCoreState() coreState {
 
 		lists:   state.NewMap(s, 0x04, "lists", state.Bytes, state.Proto[chainv1.Listed]()),
 		demands: state.NewMap(s, 0x05, "demands", state.Bytes, state.Proto[chainv1.Demand]()),
+
+		version:   state.NewItem(s, 0x06, "version", state.Proto[chainv1.Version]()),
+		plan:      state.NewItem(s, 0x07, "plan", state.Proto[chainv1.UpgradePlan]()),
+		readiness: state.NewMap(s, 0x08, "readiness", state.String, state.Proto[chainv1.Readiness]()),
+		upgrades:  state.NewMap(s, 0x09, "upgrades", state.String, state.Proto[chainv1.Upgrade]()),
 	}
 }
 
 // New builds the state machine and refuses clashes of names, prefixes and routes.
 func New(o Options) (*App, error) {
+	if o.Oldest == 0 {
+		o.Oldest = FirstVersion
+	}
 	if o.Verified == 0 {
 		o.Verified = defaultVerified
 	}
@@ -106,11 +127,12 @@ func New(o Options) (*App, error) {
 	}
 	a := &App{
 		chainID: o.ChainID, tree: o.Tree, auth: o.Authenticator, screen: o.Screen, observer: o.Observer, modules: o.Modules, validators: o.Validators,
+		oldest: o.Oldest, migrations: o.Migrations,
 		core: newCoreState(), rand: o.Rand, decoded: decoded,
 		verified: keys.NewMemory(o.Verified, seed), seen: &seenSet{ids: make(map[tx.ID]struct{})},
 	}
 	schemas := []*state.Schema{a.core.schema}
-	routes := []Route{a.setParams()}
+	routes := []Route{a.setParams(), a.scheduleUpgrade(), a.cancelUpgrade(), a.reportReadiness()}
 	governing := ""
 	for _, m := range o.Modules {
 		schemas = append(schemas, m.Schema())
@@ -182,7 +204,7 @@ func (a *App) Latest() ReadCtx {
 
 // ViewOf is a context for queries over any reader of the state at a height.
 func (a *App) ViewOf(r state.Reader, height int64) ReadCtx {
-	v := &view{env: env{chainID: a.chainID, height: height}, reader: r}
+	v := &view{env: env{chainID: a.chainID, height: height, version: a.VersionIn(r)}, reader: r}
 	if h, ok := a.core.head.Lookup(r); ok {
 		v.time = h.Time
 	}

@@ -23,6 +23,9 @@ type ReadCtx interface {
 	// being admitted to the pool sees the height after the latest block and the
 	// latest block's time.
 	Time() int64
+	// Version is the version of the state machine in force in that block, SPEC U1; for a
+	// query, the one that its state has. Rules that a version brings ask for it.
+	Version() uint32
 	// TxID is the transaction, zero outside one.
 	TxID() tx.ID
 	// Author is the DID on whose behalf the transaction acts, empty outside one.
@@ -60,6 +63,7 @@ type env struct {
 	chainID      string
 	height       int64
 	time         int64
+	version      uint32
 	txID         tx.ID
 	author       string
 	organisation string
@@ -69,6 +73,7 @@ type env struct {
 func (e *env) ChainID() string      { return e.chainID }
 func (e *env) Height() int64        { return e.height }
 func (e *env) Time() int64          { return e.time }
+func (e *env) Version() uint32      { return e.version }
 func (e *env) TxID() tx.ID          { return e.txID }
 func (e *env) Author() string       { return e.author }
 func (e *env) Organisation() string { return e.organisation }

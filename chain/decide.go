@@ -84,7 +84,7 @@ func (m mandate) Execute(ctx *Ctx, d Decision) Decided {
 func (m mandate) Rehearse(r ReadCtx, d Decision) (Decided, []KeyChange) {
 	var base state.Reader = r
 	var charged *meter
-	e := env{chainID: r.ChainID(), height: r.Height(), time: r.Time()}
+	e := env{chainID: r.ChainID(), height: r.Height(), time: r.Time(), version: r.Version()}
 	within := false
 	switch c := r.(type) {
 	case *Ctx:
@@ -121,7 +121,7 @@ func (m mandate) Rehearse(r ReadCtx, d Decision) (Decided, []KeyChange) {
 func (m mandate) inner(e *env, d Decision) *Ctx {
 	consortium := m.app.auth.Consortium()
 	return &Ctx{kept: true, env: env{
-		chainID: e.chainID, height: e.height, time: e.time, txID: d.ID,
+		chainID: e.chainID, height: e.height, time: e.time, version: e.version, txID: d.ID,
 		author: consortium, organisation: consortium, signers: d.Signers,
 	}}
 }
@@ -135,6 +135,9 @@ func (m mandate) run(ctx *Ctx, d Decision) (out Decided) {
 				route := m.app.router.route(msg)
 				if route.validate == nil {
 					return inMessage(i, len(d.Messages), tx.ErrIncomplete.With("no module handles %s", msg.ProtoReflect().Descriptor().FullName()))
+				}
+				if err := route.knownIn(ctx.version, msg); err != nil {
+					return inMessage(i, len(d.Messages), err)
 				}
 				if err := route.validate(msg); err != nil {
 					return inMessage(i, len(d.Messages), err)

@@ -24,4 +24,8 @@
 //	0x03 seen    uint64 height   -> chancery.chain.v1.Seen     blocks with transactions
 //	0x04 lists   address         -> chancery.chain.v1.Listed   dockets whose votes list
 //	0x05 demands id              -> chancery.chain.v1.Demand   what more than a third list
+//	0x06 version   ()            -> chancery.chain.v1.Version      genesis of a later version, upgrades
+//	0x07 plan      ()            -> chancery.chain.v1.UpgradePlan  ScheduleUpgrade, until it ends
+//	0x08 readiness organisation  -> chancery.chain.v1.Readiness    ReportReadiness, until the plan ends
+//	0x09 upgrades  name          -> chancery.chain.v1.Upgrade      plans that have ended
 package chain

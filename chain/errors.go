@@ -25,6 +25,17 @@ var (
 	ErrDocket          = Errors.New(18, "the block's docket is not what the rules say")
 	ErrOmission        = Errors.New(20, "the block leaves out a transaction that validators with more than a third of all power list and that is due, and holds others")
 	ErrKeptWithin      = Errors.New(19, "a transaction that was held cannot release another; submit the release by itself")
+	ErrUpgradeNeeded   = Errors.New(21, "the program does not know the version of the state machine that the next block needs; install the release that the consortium decided on and start it in the same home, see docs/upgrades.md")
+	ErrTooNew          = Errors.New(22, "the program does not know the version of the state machine that the state is of any more; start the release that the chain runs now, see docs/upgrades.md")
+	ErrBadPlan         = Errors.New(23, "the plan of an upgrade is not usable; see docs/upgrades.md for its form")
+	ErrPlanned         = Errors.New(24, "an upgrade is planned already; cancel it first, or wait until it is carried out")
+	ErrNoPlan          = Errors.New(25, "there is no such plan of an upgrade; see chancery upgrade status")
+	ErrBadReport       = Errors.New(26, "the report of a dry run is not usable; let chancery upgrade dry-run --report make it")
+	ErrLaterVersion    = Errors.New(27, "the message belongs to a later version of the state machine; submit it when the upgrade to that version is done")
+	ErrNoReporter      = Errors.New(28, "only an organisation that has a validator reports its readiness, as author; sign with its administrators' keys")
+	ErrNoMigration     = Errors.New(29, "the program knows no way from the version in force to the one asked for")
+	ErrNoReport        = Errors.New(30, "there is no such report of a dry run; the organisation has not reported of the plan that is to come")
+	ErrBadPage         = Errors.New(31, "the limit is not valid; use at most 500")
 
 	// These mean that the same bytes may be submitted again.
 	ErrOverQuota   = Errors.New(errs.RetryFrom, "the organisation's quota for this block is used up; submit the same bytes again")

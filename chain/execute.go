@@ -34,6 +34,8 @@ type Block struct {
 
 	// Demanded are the transactions that this block began to demand.
 	Demanded []tx.ID
+	// Version is the version of the state machine that began with this block, 0 for none.
+	Version uint32
 
 	ids       []byte
 	forgotten [][]byte
@@ -45,6 +47,9 @@ type Execution struct {
 	app     *App
 	header  Header
 	params  *chainv1.Params
+	version uint32 // of the state machine, in force in this block
+	began   uint32 // the version that began with this block, 0 for none
+	unknown error  // this program does not know the version that the block needs; nil: it does
 	overlay *state.Overlay
 	record  *chainv1.BlockRecord
 	updates []ValidatorUpdate
@@ -88,6 +93,12 @@ func (a *App) begin(h Header) *Execution { return a.beginOn(a.tree.Latest(), h) 
 
 // beginOn starts one on top of a committed state.
 func (a *App) beginOn(latest state.Snapshot, h Header) *Execution {
+	return a.beginPlanned(latest, h, a.planIn(latest))
+}
+
+// beginPlanned starts one that begins with the upgrade of a plan where it is due, nil for
+// none.
+func (a *App) beginPlanned(latest state.Snapshot, h Header, plan *chainv1.UpgradePlan) *Execution {
 	x := &Execution{
 		app: a, header: h,
 		overlay: state.NewOverlay(latest),
@@ -108,6 +119,7 @@ func (a *App) beginOn(latest state.Snapshot, h Header) *Execution {
 			x.record.Events = append(x.record.Events, g.events...)
 		}
 	}
+	x.upgrade(latest, plan)
 	x.params = a.paramsIn(x.overlay)
 	return x
 }
@@ -252,8 +264,12 @@ func (x *Execution) room(v *view, c *Candidate, verdict *chainv1.Verdict) error 
 	return guard(func() error { return x.screening.Keep(ctx, c, verdict) })
 }
 
-// End closes the block.
+// End closes the block. It panics where this program does not know the block's version
+// of the state machine: Executable tells before.
 func (x *Execution) End() *Block {
+	if x.unknown != nil {
+		panic(fmt.Sprintf("chain: block %d was executed all the same: %v", x.header.Height, x.unknown))
+	}
 	events := x.opening
 	if len(x.misbehaviour) > 0 {
 		for _, m := range x.app.modules {
@@ -292,14 +308,14 @@ func (x *Execution) End() *Block {
 	x.record.Events = append(x.record.Events, events...)
 	return &Block{
 		Header: x.header, Changes: x.overlay.Changes(), Record: x.record,
-		Updates: lastPerKey(x.updates), Demanded: made, ids: x.ids, forgotten: forgotten,
+		Updates: lastPerKey(x.updates), Demanded: made, Version: x.began, ids: x.ids, forgotten: forgotten,
 	}
 }
 
 // blockCtx is a context of the block itself: no author, not metered.
 func (x *Execution) blockCtx() *Ctx {
 	return &Ctx{
-		env:     env{chainID: x.app.chainID, height: x.header.Height, time: x.header.Time},
+		env:     env{chainID: x.app.chainID, height: x.header.Height, time: x.header.Time, version: x.version},
 		overlay: x.overlay, updates: &x.updates,
 	}
 }
@@ -426,7 +442,7 @@ func (a *App) next(judge bool) *Execution {
 // view is what a transaction sees of the block while it is judged.
 func (x *Execution) view(d *tx.Decoded) *view {
 	return &view{
-		env:    env{chainID: x.app.chainID, height: x.header.Height, time: x.header.Time, txID: d.ID},
+		env:    env{chainID: x.app.chainID, height: x.header.Height, time: x.header.Time, version: x.version, txID: d.ID},
 		reader: x.overlay,
 		meter:  &meter{costs: x.params.Costs, limit: x.params.MaxTxUnits},
 	}
@@ -512,6 +528,9 @@ func (a *App) door(v *view, p *chainv1.Params, d *tx.Decoded) (authority Authori
 			route := a.router.route(m)
 			if route.validate == nil {
 				return tx.ErrIncomplete.With("no module handles %s", m.ProtoReflect().Descriptor().FullName())
+			}
+			if err := route.knownIn(v.version, m); err != nil {
+				return err
 			}
 			if err := route.validate(m); err != nil {
 				return err

@@ -40,7 +40,7 @@ func (a *App) InitGenesis(h Header, raw json.RawMessage) (root []byte, validator
 	}
 	overlay := state.NewOverlay(a.tree.Latest())
 	g := &genesisState{}
-	ctx := &Ctx{env: env{chainID: a.chainID, height: h.Height, time: h.Time}, overlay: overlay, updates: &g.updates}
+	ctx := &Ctx{env: env{chainID: a.chainID, height: h.Height, time: h.Time, version: FirstVersion}, overlay: overlay, updates: &g.updates}
 	core := new(chainv1.Genesis)
 	if err := ReadGenesis(section("chain"), core); err != nil {
 		return nil, nil, fmt.Errorf("genesis of chain: %w", err)
@@ -52,6 +52,9 @@ func (a *App) InitGenesis(h Header, raw json.RawMessage) (root []byte, validator
 		return nil, nil, fmt.Errorf("genesis of chain: %w", err)
 	}
 	a.core.params.Put(ctx, core.Params)
+	if err := a.beginWith(ctx, core.Version); err != nil {
+		return nil, nil, fmt.Errorf("genesis of chain: %w", err)
+	}
 	for _, m := range a.modules {
 		if err := m.InitGenesis(ctx, section(m.Name())); err != nil {
 			return nil, nil, fmt.Errorf("genesis of %s: %w", m.Name(), err)
@@ -89,7 +92,7 @@ func (a *App) ExportGenesis(r state.Reader) (json.RawMessage, error) {
 		out.Write(raw)
 		return nil
 	}
-	if err := write("chain", &chainv1.Genesis{Params: a.paramsIn(r)}); err != nil {
+	if err := write("chain", &chainv1.Genesis{Params: a.paramsIn(r), Version: a.exportedVersion(r)}); err != nil {
 		return nil, err
 	}
 	for _, m := range a.modules {

@@ -20,7 +20,7 @@ func (a *App) ExecuteKept(ctx *Ctx, raw []byte) (responses [][]byte, err error) 
 		return nil, err
 	}
 	inner := &Ctx{
-		env:     env{chainID: ctx.chainID, height: ctx.height, time: ctx.time, txID: d.ID},
+		env:     env{chainID: ctx.chainID, height: ctx.height, time: ctx.time, version: ctx.version, txID: d.ID},
 		overlay: ctx.overlay, updates: ctx.updates, kept: true,
 		meter: &meter{costs: p.Costs, limit: p.MaxTxUnits},
 	}

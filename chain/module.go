@@ -60,6 +60,9 @@ type Handler[M proto.Message] struct {
 	// Check reads state and refuses what Execute would refuse for reasons that
 	// the author should learn early. Optional.
 	Check func(ctx ReadCtx, m M) error
+	// Holds are the messages that m carries within, to be executed later; nil where one
+	// cannot be read. Optional.
+	Holds func(m M) []proto.Message
 	// Execute is the only writer. It returns the response, which may not be nil.
 	Execute func(ctx *Ctx, m M) (proto.Message, error)
 }
@@ -78,6 +81,9 @@ type Planner[M proto.Message, P any] struct {
 // Route is a Handler or a Planner for the Router.
 type Route struct {
 	message  protoreflect.FullName
+	since    uint32                              // the version that brought the message; 0: the first
+	holds    func(proto.Message) []proto.Message // nil: it carries none within
+	held     func(proto.Message) (Route, bool)   // the routes of those, set by the router
 	validate func(proto.Message) error
 	check    func(ReadCtx, proto.Message) error
 	// execute refuses whatever check refuses, first.
@@ -86,6 +92,33 @@ type Route struct {
 
 // Message is the full name of the message that the route handles.
 func (r Route) Message() protoreflect.FullName { return r.message }
+
+// Since makes a message one that a version of the state machine brings: before it is in
+// force the message is refused at the door, SPEC U6, as a program that does not know the
+// message does.
+func (r Route) Since(version uint32) Route {
+	r.since = version
+	return r
+}
+
+// knownIn refuses a message that a later version of the state machine than the one in
+// force brings, itself or within.
+func (r Route) knownIn(version uint32, m proto.Message) error {
+	if r.since > version {
+		return ErrLaterVersion.With("%s belongs to version %d, version %d is in force", r.message, r.since, version)
+	}
+	if r.holds == nil {
+		return nil
+	}
+	for _, inner := range r.holds(m) {
+		if route, ok := r.held(inner); ok {
+			if err := route.knownIn(version, inner); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
 
 // Handle makes a route of a handler. It panics when Execute is missing.
 func Handle[M proto.Message](h Handler[M]) Route {
@@ -97,6 +130,9 @@ func Handle[M proto.Message](h Handler[M]) Route {
 	r := Route{message: name, validate: validated(h.Validate), check: func(ReadCtx, proto.Message) error { return nil }}
 	if h.Check != nil {
 		r.check = func(c ReadCtx, m proto.Message) error { return h.Check(c, m.(M)) }
+	}
+	if h.Holds != nil {
+		r.holds = func(m proto.Message) []proto.Message { return h.Holds(m.(M)) }
 	}
 	r.execute = func(c *Ctx, m proto.Message) (proto.Message, error) {
 		if err := r.check(c, m); err != nil {
@@ -223,6 +259,7 @@ func newRouter(routes []Route, partial bool) (*router, error) {
 		if _, ok := r.routes[route.message]; ok {
 			return nil, fmt.Errorf("%s has two routes; remove one", route.message)
 		}
+		route.held = r.find
 		r.routes[route.message] = route
 	}
 	for _, fd := range tx.Arms() {
@@ -235,4 +272,9 @@ func newRouter(routes []Route, partial bool) (*router, error) {
 
 func (r *router) route(m proto.Message) Route {
 	return r.routes[m.ProtoReflect().Descriptor().FullName()]
+}
+
+func (r *router) find(m proto.Message) (Route, bool) {
+	route, ok := r.routes[m.ProtoReflect().Descriptor().FullName()]
+	return route, ok
 }

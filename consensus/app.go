@@ -83,6 +83,7 @@ type application struct {
 	interval  int64               // a snapshot is due at heights that it divides
 	taking    *task[struct{}]     // the latest snapshot; nil: none. Of the consensus connection
 	halt      func(error)         // ends the node
+	unsync    func()              // has the engine fetch no further blocks of others; returns when it is so
 	bendChunk func([]byte) []byte // a seam for tests: what a dishonest node does to a chunk that it gives away
 	begins    bool                // with a snapshot, unless there is a state
 	listed    []string            // node ids of the peers of the configuration

@@ -59,6 +59,11 @@ func (a *application) ApplySnapshotChunk(_ context.Context, req *abci.RequestApp
 		return &abci.ResponseApplySnapshotChunk{Result: abci.ResponseApplySnapshotChunk_REJECT_SNAPSHOT, RejectSenders: r.senders}, nil
 	case done:
 		a.restoring = nil
+		if err := a.app.Executable(); err != nil {
+			// The next start, by another program, begins anew.
+			a.stopAtUpgrade(err)
+			return &abci.ResponseApplySnapshotChunk{Result: abci.ResponseApplySnapshotChunk_ABORT}, nil
+		}
 		if err := a.records.Begin(r.height); err != nil {
 			a.halt(err)
 			return nil, err

@@ -59,5 +59,8 @@ func (a *application) Commit(context.Context, *abci.RequestCommit) (*abci.Respon
 	}
 	a.records.Publish(record.Height)
 	a.snapshot(record.Height)
+	if err := a.app.Executable(); err != nil {
+		a.stopAtUpgrade(err)
+	}
 	return &abci.ResponseCommit{}, nil
 }

@@ -16,6 +16,9 @@ import (
 // executed as a candidate is neither executed nor applied again. Of the state nothing is
 // written to disk; the records, which nobody sees before Commit, begin to be.
 func (a *application) FinalizeBlock(_ context.Context, req *abci.RequestFinalizeBlock) (*abci.ResponseFinalizeBlock, error) {
+	if err := a.app.Executable(); err != nil {
+		return nil, err
+	}
 	header, begun := headerOf(req.Height, req.Time), time.Now()
 	reported := misbehaviour(req.Misbehavior)
 	key := keyOf(header, req.Txs, reported)
@@ -42,6 +45,10 @@ func (a *application) FinalizeBlock(_ context.Context, req *abci.RequestFinalize
 	}
 	for _, r := range block.Record.Txs {
 		res.TxResults = append(res.TxResults, Result(r))
+	}
+	if block.Version != 0 {
+		res.ConsensusParamUpdates = appVersion(block.Version)
+		a.log.Info("the upgrade is carried out: a version of the state machine is in force", "height", req.Height, "version", block.Version)
 	}
 	// They act two blocks later. The genesis validators went out with InitChain.
 	res.ValidatorUpdates = abciUpdates(block.Updates)

@@ -6,13 +6,11 @@ import (
 	abci "github.com/cometbft/cometbft/abci/types"
 )
 
-// AppVersion is the version of the consensus rules of chain/SPEC.md.
-const AppVersion = 1
-
-// Info tells the engine the last durable height, from which it replays.
+// Info tells the engine the last durable height, from which it replays, and the version of
+// the state machine in force in its state.
 func (a *application) Info(context.Context, *abci.RequestInfo) (*abci.ResponseInfo, error) {
 	return &abci.ResponseInfo{
-		Data: "chancery", AppVersion: AppVersion,
+		Data: "chancery", AppVersion: uint64(a.app.VersionIn(a.app.Tree().Latest())),
 		LastBlockHeight: a.app.Tree().Version(), LastBlockAppHash: a.app.Tree().Root(),
 	}, nil
 }

@@ -7,6 +7,9 @@ import (
 	"slices"
 
 	abci "github.com/cometbft/cometbft/abci/types"
+	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
+
+	"github.com/chancery/chancery/chain"
 )
 
 // InitChain reads the genesis state. The validators come from the state; where the
@@ -35,7 +38,17 @@ func (a *application) InitChain(_ context.Context, req *abci.RequestInitChain) (
 			return nil, fmt.Errorf("the genesis file lists other validators than the genesis state; leave its list empty")
 		}
 	}
-	return &abci.ResponseInitChain{Validators: validators, AppHash: root}, nil
+	res := &abci.ResponseInitChain{Validators: validators, AppHash: root}
+	if v := a.app.Latest().Version(); v != chain.FirstVersion {
+		res.ConsensusParams = appVersion(v)
+	}
+	return res, nil
+}
+
+// appVersion changes, of the engine's parameters, the application's version in the headers
+// of the blocks that follow.
+func appVersion(version uint32) *cmtproto.ConsensusParams {
+	return &cmtproto.ConsensusParams{Version: &cmtproto.VersionParams{App: uint64(version)}}
 }
 
 func sortedKeys(updates []abci.ValidatorUpdate) [][]byte {

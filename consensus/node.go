@@ -135,7 +135,7 @@ func Open(o Options) (*Node, error) {
 		idle:  o.Config.Consensus.TimeoutPropose / 2,
 		most:  mostListed(o.Genesis.ConsensusParams.Block.MaxBytes),
 
-		snapshots: o.Snapshots, interval: o.SnapshotInterval, halt: n.halt,
+		snapshots: o.Snapshots, interval: o.SnapshotInterval, halt: n.halt, unsync: n.stopBlockSync,
 	}
 	var options []cmtnode.Option
 	if o.Sync != nil && o.App.Tree().Version() == 0 {
@@ -157,6 +157,9 @@ func Open(o Options) (*Node, error) {
 	pv := privval.LoadFilePV(o.Config.PrivValidatorKeyFile(), o.Config.PrivValidatorStateFile())
 	n.self = pv.GetAddress()
 	n.app.self = n.self
+	if err := o.App.Executable(); err != nil {
+		return nil, err
+	}
 	metrics := o.EngineMetrics
 	if metrics == nil {
 		metrics = cmtnode.DefaultMetricsProvider(config.DefaultInstrumentationConfig())
@@ -336,6 +339,10 @@ type Status struct {
 	LatestBlockAgeMs int64
 	Healthy          bool
 	Reason           string // why it is not healthy
+
+	StateVersion                 uint32               // of the state machine, in force
+	OldestVersion, NewestVersion uint32               // that the program knows
+	Upgrade                      *chainv1.UpgradePlan // that is to come; nil: none
 }
 
 // Status tells how the node is.
@@ -347,6 +354,9 @@ func (n *Node) Status() Status {
 		Height: head.Height, Time: head.Time, AppHash: n.o.App.Tree().Root(),
 		CatchingUp: n.node.ConsensusReactor().WaitSync(), Peers: n.peers(),
 	}
+	latest := n.o.App.Latest()
+	s.StateVersion, s.Upgrade = latest.Version(), n.o.App.Plan(latest)
+	s.OldestVersion, s.NewestVersion = n.o.App.Versions()
 	s.PoolTxs, s.PoolBytes = n.pool.Size()
 	s.LatestBlockAgeMs, s.Healthy, s.Reason = n.watch.health()
 	if n.app.beginning() {

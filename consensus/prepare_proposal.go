@@ -17,8 +17,12 @@ import (
 // demanded comes first; where something that is due has no place, nothing else has, SPEC I4.
 // It stops at the block's size or work, or at half the time that proposing may take. When
 // nothing waits it gives a first transaction a while to come, so that an idle chain
-// makes few blocks and a busy one loses no time.
+// makes few blocks and a busy one loses no time. It proposes nothing by a version of the
+// state machine that this program does not know, SPEC U5.
 func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepareProposal) (*abci.ResponsePrepareProposal, error) {
+	if err := a.app.Executable(); err != nil {
+		return nil, err
+	}
 	a.pool.Await(a.idle)
 	header, begun := headerOf(req.Height, req.Time), time.Now()
 	deadline := begun.Add(a.build)

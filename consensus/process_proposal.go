@@ -14,6 +14,11 @@ import (
 // its place, SPEC B1, and whose docket says what this node finds, SPEC D3. The answer depends on the block and the previous state
 // alone, so honest validators never disagree.
 func (a *application) ProcessProposal(_ context.Context, req *abci.RequestProcessProposal) (*abci.ResponseProcessProposal, error) {
+	if err := a.app.Executable(); err != nil {
+		// The proposer may well know it: this is no lie.
+		a.log.Error("a proposal is not judged", "height", req.Height, "reason", err)
+		return &abci.ResponseProcessProposal{Status: abci.ResponseProcessProposal_REJECT}, nil
+	}
 	header, begun := headerOf(req.Height, req.Time), time.Now()
 	reported := misbehaviour(req.Misbehavior)
 	key := keyOf(header, req.Txs, reported)

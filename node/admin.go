@@ -19,7 +19,8 @@ import (
 // admin is the door for the operator of this machine alone: HTTP over a socket in the home,
 // which the file system lets only the home's owner open. It does what no client may.
 //
-//	POST /backup   the body is encrypted keys, or nothing; the answer is a backup
+//	POST /backup         the body is encrypted keys, or nothing; the answer is a backup
+//	GET /state?height=   the answer is the image of a state, for a dry run of an upgrade
 type admin struct {
 	node     *Node
 	listener net.Listener
@@ -58,6 +59,7 @@ func openAdmin(n *Node) (*admin, error) {
 	a := &admin{node: n, listener: l}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /backup", a.backup)
+	mux.HandleFunc("GET /state", a.image)
 	a.server = &http.Server{Handler: mux, ReadHeaderTimeout: adminHeader, MaxHeaderBytes: 8 << 10}
 	return a, nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/cometbft/cometbft/types"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/consensus"
 	"github.com/chancery/chancery/modules/threat"
 	"github.com/chancery/chancery/node/config"
@@ -61,6 +62,14 @@ func newCollector(n *Node, version string) *collector {
 	add("validators_signed", "Validators whose signature is in the commit of the latest signed block.")
 	add("validators_signed_power", "Their voting power; a block needs more than two thirds of all.")
 	add("validators_self_power", "Voting power of this node's validator, 0 where it is none.")
+	add("version_in_force", "Version of the state machine in force.")
+	add("version_newest", "Newest version of the state machine that the program knows.")
+	add("upgrade_height", "Height of the upgrade that is to come, 0 when there is none.")
+	add("upgrade_version", "Version of the state machine that it leads to, 0 when there is none.")
+	add("upgrade_needed", "1 while the upgrade that is to come leads to a version that the program does not know: the node stops before its height.")
+	add("upgrade_ready_power", "Voting power of organisations that reported a dry run that succeeded.")
+	add("upgrade_failed_power", "Voting power of organisations that reported a dry run that failed.")
+	add("upgrade_disagreement", "1 while organisations found different roots in dry runs on one state.")
 	add("holds_waiting", "Transactions that wait for reviewers, and those denied or rejected whose authors may appeal: both take room.")
 	add("holds_bytes", "Their bytes.")
 	add("holds_capacity", "Transactions that may wait at once; one more is refused.")
@@ -117,6 +126,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		}
 		gauge("validators_self_power", own)
 	}
+	upgrade(gauge, app)
 	latest := app.Latest()
 	c.sentinel(gauge, c.modules.Threat.Overview(latest), latest.Time())
 	if free, size, err := disk.Space(c.home.Data()); err == nil {
@@ -138,6 +148,26 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
+func upgrade(gauge func(string, float64, ...string), app *chain.App) {
+	s := app.UpgradeStatus()
+	_, newest := app.Versions()
+	gauge("version_in_force", float64(s.Version))
+	gauge("version_newest", float64(newest))
+	gauge("upgrade_height", float64(s.Plan.GetHeight()))
+	gauge("upgrade_version", float64(s.Plan.GetVersion()))
+	gauge("upgrade_needed", one(s.Plan.GetVersion() > newest))
+	gauge("upgrade_ready_power", float64(s.ReadyPower))
+	gauge("upgrade_failed_power", float64(s.FailedPower))
+	gauge("upgrade_disagreement", one(s.Disagreement))
+}
+
+func one(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
 func (c *collector) sentinel(gauge func(string, float64, ...string), o threat.Overview, now int64) {
 	gauge("holds_waiting", float64(o.Held))
 	gauge("holds_bytes", float64(o.HeldBytes))
@@ -150,12 +180,6 @@ func (c *collector) sentinel(gauge func(string, float64, ...string), o threat.Ov
 	gauge("holds_next_expiry_seconds", left)
 	gauge("scorer_mode", float64(o.Mode))
 	gauge("scorer_mode_set", float64(o.Set))
-	one := func(b bool) float64 {
-		if b {
-			return 1
-		}
-		return 0
-	}
 	gauge("scorer_breaker_open", one(o.OpenUntil != 0))
 	gauge("scorer_model_active", one(o.Model))
 }

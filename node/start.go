@@ -30,6 +30,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/consensus"
 	"github.com/chancery/chancery/consensus/records"
@@ -119,20 +120,27 @@ func Run(ctx context.Context, home config.Home, o Options) error {
 	return err
 }
 
-// lingerTime is how long the process of a node that the guard stopped goes on telling so:
-// longer than collectors take to come by.
+// lingerTime is how long the process of a node that the guard or an upgrade stopped goes on
+// telling so: longer than collectors take to come by.
 const lingerTime = 45 * time.Second
 
-// linger tells collectors that the guard stopped the node, which has ended, before the
-// process does: of all reasons this is the one that a restart must not paper over.
+// linger tells collectors that the guard stopped the node, or that it needs another version
+// of the program, before the process ends: of all reasons these are the ones that a restart
+// must not paper over.
 func (n *Node) linger(ctx context.Context, err error) {
-	if !errors.Is(err, errForeign) || n.config.Telemetry.Listen == "" {
+	mark, state := telemetry.NewRefused(), telemetry.Halted
+	switch {
+	case n.config.Telemetry.Listen == "":
+		return
+	case errors.Is(err, chain.ErrUpgradeNeeded):
+		mark, state = telemetry.NewUpgradeNeeded(), telemetry.UpgradeNeeded
+	case !errors.Is(err, errForeign):
 		return
 	}
 	n.log.Error("the node has stopped; its telemetry tells so for a while before the process ends", "for", lingerTime)
 	ctx, cancel := context.WithTimeout(ctx, lingerTime)
 	defer cancel()
-	if err := telemetry.Refused(ctx, n.config.Telemetry.Listen, err, n.log); err != nil {
+	if err := telemetry.Refused(ctx, n.config.Telemetry.Listen, mark, state, err, n.log); err != nil {
 		n.log.Warn("collectors are not told why the node stopped", "error", err)
 	}
 }
@@ -211,7 +219,7 @@ func (n *Node) open(o Options) error {
 	}
 	registry := newRegistry()
 	n.registry = registry
-	registry.MustRegister(telemetry.NewRefused(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(telemetry.NewRefused(), telemetry.NewUpgradeNeeded(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := n.openTracer(o.Version, keys.NodeID, registry); err != nil {
 		return err
 	}
@@ -707,6 +715,7 @@ func (e engine) Status() *nodev1.StatusResponse {
 		PeerIds:      s.Peers, BehindBlocks: uint64(max(0, e.n.Behind())),
 		OldestBlock: pruning.OldestBlock, Pruning: e.pruning.Mode,
 		DiskUsedBytes: pruning.Used, DiskBudgetBytes: pruning.Budget, DiskAlarm: diskAlarm(pruning),
+		StateVersion: s.StateVersion, OldestVersion: s.OldestVersion, NewestVersion: s.NewestVersion, Upgrade: s.Upgrade,
 	}
 }
 

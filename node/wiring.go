@@ -47,13 +47,14 @@ func Wire() Modules {
 
 // List is the modules in the order of genesis, end of block and export.
 func (m Modules) List() []chain.Module {
-	return []chain.Module{m.Identity, m.Consent, m.Access, m.Provenance, m.Threat, m.Governance}
+	return append([]chain.Module{m.Identity, m.Consent, m.Access, m.Provenance, m.Threat, m.Governance}, beside()...)
 }
 
 // App is the state machine over a tree, which it owns from then on.
 func (m Modules) App(chainID string, tree state.Tree) (*chain.App, error) {
 	return chain.New(chain.Options{
 		ChainID: chainID, Tree: tree, Authenticator: m.Identity, Screen: m.Threat, Validators: m.Identity, Modules: m.List(), Observer: m.Observer, Rand: rand.Reader,
+		Migrations: migrations(m),
 	})
 }
 

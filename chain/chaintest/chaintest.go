@@ -52,6 +52,12 @@ type Config struct {
 	Authenticator func(modules []chain.Module) chain.Authenticator
 	// Screen picks the screen from the modules. nil: nothing is judged.
 	Screen func(modules []chain.Module) chain.Screen
+	// Oldest and Migrations are the versions of the state machine that both instances know;
+	// see chain.Options.
+	Oldest     uint32
+	Migrations func(modules []chain.Module) []chain.Migration
+	// Validators say who has a validator. nil: nobody is asked.
+	Validators chain.Validators
 	// Partial lets arms have no route. Set it in tests of single modules.
 	Partial bool
 }
@@ -128,8 +134,13 @@ func (n *Net) start(on store) *instance {
 	if n.config.Screen != nil {
 		screen = n.config.Screen(modules)
 	}
+	var migrations []chain.Migration
+	if n.config.Migrations != nil {
+		migrations = n.config.Migrations(modules)
+	}
 	app, err := chain.New(chain.Options{
 		ChainID: ChainID, Tree: tree, Authenticator: auth, Screen: screen, Modules: modules,
+		Oldest: n.config.Oldest, Migrations: migrations, Validators: n.config.Validators,
 		Rand: rand.New(rand.NewSource(1)), Partial: n.config.Partial,
 	})
 	if err != nil {

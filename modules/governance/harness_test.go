@@ -74,6 +74,11 @@ func groupKey(name string) []byte { return append([]byte{0x72, 0x02}, name...) }
 
 func (stand) Routes() []chain.Route {
 	return []chain.Route{
+		chain.Handle(chain.Handler[*identityv1.UnbindNode]{
+			Execute: func(*chain.Ctx, *identityv1.UnbindNode) (proto.Message, error) {
+				return &identityv1.UnbindNodeResponse{}, nil
+			},
+		}).Since(2),
 		chain.Handle(chain.Handler[*identityv1.BindValidator]{
 			Execute: func(ctx *chain.Ctx, msg *identityv1.BindValidator) (proto.Message, error) {
 				if ctx.Author() != chaintest.Consortium {

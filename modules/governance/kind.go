@@ -48,6 +48,9 @@ var kinds = map[protoreflect.FullName]governancev1.Kind{
 
 	nameOf(&accessv1.SetGuardRails{}): kindGuardRails,
 
+	nameOf(&chainv1.ScheduleUpgrade{}): kindUpgrade,
+	nameOf(&chainv1.CancelUpgrade{}):   kindUpgrade,
+
 	nameOf(&governancev1.SetParams{}): kindRules,
 }
 

@@ -43,6 +43,13 @@ func (m *Module) propose() chain.Route {
 		Check: func(r chain.ReadCtx, msg *governancev1.Propose) error {
 			return m.checkProposing(r, msg)
 		},
+		Holds: func(msg *governancev1.Propose) []proto.Message {
+			messages, err := decodeMessages(msg.Messages)
+			if err != nil {
+				return nil // Validate refuses them
+			}
+			return messages
+		},
 		Execute: func(ctx *chain.Ctx, msg *governancev1.Propose) (proto.Message, error) {
 			id, txID := m.nextID(ctx), ctx.TxID()
 			messages, err := decodeMessages(msg.Messages)

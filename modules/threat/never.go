@@ -53,6 +53,9 @@ var never = map[protoreflect.FullName]string{
 	// The consortium's votes: more organisations signed them than reviewers are asked,
 	// and a bad model must not keep itself from being replaced.
 	nameOf(&chainv1.SetParams{}):       "a vote of the consortium",
+	nameOf(&chainv1.ScheduleUpgrade{}): "a vote of the consortium",
+	nameOf(&chainv1.CancelUpgrade{}):   "a vote of the consortium",
+	nameOf(&chainv1.ReportReadiness{}): "it warns the others of an upgrade that goes wrong, and changes nothing else",
 	nameOf(&accessv1.SetGuardRails{}):  "a vote of the consortium",
 	nameOf(&threatv1.SetParams{}):      "a vote of the consortium",
 	nameOf(&threatv1.RegisterModel{}):  "a vote of the consortium",

@@ -64,7 +64,7 @@ func TestWhatTheLawAsksIsNeverHeld(t *testing.T) {
 // Every kind of message is on one of these lists, so that a new one makes somebody
 // decide.
 func TestWhatCanBeHeld(t *testing.T) {
-	const never = "chain.SetParams identity.RotateKey identity.RevokeKey identity.RequestRecovery identity.CancelRecovery identity.RevokeCertificate " +
+	const never = "chain.SetParams chain.ScheduleUpgrade chain.CancelUpgrade chain.ReportReadiness identity.RotateKey identity.RevokeKey identity.RequestRecovery identity.CancelRecovery identity.RevokeCertificate " +
 		"access.SetGuardRails access.BreakGlass access.EndBreakGlass access.Review " +
 		"consent.Refuse consent.Narrow consent.Withdraw consent.RevokeDelegation consent.Restrict " +
 		"threat.SetParams threat.Release threat.Reject threat.Appeal threat.Lift threat.RegisterModel threat.AddModelChunk " +

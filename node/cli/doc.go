@@ -17,4 +17,5 @@
 //	4  time ran out
 //	5  there is no such thing
 //	6  the transaction is held: kept, not executed, until reviewers decide
+//	7  another version of the program is needed, before an upgrade or after one
 package cli

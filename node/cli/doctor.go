@@ -58,6 +58,7 @@ func (a *app) doctorCommand() *cobra.Command {
 				return err
 			}
 			o := doctor.Options{Home: a.homeDir(), Overrides: overrides, Version: a.Version, MinFree: free, Lookup: a.Lookup}
+			o.Executable = a.examineUpgrade
 			if len(peers) > 0 {
 				o.Peers = func(ctx context.Context) []doctor.Peer { return a.askPeers(ctx, peers) }
 			}

@@ -28,6 +28,7 @@ const (
 	exitTimeout     = 4
 	exitNotFound    = 5
 	exitHeld        = 6
+	exitUpgrade     = 7
 )
 
 // The errors of the command line itself. Codes are permanent.
@@ -90,6 +91,8 @@ func code(err error) int {
 		return exitDone
 	case errors.Is(err, chain.ErrHeld):
 		return exitHeld
+	case errors.Is(err, chain.ErrUpgradeNeeded), errors.Is(err, chain.ErrTooNew):
+		return exitUpgrade
 	case errors.Is(err, errUsage), errors.Is(err, client.ErrAddress), errors.As(err, &network):
 		return exitUsage
 	case errors.Is(err, errNotSaved), errors.Is(err, errHome), errors.Is(err, keyring.ErrNoPassphrase):

@@ -29,6 +29,7 @@ func (a *app) commands() []*cobra.Command {
 		grouped("node", a.fsckCommand()),
 		grouped("node", a.backupCommand()),
 		grouped("node", a.restoreCommand()),
+		grouped("node", a.upgradeCommand()),
 
 		grouped("node", testnet.Command(testnet.Deps{})),
 
@@ -63,7 +64,7 @@ func (a *app) root() *cobra.Command {
 			"",
 			"Exit codes: 0 done, 1 refused or failed, 2 wrong command line, 3 no node can be",
 			"reached, 4 time ran out, 5 there is no such thing, 6 the transaction is held for",
-			"reviewers.",
+			"reviewers, 7 another version of the program is needed.",
 		),
 		Example: examples(
 			"chancery status",

@@ -250,6 +250,14 @@ func (a *app) statusFacts(c *client.Client, s *nodev1.StatusResponse, w network)
 	if s.Pruning != "" {
 		f = append(f, fact{"keeps", s.Pruning})
 	}
+	if p := s.Upgrade; p != nil {
+		text := fmt.Sprintf("%s: version %d from block %d on", p.Name, p.Version, p.Height)
+		if p.Version > s.NewestVersion {
+			text += fmt.Sprintf("; UPGRADE NEEDED: this program knows up to version %d and stops before that block", s.NewestVersion)
+		}
+		f = append(f, fact{"upgrade", text})
+	}
+	f = append(f, fact{"state machine", fmt.Sprintf("version %d; the program knows %d to %d", s.StateVersion, s.OldestVersion, s.NewestVersion)})
 	return append(f, fact{"oldest block", s.OldestBlock}, fact{"oldest events", s.OldestRecord}, fact{"oldest state", s.OldestState},
 		fact{"node id", s.NodeId}, fact{"validator", s.ValidatorAddress}, fact{"version", s.Version})
 }

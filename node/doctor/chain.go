@@ -242,10 +242,50 @@ var chainChecks = []Check{
 		},
 	},
 	{
+		Code: "upgrade", Level: Fault, What: "The program knows the version of the state machine that the chain runs, and the one that an upgrade leads to.",
+		Remedy: "Upgrade needed: install the release that the consortium decided on before the upgrade's height, and start it in the same home; 'chancery upgrade status' tells name, height and version, and docs/upgrades.md the rest.",
+		look:   func(ctx context.Context, e *exam) []string { return e.upgrade(ctx) },
+	},
+	{
+		Code: "upgrade-agrees", Level: Warning, Needs: needsRunning, What: "The members find one root in their dry runs of the upgrade that is to come, and none fails.",
+		Remedy: "'chancery upgrade status' names who found what. Compare the programs with the checksums of the release, and take the plan back if it stays so.",
+		look: func(_ context.Context, e *exam) (found []string) {
+			if differ, _ := e.metric("chancery_upgrade_disagreement"); differ == 1 {
+				found = append(found, "organisations found different roots on one state")
+			}
+			if failed, _ := e.metric("chancery_upgrade_failed_power"); failed > 0 {
+				found = append(found, fmt.Sprintf("the dry runs of organisations with %.0f of the voting power failed", failed))
+			}
+			return found
+		},
+	},
+	{
 		Code: "foreign-signature", Level: Fault, Needs: needsPeers, What: "No block carries a signature of this home's validator key that this home did not make.",
 		Remedy: "Do not start the node. Find and stop the other process that uses the key; then follow 'Two processes with one key' in docs/operating.md.",
 		look:   func(ctx context.Context, e *exam) []string { return e.foreign(ctx) },
 	},
+}
+
+// upgrade tells whether the program can go on, of a running node by what it measures.
+func (e *exam) upgrade(ctx context.Context) []string {
+	if e.running {
+		height, _ := e.metric("chancery_upgrade_height")
+		version, _ := e.metric("chancery_upgrade_version")
+		if stopped, _ := e.metric("chancery_upgrade_stopped"); stopped == 1 {
+			return one("the node stopped: %s", e.health.Reason)
+		}
+		if needed, _ := e.metric("chancery_upgrade_needed"); needed == 1 {
+			return one("the program does not know version %.0f of the state machine, which is in force from block %.0f on", version, height)
+		}
+		return nil
+	}
+	if e.locked || e.Executable == nil {
+		return nil
+	}
+	if err := e.Executable(ctx); err != nil {
+		return one("%v", err)
+	}
+	return nil
 }
 
 // clock compares this machine's with the running node's measurement and with peers.

@@ -92,6 +92,9 @@ type Options struct {
 	Version   string
 	// Peers ask other members' nodes; nil: none is asked. It is asked once.
 	Peers func(ctx context.Context) []Peer
+	// Executable says why this program cannot go on from the state of a home whose node is
+	// stopped, or cannot for long; nil: that is not examined.
+	Executable func(ctx context.Context) error
 	// MinFree is how many bytes the disk must have left. 0: 5 GiB.
 	MinFree uint64
 	// Lookup is os.LookupEnv.

@@ -300,6 +300,11 @@ func TestFaults(t *testing.T) {
 			p.write()
 		}},
 		{"state-tree", "other kind", func(p *patient) { p.do(os.Mkdir(filepath.Join(p.home.Data(), "state.db"), 0o700)) }},
+		{"upgrade", "this program knows 1 to 1", func(p *patient) {
+			p.o.Executable = func(context.Context) error {
+				return chain.ErrUpgradeNeeded.With("the state is of version 2, this program knows 1 to 1")
+			}
+		}},
 		{"data-whole", "data/records.db", func(p *patient) { p.do(os.Mkdir(filepath.Join(p.home.Data(), "state.memory"), 0o700)) }},
 		{"process", "does not answer", func(p *patient) {
 			l := flock.New(filepath.Join(p.home.Data(), "node.lock"))

@@ -168,6 +168,7 @@ func New(o Options) (*Server, error) {
 	if o.Forecasts != nil {
 		nodev1.RegisterForecastsServer(guarded, o.Forecasts)
 	}
+	o.App.RegisterQueries(registrar{s}, snapshots{s})
 	for _, module := range o.App.Modules() {
 		module.RegisterQueries(registrar{s}, snapshots{s})
 	}

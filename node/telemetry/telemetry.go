@@ -77,6 +77,9 @@ const (
 	Waiting    State = "waiting"     // no block comes, nor to its peers: too few validators are online; it mends itself
 	Stuck      State = "stuck"       // no block comes, although its peers have more: look at the log; a restart may help
 	Halted     State = "halted"      // consensus has ended by a fault and the process is about to end
+	// UpgradeNeeded: the next block needs a version of the program that this one is not; the
+	// process is about to end, and a restart does not help.
+	UpgradeNeeded State = "upgrade-needed"
 )
 
 // stuckAfter is how many blocks peers are ahead of a node that is stuck rather than late.
@@ -208,18 +211,23 @@ func NewRefused() prometheus.Gauge {
 	return prometheus.NewGauge(prometheus.GaugeOpts{Name: "chancery_guard_refused", Help: "1 when the guard of the validator key stopped the node, because somebody else signs with its key; told for a while before the process ends."})
 }
 
+// NewUpgradeNeeded is the measurement of whether the node stopped before a block that needs
+// another version of the program.
+func NewUpgradeNeeded() prometheus.Gauge {
+	return prometheus.NewGauge(prometheus.GaugeOpts{Name: "chancery_upgrade_stopped", Help: "1 when the node stopped because the program does not know the version of the state machine that the next block needs; told for a while before the process ends."})
+}
+
 // Refused stands in for the server of a node that has stopped for a reason that nobody
-// should overlook, until ctx ends.
-func Refused(ctx context.Context, address string, why error, log *slog.Logger) error {
+// should overlook, until ctx ends. It serves a mark, set to 1, and a state.
+func Refused(ctx context.Context, address string, mark prometheus.Gauge, state State, why error, log *slog.Logger) error {
 	registry := prometheus.NewRegistry()
-	refused := NewRefused()
-	refused.Set(1)
-	registry.MustRegister(refused)
+	mark.Set(1)
+	registry.MustRegister(mark)
 	mux := http.NewServeMux()
 	serveMetrics(mux, registry)
 	for _, path := range []string{"/health", "/livez", "/readyz", "/startupz"} {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
-			answer(w, http.StatusServiceUnavailable, Health{State: Halted, Halted: true, Reason: why.Error()})
+			answer(w, http.StatusServiceUnavailable, Health{State: state, Halted: true, Reason: why.Error()})
 		})
 	}
 	s, err := listen(address, mux, log)

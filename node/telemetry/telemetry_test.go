@@ -187,6 +187,39 @@ func TestLevelOfTheLog(t *testing.T) {
 	}
 }
 
+// A node that needs another program says so, in a word of its own.
+func TestUpgradeNeededTells(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	_ = l.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- Refused(ctx, address, NewUpgradeNeeded(), UpgradeNeeded, errors.New("block 7 needs version 2"), slog.New(slog.DiscardHandler))
+	}()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if c, err := net.Dial("tcp", address); err == nil {
+			_ = c.Close()
+			break
+		} else if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+	if code, body := ask(t, "http://"+address+"/health"); code != 503 || !strings.Contains(body, `"state":"upgrade-needed"`) || !strings.Contains(body, "version 2") {
+		t.Errorf("%d, %s", code, body)
+	}
+	if _, body := ask(t, "http://"+address+"/metrics"); !strings.Contains(body, "chancery_upgrade_stopped 1\n") {
+		t.Error(body)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 // A node that the guard stopped says so to whoever comes by before its process ends.
 func TestRefusedTells(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -198,7 +231,7 @@ func TestRefusedTells(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- Refused(ctx, address, errors.New("block 7 carries a foreign signature"), slog.New(slog.DiscardHandler))
+		done <- Refused(ctx, address, NewRefused(), Halted, errors.New("block 7 carries a foreign signature"), slog.New(slog.DiscardHandler))
 	}()
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		if c, err := net.Dial("tcp", address); err == nil {

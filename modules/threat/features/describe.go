@@ -75,6 +75,12 @@ func Describe(m proto.Message) (Facts, bool) {
 	switch m := m.(type) {
 	case *chainv1.SetParams:
 		f, ok = Facts{Kind: 10, Class: ClassParameters, Sensitivity: 4, Resource: "params:chain", Privilege: true}, true
+	case *chainv1.ScheduleUpgrade:
+		f, ok = Facts{Kind: 11, Class: ClassParameters, Sensitivity: 4, Resource: "upgrade", Privilege: true}, true
+	case *chainv1.CancelUpgrade:
+		f, ok = Facts{Kind: 12, Class: ClassParameters, Sensitivity: 4, Resource: "upgrade", Privilege: true}, true
+	case *chainv1.ReportReadiness:
+		f, ok = Facts{Kind: 13, Class: ClassParameters, Sensitivity: 1, Resource: "upgrade"}, true
 	default:
 		for _, describe := range modules {
 			if f, ok = describe(m); ok {

@@ -21,6 +21,62 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// UpgradeOutcome is how a plan ended. Numbers are permanent.
+type UpgradeOutcome int32
+
+const (
+	UpgradeOutcome_UPGRADE_OUTCOME_UNSPECIFIED UpgradeOutcome = 0
+	// Its migrations ran and its version is in force.
+	UpgradeOutcome_UPGRADE_OUTCOME_DONE UpgradeOutcome = 1
+	// A migration failed: it has no effect, and the version before stays in force.
+	UpgradeOutcome_UPGRADE_OUTCOME_FAILED UpgradeOutcome = 2
+	// The consortium took it back before its height.
+	UpgradeOutcome_UPGRADE_OUTCOME_CANCELLED UpgradeOutcome = 3
+)
+
+// Enum value maps for UpgradeOutcome.
+var (
+	UpgradeOutcome_name = map[int32]string{
+		0: "UPGRADE_OUTCOME_UNSPECIFIED",
+		1: "UPGRADE_OUTCOME_DONE",
+		2: "UPGRADE_OUTCOME_FAILED",
+		3: "UPGRADE_OUTCOME_CANCELLED",
+	}
+	UpgradeOutcome_value = map[string]int32{
+		"UPGRADE_OUTCOME_UNSPECIFIED": 0,
+		"UPGRADE_OUTCOME_DONE":        1,
+		"UPGRADE_OUTCOME_FAILED":      2,
+		"UPGRADE_OUTCOME_CANCELLED":   3,
+	}
+)
+
+func (x UpgradeOutcome) Enum() *UpgradeOutcome {
+	p := new(UpgradeOutcome)
+	*p = x
+	return p
+}
+
+func (x UpgradeOutcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (UpgradeOutcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_chancery_chain_v1_chain_proto_enumTypes[0].Descriptor()
+}
+
+func (UpgradeOutcome) Type() protoreflect.EnumType {
+	return &file_chancery_chain_v1_chain_proto_enumTypes[0]
+}
+
+func (x UpgradeOutcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use UpgradeOutcome.Descriptor instead.
+func (UpgradeOutcome) EnumDescriptor() ([]byte, []int) {
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{0}
+}
+
 // MisbehaviourKind is how a validator broke the rules of consensus. Numbers are permanent.
 type MisbehaviourKind int32
 
@@ -57,11 +113,11 @@ func (x MisbehaviourKind) String() string {
 }
 
 func (MisbehaviourKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_chancery_chain_v1_chain_proto_enumTypes[0].Descriptor()
+	return file_chancery_chain_v1_chain_proto_enumTypes[1].Descriptor()
 }
 
 func (MisbehaviourKind) Type() protoreflect.EnumType {
-	return &file_chancery_chain_v1_chain_proto_enumTypes[0]
+	return &file_chancery_chain_v1_chain_proto_enumTypes[1]
 }
 
 func (x MisbehaviourKind) Number() protoreflect.EnumNumber {
@@ -70,7 +126,7 @@ func (x MisbehaviourKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MisbehaviourKind.Descriptor instead.
 func (MisbehaviourKind) EnumDescriptor() ([]byte, []int) {
-	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{0}
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{1}
 }
 
 // Params bounds what a transaction and a block may cost. Units are the chain's
@@ -876,8 +932,10 @@ func (x *BlockRecord) GetModel() []byte {
 
 // Genesis is the state machine's own part of the genesis state.
 type Genesis struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Params        *Params                `protobuf:"bytes,1,opt,name=params,proto3" json:"params,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Params *Params                `protobuf:"bytes,1,opt,name=params,proto3" json:"params,omitempty"`
+	// The version of the state machine that the chain begins with; 0 stands for 1.
+	Version       uint32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -919,6 +977,406 @@ func (x *Genesis) GetParams() *Params {
 	return nil
 }
 
+func (x *Genesis) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// Version is the version of the state machine in force, as the state has it after the
+// first upgrade. Without one it is 1, or the genesis' own.
+type Version struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Version uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	// The block from which it is in force; 0: the chain began with it.
+	Height        int64 `protobuf:"varint,2,opt,name=height,proto3" json:"height,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Version) Reset() {
+	*x = Version{}
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Version) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Version) ProtoMessage() {}
+
+func (x *Version) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Version.ProtoReflect.Descriptor instead.
+func (*Version) Descriptor() ([]byte, []int) {
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Version) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Version) GetHeight() int64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+// UpgradePlan is an upgrade that the consortium decided on and that is still to come.
+type UpgradePlan struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 40 of a-z, 0-9, dot and hyphen, beginning with a letter or a digit.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The first block that is executed by the version.
+	Height int64 `protobuf:"varint,2,opt,name=height,proto3" json:"height,omitempty"`
+	// The version of the state machine that it leads to.
+	Version uint32 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	// SHA-256 of the file with the checksums of the release.
+	ChecksumsHash []byte `protobuf:"bytes,4,opt,name=checksums_hash,json=checksumsHash,proto3" json:"checksums_hash,omitempty"`
+	// SHA-256 of the release's notes; empty where there are none.
+	NotesHash []byte `protobuf:"bytes,5,opt,name=notes_hash,json=notesHash,proto3" json:"notes_hash,omitempty"`
+	// The block that made the plan, and its time in Unix milliseconds.
+	ScheduledHeight int64 `protobuf:"varint,6,opt,name=scheduled_height,json=scheduledHeight,proto3" json:"scheduled_height,omitempty"`
+	ScheduledTime   int64 `protobuf:"varint,7,opt,name=scheduled_time,json=scheduledTime,proto3" json:"scheduled_time,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *UpgradePlan) Reset() {
+	*x = UpgradePlan{}
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpgradePlan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpgradePlan) ProtoMessage() {}
+
+func (x *UpgradePlan) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpgradePlan.ProtoReflect.Descriptor instead.
+func (*UpgradePlan) Descriptor() ([]byte, []int) {
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *UpgradePlan) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *UpgradePlan) GetHeight() int64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *UpgradePlan) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *UpgradePlan) GetChecksumsHash() []byte {
+	if x != nil {
+		return x.ChecksumsHash
+	}
+	return nil
+}
+
+func (x *UpgradePlan) GetNotesHash() []byte {
+	if x != nil {
+		return x.NotesHash
+	}
+	return nil
+}
+
+func (x *UpgradePlan) GetScheduledHeight() int64 {
+	if x != nil {
+		return x.ScheduledHeight
+	}
+	return 0
+}
+
+func (x *UpgradePlan) GetScheduledTime() int64 {
+	if x != nil {
+		return x.ScheduledTime
+	}
+	return 0
+}
+
+// Readiness is what an organisation last reported of a plan.
+type Readiness struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The plan's name.
+	Name         string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Organisation string `protobuf:"bytes,2,opt,name=organisation,proto3" json:"organisation,omitempty"`
+	// Whether its dry run succeeded.
+	Ready bool `protobuf:"varint,3,opt,name=ready,proto3" json:"ready,omitempty"`
+	// The height of the state that the dry run began with.
+	StateHeight int64 `protobuf:"varint,4,opt,name=state_height,json=stateHeight,proto3" json:"state_height,omitempty"`
+	// Root of the state after the dry run, 32 bytes; empty when it failed.
+	AppHash []byte `protobuf:"bytes,5,opt,name=app_hash,json=appHash,proto3" json:"app_hash,omitempty"`
+	// The newest version of the state machine that the program knows.
+	NewestVersion uint32 `protobuf:"varint,6,opt,name=newest_version,json=newestVersion,proto3" json:"newest_version,omitempty"`
+	// The program's own version.
+	Program string `protobuf:"bytes,7,opt,name=program,proto3" json:"program,omitempty"`
+	// Why the dry run failed: the permanent module and code of the error. Empty and 0 when
+	// it succeeded.
+	Codespace string `protobuf:"bytes,8,opt,name=codespace,proto3" json:"codespace,omitempty"`
+	Code      uint32 `protobuf:"varint,9,opt,name=code,proto3" json:"code,omitempty"`
+	// The block of the report, and its time in Unix milliseconds.
+	Height int64 `protobuf:"varint,10,opt,name=height,proto3" json:"height,omitempty"`
+	Time   int64 `protobuf:"varint,11,opt,name=time,proto3" json:"time,omitempty"`
+	// 32 bytes: the transaction of the report.
+	TxId          []byte `protobuf:"bytes,12,opt,name=tx_id,json=txId,proto3" json:"tx_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Readiness) Reset() {
+	*x = Readiness{}
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Readiness) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Readiness) ProtoMessage() {}
+
+func (x *Readiness) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Readiness.ProtoReflect.Descriptor instead.
+func (*Readiness) Descriptor() ([]byte, []int) {
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Readiness) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Readiness) GetOrganisation() string {
+	if x != nil {
+		return x.Organisation
+	}
+	return ""
+}
+
+func (x *Readiness) GetReady() bool {
+	if x != nil {
+		return x.Ready
+	}
+	return false
+}
+
+func (x *Readiness) GetStateHeight() int64 {
+	if x != nil {
+		return x.StateHeight
+	}
+	return 0
+}
+
+func (x *Readiness) GetAppHash() []byte {
+	if x != nil {
+		return x.AppHash
+	}
+	return nil
+}
+
+func (x *Readiness) GetNewestVersion() uint32 {
+	if x != nil {
+		return x.NewestVersion
+	}
+	return 0
+}
+
+func (x *Readiness) GetProgram() string {
+	if x != nil {
+		return x.Program
+	}
+	return ""
+}
+
+func (x *Readiness) GetCodespace() string {
+	if x != nil {
+		return x.Codespace
+	}
+	return ""
+}
+
+func (x *Readiness) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *Readiness) GetHeight() int64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *Readiness) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *Readiness) GetTxId() []byte {
+	if x != nil {
+		return x.TxId
+	}
+	return nil
+}
+
+// Upgrade is a plan that has ended.
+type Upgrade struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Plan    *UpgradePlan           `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
+	Outcome UpgradeOutcome         `protobuf:"varint,2,opt,name=outcome,proto3,enum=chancery.chain.v1.UpgradeOutcome" json:"outcome,omitempty"`
+	// The version that was in force before.
+	FromVersion uint32 `protobuf:"varint,3,opt,name=from_version,json=fromVersion,proto3" json:"from_version,omitempty"`
+	// The block that ended it, and its time in Unix milliseconds.
+	Height int64 `protobuf:"varint,4,opt,name=height,proto3" json:"height,omitempty"`
+	Time   int64 `protobuf:"varint,5,opt,name=time,proto3" json:"time,omitempty"`
+	// Why a migration failed: the permanent module and code of the error.
+	Codespace     string `protobuf:"bytes,6,opt,name=codespace,proto3" json:"codespace,omitempty"`
+	Code          uint32 `protobuf:"varint,7,opt,name=code,proto3" json:"code,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Upgrade) Reset() {
+	*x = Upgrade{}
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Upgrade) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Upgrade) ProtoMessage() {}
+
+func (x *Upgrade) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Upgrade.ProtoReflect.Descriptor instead.
+func (*Upgrade) Descriptor() ([]byte, []int) {
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Upgrade) GetPlan() *UpgradePlan {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
+func (x *Upgrade) GetOutcome() UpgradeOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return UpgradeOutcome_UPGRADE_OUTCOME_UNSPECIFIED
+}
+
+func (x *Upgrade) GetFromVersion() uint32 {
+	if x != nil {
+		return x.FromVersion
+	}
+	return 0
+}
+
+func (x *Upgrade) GetHeight() int64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *Upgrade) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *Upgrade) GetCodespace() string {
+	if x != nil {
+		return x.Codespace
+	}
+	return ""
+}
+
+func (x *Upgrade) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
 // ParamsChanged is emitted by SetParams.
 type ParamsChanged struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -929,7 +1387,7 @@ type ParamsChanged struct {
 
 func (x *ParamsChanged) Reset() {
 	*x = ParamsChanged{}
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[11]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -941,7 +1399,7 @@ func (x *ParamsChanged) String() string {
 func (*ParamsChanged) ProtoMessage() {}
 
 func (x *ParamsChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[11]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -954,7 +1412,7 @@ func (x *ParamsChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParamsChanged.ProtoReflect.Descriptor instead.
 func (*ParamsChanged) Descriptor() ([]byte, []int) {
-	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{11}
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ParamsChanged) GetParams() *Params {
@@ -982,7 +1440,7 @@ type Misbehaviour struct {
 
 func (x *Misbehaviour) Reset() {
 	*x = Misbehaviour{}
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[12]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -994,7 +1452,7 @@ func (x *Misbehaviour) String() string {
 func (*Misbehaviour) ProtoMessage() {}
 
 func (x *Misbehaviour) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_chain_v1_chain_proto_msgTypes[12]
+	mi := &file_chancery_chain_v1_chain_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1007,7 +1465,7 @@ func (x *Misbehaviour) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Misbehaviour.ProtoReflect.Descriptor instead.
 func (*Misbehaviour) Descriptor() ([]byte, []int) {
-	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{12}
+	return file_chancery_chain_v1_chain_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Misbehaviour) GetKind() MisbehaviourKind {
@@ -1121,9 +1579,44 @@ const file_chancery_chain_v1_chain_proto_rawDesc = "" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x12-\n" +
 	"\x03txs\x18\x03 \x03(\v2\x1b.chancery.chain.v1.TxResultR\x03txs\x120\n" +
 	"\x06events\x18\x04 \x03(\v2\x18.chancery.chain.v1.EventR\x06events\x12\x14\n" +
-	"\x05model\x18\x05 \x01(\fR\x05model\"<\n" +
+	"\x05model\x18\x05 \x01(\fR\x05model\"V\n" +
 	"\aGenesis\x121\n" +
-	"\x06params\x18\x01 \x01(\v2\x19.chancery.chain.v1.ParamsR\x06params\"B\n" +
+	"\x06params\x18\x01 \x01(\v2\x19.chancery.chain.v1.ParamsR\x06params\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\";\n" +
+	"\aVersion\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\rR\aversion\x12\x16\n" +
+	"\x06height\x18\x02 \x01(\x03R\x06height\"\xeb\x01\n" +
+	"\vUpgradePlan\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06height\x18\x02 \x01(\x03R\x06height\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\rR\aversion\x12%\n" +
+	"\x0echecksums_hash\x18\x04 \x01(\fR\rchecksumsHash\x12\x1d\n" +
+	"\n" +
+	"notes_hash\x18\x05 \x01(\fR\tnotesHash\x12)\n" +
+	"\x10scheduled_height\x18\x06 \x01(\x03R\x0fscheduledHeight\x12%\n" +
+	"\x0escheduled_time\x18\a \x01(\x03R\rscheduledTime\"\xcb\x02\n" +
+	"\tReadiness\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\"\n" +
+	"\forganisation\x18\x02 \x01(\tR\forganisation\x12\x14\n" +
+	"\x05ready\x18\x03 \x01(\bR\x05ready\x12!\n" +
+	"\fstate_height\x18\x04 \x01(\x03R\vstateHeight\x12\x19\n" +
+	"\bapp_hash\x18\x05 \x01(\fR\aappHash\x12%\n" +
+	"\x0enewest_version\x18\x06 \x01(\rR\rnewestVersion\x12\x18\n" +
+	"\aprogram\x18\a \x01(\tR\aprogram\x12\x1c\n" +
+	"\tcodespace\x18\b \x01(\tR\tcodespace\x12\x12\n" +
+	"\x04code\x18\t \x01(\rR\x04code\x12\x16\n" +
+	"\x06height\x18\n" +
+	" \x01(\x03R\x06height\x12\x12\n" +
+	"\x04time\x18\v \x01(\x03R\x04time\x12\x13\n" +
+	"\x05tx_id\x18\f \x01(\fR\x04txId\"\xfb\x01\n" +
+	"\aUpgrade\x122\n" +
+	"\x04plan\x18\x01 \x01(\v2\x1e.chancery.chain.v1.UpgradePlanR\x04plan\x12;\n" +
+	"\aoutcome\x18\x02 \x01(\x0e2!.chancery.chain.v1.UpgradeOutcomeR\aoutcome\x12!\n" +
+	"\ffrom_version\x18\x03 \x01(\rR\vfromVersion\x12\x16\n" +
+	"\x06height\x18\x04 \x01(\x03R\x06height\x12\x12\n" +
+	"\x04time\x18\x05 \x01(\x03R\x04time\x12\x1c\n" +
+	"\tcodespace\x18\x06 \x01(\tR\tcodespace\x12\x12\n" +
+	"\x04code\x18\a \x01(\rR\x04code\"B\n" +
 	"\rParamsChanged\x121\n" +
 	"\x06params\x18\x01 \x01(\v2\x19.chancery.chain.v1.ParamsR\x06params\"\xbd\x01\n" +
 	"\fMisbehaviour\x127\n" +
@@ -1133,6 +1626,11 @@ const file_chancery_chain_v1_chain_proto_rawDesc = "" +
 	"\x04time\x18\x04 \x01(\x03R\x04time\x12\x14\n" +
 	"\x05power\x18\x05 \x01(\x03R\x05power\x12\x14\n" +
 	"\x05total\x18\x06 \x01(\x03R\x05total*\x86\x01\n" +
+	"\x0eUpgradeOutcome\x12\x1f\n" +
+	"\x1bUPGRADE_OUTCOME_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14UPGRADE_OUTCOME_DONE\x10\x01\x12\x1a\n" +
+	"\x16UPGRADE_OUTCOME_FAILED\x10\x02\x12\x1d\n" +
+	"\x19UPGRADE_OUTCOME_CANCELLED\x10\x03*\x86\x01\n" +
 	"\x10MisbehaviourKind\x12!\n" +
 	"\x1dMISBEHAVIOUR_KIND_UNSPECIFIED\x10\x00\x12$\n" +
 	" MISBEHAVIOUR_KIND_DUPLICATE_VOTE\x10\x01\x12)\n" +
@@ -1150,40 +1648,47 @@ func file_chancery_chain_v1_chain_proto_rawDescGZIP() []byte {
 	return file_chancery_chain_v1_chain_proto_rawDescData
 }
 
-var file_chancery_chain_v1_chain_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_chancery_chain_v1_chain_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_chancery_chain_v1_chain_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_chancery_chain_v1_chain_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_chancery_chain_v1_chain_proto_goTypes = []any{
-	(MisbehaviourKind)(0), // 0: chancery.chain.v1.MisbehaviourKind
-	(*Params)(nil),        // 1: chancery.chain.v1.Params
-	(*Costs)(nil),         // 2: chancery.chain.v1.Costs
-	(*Head)(nil),          // 3: chancery.chain.v1.Head
-	(*Seen)(nil),          // 4: chancery.chain.v1.Seen
-	(*Listed)(nil),        // 5: chancery.chain.v1.Listed
-	(*Demand)(nil),        // 6: chancery.chain.v1.Demand
-	(*Event)(nil),         // 7: chancery.chain.v1.Event
-	(*TxOutcome)(nil),     // 8: chancery.chain.v1.TxOutcome
-	(*TxResult)(nil),      // 9: chancery.chain.v1.TxResult
-	(*BlockRecord)(nil),   // 10: chancery.chain.v1.BlockRecord
-	(*Genesis)(nil),       // 11: chancery.chain.v1.Genesis
-	(*ParamsChanged)(nil), // 12: chancery.chain.v1.ParamsChanged
-	(*Misbehaviour)(nil),  // 13: chancery.chain.v1.Misbehaviour
-	(*Verdict)(nil),       // 14: chancery.chain.v1.Verdict
+	(UpgradeOutcome)(0),   // 0: chancery.chain.v1.UpgradeOutcome
+	(MisbehaviourKind)(0), // 1: chancery.chain.v1.MisbehaviourKind
+	(*Params)(nil),        // 2: chancery.chain.v1.Params
+	(*Costs)(nil),         // 3: chancery.chain.v1.Costs
+	(*Head)(nil),          // 4: chancery.chain.v1.Head
+	(*Seen)(nil),          // 5: chancery.chain.v1.Seen
+	(*Listed)(nil),        // 6: chancery.chain.v1.Listed
+	(*Demand)(nil),        // 7: chancery.chain.v1.Demand
+	(*Event)(nil),         // 8: chancery.chain.v1.Event
+	(*TxOutcome)(nil),     // 9: chancery.chain.v1.TxOutcome
+	(*TxResult)(nil),      // 10: chancery.chain.v1.TxResult
+	(*BlockRecord)(nil),   // 11: chancery.chain.v1.BlockRecord
+	(*Genesis)(nil),       // 12: chancery.chain.v1.Genesis
+	(*Version)(nil),       // 13: chancery.chain.v1.Version
+	(*UpgradePlan)(nil),   // 14: chancery.chain.v1.UpgradePlan
+	(*Readiness)(nil),     // 15: chancery.chain.v1.Readiness
+	(*Upgrade)(nil),       // 16: chancery.chain.v1.Upgrade
+	(*ParamsChanged)(nil), // 17: chancery.chain.v1.ParamsChanged
+	(*Misbehaviour)(nil),  // 18: chancery.chain.v1.Misbehaviour
+	(*Verdict)(nil),       // 19: chancery.chain.v1.Verdict
 }
 var file_chancery_chain_v1_chain_proto_depIdxs = []int32{
-	2,  // 0: chancery.chain.v1.Params.costs:type_name -> chancery.chain.v1.Costs
-	14, // 1: chancery.chain.v1.TxOutcome.verdict:type_name -> chancery.chain.v1.Verdict
-	7,  // 2: chancery.chain.v1.TxResult.events:type_name -> chancery.chain.v1.Event
-	14, // 3: chancery.chain.v1.TxResult.verdict:type_name -> chancery.chain.v1.Verdict
-	9,  // 4: chancery.chain.v1.BlockRecord.txs:type_name -> chancery.chain.v1.TxResult
-	7,  // 5: chancery.chain.v1.BlockRecord.events:type_name -> chancery.chain.v1.Event
-	1,  // 6: chancery.chain.v1.Genesis.params:type_name -> chancery.chain.v1.Params
-	1,  // 7: chancery.chain.v1.ParamsChanged.params:type_name -> chancery.chain.v1.Params
-	0,  // 8: chancery.chain.v1.Misbehaviour.kind:type_name -> chancery.chain.v1.MisbehaviourKind
-	9,  // [9:9] is the sub-list for method output_type
-	9,  // [9:9] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	3,  // 0: chancery.chain.v1.Params.costs:type_name -> chancery.chain.v1.Costs
+	19, // 1: chancery.chain.v1.TxOutcome.verdict:type_name -> chancery.chain.v1.Verdict
+	8,  // 2: chancery.chain.v1.TxResult.events:type_name -> chancery.chain.v1.Event
+	19, // 3: chancery.chain.v1.TxResult.verdict:type_name -> chancery.chain.v1.Verdict
+	10, // 4: chancery.chain.v1.BlockRecord.txs:type_name -> chancery.chain.v1.TxResult
+	8,  // 5: chancery.chain.v1.BlockRecord.events:type_name -> chancery.chain.v1.Event
+	2,  // 6: chancery.chain.v1.Genesis.params:type_name -> chancery.chain.v1.Params
+	14, // 7: chancery.chain.v1.Upgrade.plan:type_name -> chancery.chain.v1.UpgradePlan
+	0,  // 8: chancery.chain.v1.Upgrade.outcome:type_name -> chancery.chain.v1.UpgradeOutcome
+	2,  // 9: chancery.chain.v1.ParamsChanged.params:type_name -> chancery.chain.v1.Params
+	1,  // 10: chancery.chain.v1.Misbehaviour.kind:type_name -> chancery.chain.v1.MisbehaviourKind
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_chancery_chain_v1_chain_proto_init() }
@@ -1197,8 +1702,8 @@ func file_chancery_chain_v1_chain_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chancery_chain_v1_chain_proto_rawDesc), len(file_chancery_chain_v1_chain_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   13,
+			NumEnums:      2,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

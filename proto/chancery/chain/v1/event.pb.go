@@ -130,6 +130,141 @@ func (x *DemandEnded) GetDemand() *Demand {
 	return nil
 }
 
+// UpgradeScheduled is emitted when the consortium plans an upgrade.
+type UpgradeScheduled struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Plan          *UpgradePlan           `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpgradeScheduled) Reset() {
+	*x = UpgradeScheduled{}
+	mi := &file_chancery_chain_v1_event_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpgradeScheduled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpgradeScheduled) ProtoMessage() {}
+
+func (x *UpgradeScheduled) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_chain_v1_event_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpgradeScheduled.ProtoReflect.Descriptor instead.
+func (*UpgradeScheduled) Descriptor() ([]byte, []int) {
+	return file_chancery_chain_v1_event_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *UpgradeScheduled) GetPlan() *UpgradePlan {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
+// ReadinessReported is emitted when an organisation reports of its dry run.
+type ReadinessReported struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Readiness     *Readiness             `protobuf:"bytes,1,opt,name=readiness,proto3" json:"readiness,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadinessReported) Reset() {
+	*x = ReadinessReported{}
+	mi := &file_chancery_chain_v1_event_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadinessReported) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadinessReported) ProtoMessage() {}
+
+func (x *ReadinessReported) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_chain_v1_event_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadinessReported.ProtoReflect.Descriptor instead.
+func (*ReadinessReported) Descriptor() ([]byte, []int) {
+	return file_chancery_chain_v1_event_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ReadinessReported) GetReadiness() *Readiness {
+	if x != nil {
+		return x.Readiness
+	}
+	return nil
+}
+
+// UpgradeEnded is emitted when a plan is carried out, fails or is taken back.
+type UpgradeEnded struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Upgrade       *Upgrade               `protobuf:"bytes,1,opt,name=upgrade,proto3" json:"upgrade,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpgradeEnded) Reset() {
+	*x = UpgradeEnded{}
+	mi := &file_chancery_chain_v1_event_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpgradeEnded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpgradeEnded) ProtoMessage() {}
+
+func (x *UpgradeEnded) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_chain_v1_event_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpgradeEnded.ProtoReflect.Descriptor instead.
+func (*UpgradeEnded) Descriptor() ([]byte, []int) {
+	return file_chancery_chain_v1_event_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *UpgradeEnded) GetUpgrade() *Upgrade {
+	if x != nil {
+		return x.Upgrade
+	}
+	return nil
+}
+
 var File_chancery_chain_v1_event_proto protoreflect.FileDescriptor
 
 const file_chancery_chain_v1_event_proto_rawDesc = "" +
@@ -140,7 +275,13 @@ const file_chancery_chain_v1_event_proto_rawDesc = "" +
 	"\x05power\x18\x02 \x01(\x03R\x05power\x12\x14\n" +
 	"\x05total\x18\x03 \x01(\x03R\x05total\"@\n" +
 	"\vDemandEnded\x121\n" +
-	"\x06demand\x18\x01 \x01(\v2\x19.chancery.chain.v1.DemandR\x06demandB>Z<github.com/chancery/chancery/proto/chancery/chain/v1;chainv1b\x06proto3"
+	"\x06demand\x18\x01 \x01(\v2\x19.chancery.chain.v1.DemandR\x06demand\"F\n" +
+	"\x10UpgradeScheduled\x122\n" +
+	"\x04plan\x18\x01 \x01(\v2\x1e.chancery.chain.v1.UpgradePlanR\x04plan\"O\n" +
+	"\x11ReadinessReported\x12:\n" +
+	"\treadiness\x18\x01 \x01(\v2\x1c.chancery.chain.v1.ReadinessR\treadiness\"D\n" +
+	"\fUpgradeEnded\x124\n" +
+	"\aupgrade\x18\x01 \x01(\v2\x1a.chancery.chain.v1.UpgradeR\aupgradeB>Z<github.com/chancery/chancery/proto/chancery/chain/v1;chainv1b\x06proto3"
 
 var (
 	file_chancery_chain_v1_event_proto_rawDescOnce sync.Once
@@ -154,20 +295,29 @@ func file_chancery_chain_v1_event_proto_rawDescGZIP() []byte {
 	return file_chancery_chain_v1_event_proto_rawDescData
 }
 
-var file_chancery_chain_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_chancery_chain_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_chancery_chain_v1_event_proto_goTypes = []any{
-	(*Demanded)(nil),    // 0: chancery.chain.v1.Demanded
-	(*DemandEnded)(nil), // 1: chancery.chain.v1.DemandEnded
-	(*Demand)(nil),      // 2: chancery.chain.v1.Demand
+	(*Demanded)(nil),          // 0: chancery.chain.v1.Demanded
+	(*DemandEnded)(nil),       // 1: chancery.chain.v1.DemandEnded
+	(*UpgradeScheduled)(nil),  // 2: chancery.chain.v1.UpgradeScheduled
+	(*ReadinessReported)(nil), // 3: chancery.chain.v1.ReadinessReported
+	(*UpgradeEnded)(nil),      // 4: chancery.chain.v1.UpgradeEnded
+	(*Demand)(nil),            // 5: chancery.chain.v1.Demand
+	(*UpgradePlan)(nil),       // 6: chancery.chain.v1.UpgradePlan
+	(*Readiness)(nil),         // 7: chancery.chain.v1.Readiness
+	(*Upgrade)(nil),           // 8: chancery.chain.v1.Upgrade
 }
 var file_chancery_chain_v1_event_proto_depIdxs = []int32{
-	2, // 0: chancery.chain.v1.Demanded.demand:type_name -> chancery.chain.v1.Demand
-	2, // 1: chancery.chain.v1.DemandEnded.demand:type_name -> chancery.chain.v1.Demand
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	5, // 0: chancery.chain.v1.Demanded.demand:type_name -> chancery.chain.v1.Demand
+	5, // 1: chancery.chain.v1.DemandEnded.demand:type_name -> chancery.chain.v1.Demand
+	6, // 2: chancery.chain.v1.UpgradeScheduled.plan:type_name -> chancery.chain.v1.UpgradePlan
+	7, // 3: chancery.chain.v1.ReadinessReported.readiness:type_name -> chancery.chain.v1.Readiness
+	8, // 4: chancery.chain.v1.UpgradeEnded.upgrade:type_name -> chancery.chain.v1.Upgrade
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_chancery_chain_v1_event_proto_init() }
@@ -182,7 +332,7 @@ func file_chancery_chain_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chancery_chain_v1_event_proto_rawDesc), len(file_chancery_chain_v1_event_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -105,6 +105,359 @@ func (*SetParamsResponse) Descriptor() ([]byte, []int) {
 	return file_chancery_chain_v1_tx_proto_rawDescGZIP(), []int{1}
 }
 
+// ScheduleUpgrade plans that the blocks from a height on are executed by another version
+// of the state machine. The author must be the consortium. There is at most one plan.
+type ScheduleUpgrade struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 40 of a-z, 0-9, dot and hyphen, beginning with a letter or a digit. No plan before
+	// had it.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The first block that is executed by the version, at least 30 after the one that
+	// executes this message.
+	Height int64 `protobuf:"varint,2,opt,name=height,proto3" json:"height,omitempty"`
+	// The version of the state machine, greater than the one in force by at most 10.
+	Version uint32 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	// SHA-256 of the file with the checksums of the release.
+	ChecksumsHash []byte `protobuf:"bytes,4,opt,name=checksums_hash,json=checksumsHash,proto3" json:"checksums_hash,omitempty"`
+	// SHA-256 of the release's notes. Optional.
+	NotesHash     []byte `protobuf:"bytes,5,opt,name=notes_hash,json=notesHash,proto3" json:"notes_hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScheduleUpgrade) Reset() {
+	*x = ScheduleUpgrade{}
+	mi := &file_chancery_chain_v1_tx_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScheduleUpgrade) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScheduleUpgrade) ProtoMessage() {}
+
+func (x *ScheduleUpgrade) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_chain_v1_tx_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScheduleUpgrade.ProtoReflect.Descriptor instead.
+func (*ScheduleUpgrade) Descriptor() ([]byte, []int) {
+	return file_chancery_chain_v1_tx_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ScheduleUpgrade) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ScheduleUpgrade) GetHeight() int64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *ScheduleUpgrade) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *ScheduleUpgrade) GetChecksumsHash() []byte {
+	if x != nil {
+		return x.ChecksumsHash
+	}
+	return nil
+}
+
+func (x *ScheduleUpgrade) GetNotesHash() []byte {
+	if x != nil {
+		return x.NotesHash
+	}
+	return nil
+}
+
+// ScheduleUpgradeResponse is empty.
+type ScheduleUpgradeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScheduleUpgradeResponse) Reset() {
+	*x = ScheduleUpgradeResponse{}
+	mi := &file_chancery_chain_v1_tx_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScheduleUpgradeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScheduleUpgradeResponse) ProtoMessage() {}
+
+func (x *ScheduleUpgradeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_chain_v1_tx_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScheduleUpgradeResponse.ProtoReflect.Descriptor instead.
+func (*ScheduleUpgradeResponse) Descriptor() ([]byte, []int) {
+	return file_chancery_chain_v1_tx_proto_rawDescGZIP(), []int{3}
+}
+
+// CancelUpgrade takes a plan back before its height: the version in force stays. The
+// author must be the consortium.
+type CancelUpgrade struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The plan's name.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelUpgrade) Reset() {
+	*x = CancelUpgrade{}
+	mi := &file_chancery_chain_v1_tx_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelUpgrade) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelUpgrade) ProtoMessage() {}
+
+func (x *CancelUpgrade) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_chain_v1_tx_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelUpgrade.ProtoReflect.Descriptor instead.
+func (*CancelUpgrade) Descriptor() ([]byte, []int) {
+	return file_chancery_chain_v1_tx_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *CancelUpgrade) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// CancelUpgradeResponse is empty.
+type CancelUpgradeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelUpgradeResponse) Reset() {
+	*x = CancelUpgradeResponse{}
+	mi := &file_chancery_chain_v1_tx_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelUpgradeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelUpgradeResponse) ProtoMessage() {}
+
+func (x *CancelUpgradeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_chain_v1_tx_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelUpgradeResponse.ProtoReflect.Descriptor instead.
+func (*CancelUpgradeResponse) Descriptor() ([]byte, []int) {
+	return file_chancery_chain_v1_tx_proto_rawDescGZIP(), []int{5}
+}
+
+// ReportReadiness says what came of an organisation's dry run of a plan. The author must
+// be an organisation that has a validator. A further report replaces the one before.
+type ReportReadiness struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The plan's name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Whether the dry run succeeded.
+	Ready bool `protobuf:"varint,2,opt,name=ready,proto3" json:"ready,omitempty"`
+	// The height of the state that the dry run began with.
+	StateHeight int64 `protobuf:"varint,3,opt,name=state_height,json=stateHeight,proto3" json:"state_height,omitempty"`
+	// Root of the state after the dry run, 32 bytes; empty when it failed.
+	AppHash []byte `protobuf:"bytes,4,opt,name=app_hash,json=appHash,proto3" json:"app_hash,omitempty"`
+	// The newest version of the state machine that the program knows.
+	NewestVersion uint32 `protobuf:"varint,5,opt,name=newest_version,json=newestVersion,proto3" json:"newest_version,omitempty"`
+	// The program's own version: at most 64 letters, digits, dots, hyphens and plus signs.
+	Program string `protobuf:"bytes,6,opt,name=program,proto3" json:"program,omitempty"`
+	// Why the dry run failed: the permanent module and code of the error. Empty and 0 when
+	// it succeeded.
+	Codespace     string `protobuf:"bytes,7,opt,name=codespace,proto3" json:"codespace,omitempty"`
+	Code          uint32 `protobuf:"varint,8,opt,name=code,proto3" json:"code,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportReadiness) Reset() {
+	*x = ReportReadiness{}
+	mi := &file_chancery_chain_v1_tx_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportReadiness) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportReadiness) ProtoMessage() {}
+
+func (x *ReportReadiness) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_chain_v1_tx_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportReadiness.ProtoReflect.Descriptor instead.
+func (*ReportReadiness) Descriptor() ([]byte, []int) {
+	return file_chancery_chain_v1_tx_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ReportReadiness) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ReportReadiness) GetReady() bool {
+	if x != nil {
+		return x.Ready
+	}
+	return false
+}
+
+func (x *ReportReadiness) GetStateHeight() int64 {
+	if x != nil {
+		return x.StateHeight
+	}
+	return 0
+}
+
+func (x *ReportReadiness) GetAppHash() []byte {
+	if x != nil {
+		return x.AppHash
+	}
+	return nil
+}
+
+func (x *ReportReadiness) GetNewestVersion() uint32 {
+	if x != nil {
+		return x.NewestVersion
+	}
+	return 0
+}
+
+func (x *ReportReadiness) GetProgram() string {
+	if x != nil {
+		return x.Program
+	}
+	return ""
+}
+
+func (x *ReportReadiness) GetCodespace() string {
+	if x != nil {
+		return x.Codespace
+	}
+	return ""
+}
+
+func (x *ReportReadiness) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+// ReportReadinessResponse is empty.
+type ReportReadinessResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportReadinessResponse) Reset() {
+	*x = ReportReadinessResponse{}
+	mi := &file_chancery_chain_v1_tx_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportReadinessResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportReadinessResponse) ProtoMessage() {}
+
+func (x *ReportReadinessResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_chain_v1_tx_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportReadinessResponse.ProtoReflect.Descriptor instead.
+func (*ReportReadinessResponse) Descriptor() ([]byte, []int) {
+	return file_chancery_chain_v1_tx_proto_rawDescGZIP(), []int{7}
+}
+
 var File_chancery_chain_v1_tx_proto protoreflect.FileDescriptor
 
 const file_chancery_chain_v1_tx_proto_rawDesc = "" +
@@ -112,7 +465,28 @@ const file_chancery_chain_v1_tx_proto_rawDesc = "" +
 	"\x1achancery/chain/v1/tx.proto\x12\x11chancery.chain.v1\x1a\x1dchancery/chain/v1/chain.proto\">\n" +
 	"\tSetParams\x121\n" +
 	"\x06params\x18\x01 \x01(\v2\x19.chancery.chain.v1.ParamsR\x06params\"\x13\n" +
-	"\x11SetParamsResponseB>Z<github.com/chancery/chancery/proto/chancery/chain/v1;chainv1b\x06proto3"
+	"\x11SetParamsResponse\"\x9d\x01\n" +
+	"\x0fScheduleUpgrade\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06height\x18\x02 \x01(\x03R\x06height\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\rR\aversion\x12%\n" +
+	"\x0echecksums_hash\x18\x04 \x01(\fR\rchecksumsHash\x12\x1d\n" +
+	"\n" +
+	"notes_hash\x18\x05 \x01(\fR\tnotesHash\"\x19\n" +
+	"\x17ScheduleUpgradeResponse\"#\n" +
+	"\rCancelUpgrade\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x17\n" +
+	"\x15CancelUpgradeResponse\"\xec\x01\n" +
+	"\x0fReportReadiness\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05ready\x18\x02 \x01(\bR\x05ready\x12!\n" +
+	"\fstate_height\x18\x03 \x01(\x03R\vstateHeight\x12\x19\n" +
+	"\bapp_hash\x18\x04 \x01(\fR\aappHash\x12%\n" +
+	"\x0enewest_version\x18\x05 \x01(\rR\rnewestVersion\x12\x18\n" +
+	"\aprogram\x18\x06 \x01(\tR\aprogram\x12\x1c\n" +
+	"\tcodespace\x18\a \x01(\tR\tcodespace\x12\x12\n" +
+	"\x04code\x18\b \x01(\rR\x04code\"\x19\n" +
+	"\x17ReportReadinessResponseB>Z<github.com/chancery/chancery/proto/chancery/chain/v1;chainv1b\x06proto3"
 
 var (
 	file_chancery_chain_v1_tx_proto_rawDescOnce sync.Once
@@ -126,14 +500,20 @@ func file_chancery_chain_v1_tx_proto_rawDescGZIP() []byte {
 	return file_chancery_chain_v1_tx_proto_rawDescData
 }
 
-var file_chancery_chain_v1_tx_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_chancery_chain_v1_tx_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_chancery_chain_v1_tx_proto_goTypes = []any{
-	(*SetParams)(nil),         // 0: chancery.chain.v1.SetParams
-	(*SetParamsResponse)(nil), // 1: chancery.chain.v1.SetParamsResponse
-	(*Params)(nil),            // 2: chancery.chain.v1.Params
+	(*SetParams)(nil),               // 0: chancery.chain.v1.SetParams
+	(*SetParamsResponse)(nil),       // 1: chancery.chain.v1.SetParamsResponse
+	(*ScheduleUpgrade)(nil),         // 2: chancery.chain.v1.ScheduleUpgrade
+	(*ScheduleUpgradeResponse)(nil), // 3: chancery.chain.v1.ScheduleUpgradeResponse
+	(*CancelUpgrade)(nil),           // 4: chancery.chain.v1.CancelUpgrade
+	(*CancelUpgradeResponse)(nil),   // 5: chancery.chain.v1.CancelUpgradeResponse
+	(*ReportReadiness)(nil),         // 6: chancery.chain.v1.ReportReadiness
+	(*ReportReadinessResponse)(nil), // 7: chancery.chain.v1.ReportReadinessResponse
+	(*Params)(nil),                  // 8: chancery.chain.v1.Params
 }
 var file_chancery_chain_v1_tx_proto_depIdxs = []int32{
-	2, // 0: chancery.chain.v1.SetParams.params:type_name -> chancery.chain.v1.Params
+	8, // 0: chancery.chain.v1.SetParams.params:type_name -> chancery.chain.v1.Params
 	1, // [1:1] is the sub-list for method output_type
 	1, // [1:1] is the sub-list for method input_type
 	1, // [1:1] is the sub-list for extension type_name
@@ -153,7 +533,7 @@ func file_chancery_chain_v1_tx_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chancery_chain_v1_tx_proto_rawDesc), len(file_chancery_chain_v1_tx_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -80,6 +80,13 @@ func (m *StatusResponse) CloneVT() *StatusResponse {
 		}
 		r.Certificates = tmpContainer
 	}
+	if rhs := m.Upgrade; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v1.UpgradePlan }); ok {
+			r.Upgrade = vtpb.CloneVT()
+		} else {
+			r.Upgrade = proto.Clone(rhs).(*v1.UpgradePlan)
+		}
+	}
 	if len(m.unknownFields) > 0 {
 		r.unknownFields = make([]byte, len(m.unknownFields))
 		copy(r.unknownFields, m.unknownFields)

@@ -232,6 +232,9 @@ type Message struct {
 	// Types that are valid to be assigned to Sum:
 	//
 	//	*Message_SetParams
+	//	*Message_ScheduleUpgrade
+	//	*Message_CancelUpgrade
+	//	*Message_ReportReadiness
 	//	*Message_RegisterOrganisation
 	//	*Message_RegisterIdentity
 	//	*Message_AddKey
@@ -350,6 +353,33 @@ func (x *Message) GetSetParams() *v1.SetParams {
 	if x != nil {
 		if x, ok := x.Sum.(*Message_SetParams); ok {
 			return x.SetParams
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetScheduleUpgrade() *v1.ScheduleUpgrade {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_ScheduleUpgrade); ok {
+			return x.ScheduleUpgrade
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetCancelUpgrade() *v1.CancelUpgrade {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_CancelUpgrade); ok {
+			return x.CancelUpgrade
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetReportReadiness() *v1.ReportReadiness {
+	if x != nil {
+		if x, ok := x.Sum.(*Message_ReportReadiness); ok {
+			return x.ReportReadiness
 		}
 	}
 	return nil
@@ -1012,6 +1042,18 @@ type Message_SetParams struct {
 	SetParams *v1.SetParams `protobuf:"bytes,10,opt,name=set_params,json=setParams,proto3,oneof"`
 }
 
+type Message_ScheduleUpgrade struct {
+	ScheduleUpgrade *v1.ScheduleUpgrade `protobuf:"bytes,11,opt,name=schedule_upgrade,json=scheduleUpgrade,proto3,oneof"`
+}
+
+type Message_CancelUpgrade struct {
+	CancelUpgrade *v1.CancelUpgrade `protobuf:"bytes,12,opt,name=cancel_upgrade,json=cancelUpgrade,proto3,oneof"`
+}
+
+type Message_ReportReadiness struct {
+	ReportReadiness *v1.ReportReadiness `protobuf:"bytes,13,opt,name=report_readiness,json=reportReadiness,proto3,oneof"`
+}
+
 type Message_RegisterOrganisation struct {
 	// identity: 100-199
 	RegisterOrganisation *v11.RegisterOrganisation `protobuf:"bytes,100,opt,name=register_organisation,json=registerOrganisation,proto3,oneof"`
@@ -1308,6 +1350,12 @@ type Message_CancelProposal struct {
 
 func (*Message_SetParams) isMessage_Sum() {}
 
+func (*Message_ScheduleUpgrade) isMessage_Sum() {}
+
+func (*Message_CancelUpgrade) isMessage_Sum() {}
+
+func (*Message_ReportReadiness) isMessage_Sum() {}
+
 func (*Message_RegisterOrganisation) isMessage_Sum() {}
 
 func (*Message_RegisterIdentity) isMessage_Sum() {}
@@ -1471,11 +1519,14 @@ const file_chancery_tx_v1_tx_proto_rawDesc = "" +
 	"\vvalid_until\x18\x03 \x01(\x03R\n" +
 	"validUntil\x12\x12\n" +
 	"\x04salt\x18\x04 \x01(\fR\x04salt\x123\n" +
-	"\bmessages\x18\x05 \x03(\v2\x17.chancery.tx.v1.MessageR\bmessages\"\xa6*\n" +
+	"\bmessages\x18\x05 \x03(\v2\x17.chancery.tx.v1.MessageR\bmessages\"\x93,\n" +
 	"\aMessage\x12=\n" +
 	"\n" +
 	"set_params\x18\n" +
-	" \x01(\v2\x1c.chancery.chain.v1.SetParamsH\x00R\tsetParams\x12a\n" +
+	" \x01(\v2\x1c.chancery.chain.v1.SetParamsH\x00R\tsetParams\x12O\n" +
+	"\x10schedule_upgrade\x18\v \x01(\v2\".chancery.chain.v1.ScheduleUpgradeH\x00R\x0fscheduleUpgrade\x12I\n" +
+	"\x0ecancel_upgrade\x18\f \x01(\v2 .chancery.chain.v1.CancelUpgradeH\x00R\rcancelUpgrade\x12O\n" +
+	"\x10report_readiness\x18\r \x01(\v2\".chancery.chain.v1.ReportReadinessH\x00R\x0freportReadiness\x12a\n" +
 	"\x15register_organisation\x18d \x01(\v2*.chancery.identity.v1.RegisterOrganisationH\x00R\x14registerOrganisation\x12U\n" +
 	"\x11register_identity\x18e \x01(\v2&.chancery.identity.v1.RegisterIdentityH\x00R\x10registerIdentity\x127\n" +
 	"\aadd_key\x18f \x01(\v2\x1c.chancery.identity.v1.AddKeyH\x00R\x06addKey\x12@\n" +
@@ -1579,160 +1630,166 @@ var file_chancery_tx_v1_tx_proto_goTypes = []any{
 	(*Body)(nil),                     // 2: chancery.tx.v1.Body
 	(*Message)(nil),                  // 3: chancery.tx.v1.Message
 	(*v1.SetParams)(nil),             // 4: chancery.chain.v1.SetParams
-	(*v11.RegisterOrganisation)(nil), // 5: chancery.identity.v1.RegisterOrganisation
-	(*v11.RegisterIdentity)(nil),     // 6: chancery.identity.v1.RegisterIdentity
-	(*v11.AddKey)(nil),               // 7: chancery.identity.v1.AddKey
-	(*v11.RotateKey)(nil),            // 8: chancery.identity.v1.RotateKey
-	(*v11.RevokeKey)(nil),            // 9: chancery.identity.v1.RevokeKey
-	(*v11.SetRecovery)(nil),          // 10: chancery.identity.v1.SetRecovery
-	(*v11.RequestRecovery)(nil),      // 11: chancery.identity.v1.RequestRecovery
-	(*v11.CancelRecovery)(nil),       // 12: chancery.identity.v1.CancelRecovery
-	(*v11.SetAdministrators)(nil),    // 13: chancery.identity.v1.SetAdministrators
-	(*v11.SetServices)(nil),          // 14: chancery.identity.v1.SetServices
-	(*v11.Suspend)(nil),              // 15: chancery.identity.v1.Suspend
-	(*v11.Reinstate)(nil),            // 16: chancery.identity.v1.Reinstate
-	(*v11.Deactivate)(nil),           // 17: chancery.identity.v1.Deactivate
-	(*v11.AssignRole)(nil),           // 18: chancery.identity.v1.AssignRole
-	(*v11.RevokeRole)(nil),           // 19: chancery.identity.v1.RevokeRole
-	(*v11.CreateGroup)(nil),          // 20: chancery.identity.v1.CreateGroup
-	(*v11.ChangeGroupMembers)(nil),   // 21: chancery.identity.v1.ChangeGroupMembers
-	(*v11.DeleteGroup)(nil),          // 22: chancery.identity.v1.DeleteGroup
-	(*v11.BindValidator)(nil),        // 23: chancery.identity.v1.BindValidator
-	(*v11.BindNode)(nil),             // 24: chancery.identity.v1.BindNode
-	(*v11.UnbindNode)(nil),           // 25: chancery.identity.v1.UnbindNode
-	(*v11.SetAuthorities)(nil),       // 26: chancery.identity.v1.SetAuthorities
-	(*v11.RevokeCertificate)(nil),    // 27: chancery.identity.v1.RevokeCertificate
-	(*v12.SetPolicies)(nil),          // 28: chancery.access.v1.SetPolicies
-	(*v12.SetSchema)(nil),            // 29: chancery.access.v1.SetSchema
-	(*v12.PutEntities)(nil),          // 30: chancery.access.v1.PutEntities
-	(*v12.RemoveEntities)(nil),       // 31: chancery.access.v1.RemoveEntities
-	(*v12.SetSettings)(nil),          // 32: chancery.access.v1.SetSettings
-	(*v12.SetGuardRails)(nil),        // 33: chancery.access.v1.SetGuardRails
-	(*v12.Decide)(nil),               // 34: chancery.access.v1.Decide
-	(*v12.Revoke)(nil),               // 35: chancery.access.v1.Revoke
-	(*v12.BreakGlass)(nil),           // 36: chancery.access.v1.BreakGlass
-	(*v12.EndBreakGlass)(nil),        // 37: chancery.access.v1.EndBreakGlass
-	(*v12.Review)(nil),               // 38: chancery.access.v1.Review
-	(*v13.Request)(nil),              // 39: chancery.consent.v1.Request
-	(*v13.Give)(nil),                 // 40: chancery.consent.v1.Give
-	(*v13.Refuse)(nil),               // 41: chancery.consent.v1.Refuse
-	(*v13.Narrow)(nil),               // 42: chancery.consent.v1.Narrow
-	(*v13.Withdraw)(nil),             // 43: chancery.consent.v1.Withdraw
-	(*v13.Expire)(nil),               // 44: chancery.consent.v1.Expire
-	(*v13.Supersede)(nil),            // 45: chancery.consent.v1.Supersede
-	(*v13.Rectify)(nil),              // 46: chancery.consent.v1.Rectify
-	(*v13.Delegate)(nil),             // 47: chancery.consent.v1.Delegate
-	(*v13.RevokeDelegation)(nil),     // 48: chancery.consent.v1.RevokeDelegation
-	(*v13.Restrict)(nil),             // 49: chancery.consent.v1.Restrict
-	(*v13.LiftRestriction)(nil),      // 50: chancery.consent.v1.LiftRestriction
-	(*v14.RegisterEntity)(nil),       // 51: chancery.provenance.v1.RegisterEntity
-	(*v14.RegisterActivity)(nil),     // 52: chancery.provenance.v1.RegisterActivity
-	(*v14.RegisterAgent)(nil),        // 53: chancery.provenance.v1.RegisterAgent
-	(*v14.ReviseEntity)(nil),         // 54: chancery.provenance.v1.ReviseEntity
-	(*v14.EndActivity)(nil),          // 55: chancery.provenance.v1.EndActivity
-	(*v14.InvalidateEntity)(nil),     // 56: chancery.provenance.v1.InvalidateEntity
-	(*v14.Relate)(nil),               // 57: chancery.provenance.v1.Relate
-	(*v14.Record)(nil),               // 58: chancery.provenance.v1.Record
-	(*v14.AnchorBatch)(nil),          // 59: chancery.provenance.v1.AnchorBatch
-	(*v15.SetParams)(nil),            // 60: chancery.threat.v1.SetParams
-	(*v15.Release)(nil),              // 61: chancery.threat.v1.Release
-	(*v15.Reject)(nil),               // 62: chancery.threat.v1.Reject
-	(*v15.Appeal)(nil),               // 63: chancery.threat.v1.Appeal
-	(*v15.Lift)(nil),                 // 64: chancery.threat.v1.Lift
-	(*v15.RegisterModel)(nil),        // 65: chancery.threat.v1.RegisterModel
-	(*v15.AddModelChunk)(nil),        // 66: chancery.threat.v1.AddModelChunk
-	(*v15.SetModelStage)(nil),        // 67: chancery.threat.v1.SetModelStage
-	(*v15.RollBack)(nil),             // 68: chancery.threat.v1.RollBack
-	(*v15.SetPlaybook)(nil),          // 69: chancery.threat.v1.SetPlaybook
-	(*v15.RemovePlaybook)(nil),       // 70: chancery.threat.v1.RemovePlaybook
-	(*v15.RebaseAnchors)(nil),        // 71: chancery.threat.v1.RebaseAnchors
-	(*v15.ResetBreaker)(nil),         // 72: chancery.threat.v1.ResetBreaker
-	(*v16.SetParams)(nil),            // 73: chancery.governance.v1.SetParams
-	(*v16.Propose)(nil),              // 74: chancery.governance.v1.Propose
-	(*v16.Vote)(nil),                 // 75: chancery.governance.v1.Vote
-	(*v16.Cancel)(nil),               // 76: chancery.governance.v1.Cancel
+	(*v1.ScheduleUpgrade)(nil),       // 5: chancery.chain.v1.ScheduleUpgrade
+	(*v1.CancelUpgrade)(nil),         // 6: chancery.chain.v1.CancelUpgrade
+	(*v1.ReportReadiness)(nil),       // 7: chancery.chain.v1.ReportReadiness
+	(*v11.RegisterOrganisation)(nil), // 8: chancery.identity.v1.RegisterOrganisation
+	(*v11.RegisterIdentity)(nil),     // 9: chancery.identity.v1.RegisterIdentity
+	(*v11.AddKey)(nil),               // 10: chancery.identity.v1.AddKey
+	(*v11.RotateKey)(nil),            // 11: chancery.identity.v1.RotateKey
+	(*v11.RevokeKey)(nil),            // 12: chancery.identity.v1.RevokeKey
+	(*v11.SetRecovery)(nil),          // 13: chancery.identity.v1.SetRecovery
+	(*v11.RequestRecovery)(nil),      // 14: chancery.identity.v1.RequestRecovery
+	(*v11.CancelRecovery)(nil),       // 15: chancery.identity.v1.CancelRecovery
+	(*v11.SetAdministrators)(nil),    // 16: chancery.identity.v1.SetAdministrators
+	(*v11.SetServices)(nil),          // 17: chancery.identity.v1.SetServices
+	(*v11.Suspend)(nil),              // 18: chancery.identity.v1.Suspend
+	(*v11.Reinstate)(nil),            // 19: chancery.identity.v1.Reinstate
+	(*v11.Deactivate)(nil),           // 20: chancery.identity.v1.Deactivate
+	(*v11.AssignRole)(nil),           // 21: chancery.identity.v1.AssignRole
+	(*v11.RevokeRole)(nil),           // 22: chancery.identity.v1.RevokeRole
+	(*v11.CreateGroup)(nil),          // 23: chancery.identity.v1.CreateGroup
+	(*v11.ChangeGroupMembers)(nil),   // 24: chancery.identity.v1.ChangeGroupMembers
+	(*v11.DeleteGroup)(nil),          // 25: chancery.identity.v1.DeleteGroup
+	(*v11.BindValidator)(nil),        // 26: chancery.identity.v1.BindValidator
+	(*v11.BindNode)(nil),             // 27: chancery.identity.v1.BindNode
+	(*v11.UnbindNode)(nil),           // 28: chancery.identity.v1.UnbindNode
+	(*v11.SetAuthorities)(nil),       // 29: chancery.identity.v1.SetAuthorities
+	(*v11.RevokeCertificate)(nil),    // 30: chancery.identity.v1.RevokeCertificate
+	(*v12.SetPolicies)(nil),          // 31: chancery.access.v1.SetPolicies
+	(*v12.SetSchema)(nil),            // 32: chancery.access.v1.SetSchema
+	(*v12.PutEntities)(nil),          // 33: chancery.access.v1.PutEntities
+	(*v12.RemoveEntities)(nil),       // 34: chancery.access.v1.RemoveEntities
+	(*v12.SetSettings)(nil),          // 35: chancery.access.v1.SetSettings
+	(*v12.SetGuardRails)(nil),        // 36: chancery.access.v1.SetGuardRails
+	(*v12.Decide)(nil),               // 37: chancery.access.v1.Decide
+	(*v12.Revoke)(nil),               // 38: chancery.access.v1.Revoke
+	(*v12.BreakGlass)(nil),           // 39: chancery.access.v1.BreakGlass
+	(*v12.EndBreakGlass)(nil),        // 40: chancery.access.v1.EndBreakGlass
+	(*v12.Review)(nil),               // 41: chancery.access.v1.Review
+	(*v13.Request)(nil),              // 42: chancery.consent.v1.Request
+	(*v13.Give)(nil),                 // 43: chancery.consent.v1.Give
+	(*v13.Refuse)(nil),               // 44: chancery.consent.v1.Refuse
+	(*v13.Narrow)(nil),               // 45: chancery.consent.v1.Narrow
+	(*v13.Withdraw)(nil),             // 46: chancery.consent.v1.Withdraw
+	(*v13.Expire)(nil),               // 47: chancery.consent.v1.Expire
+	(*v13.Supersede)(nil),            // 48: chancery.consent.v1.Supersede
+	(*v13.Rectify)(nil),              // 49: chancery.consent.v1.Rectify
+	(*v13.Delegate)(nil),             // 50: chancery.consent.v1.Delegate
+	(*v13.RevokeDelegation)(nil),     // 51: chancery.consent.v1.RevokeDelegation
+	(*v13.Restrict)(nil),             // 52: chancery.consent.v1.Restrict
+	(*v13.LiftRestriction)(nil),      // 53: chancery.consent.v1.LiftRestriction
+	(*v14.RegisterEntity)(nil),       // 54: chancery.provenance.v1.RegisterEntity
+	(*v14.RegisterActivity)(nil),     // 55: chancery.provenance.v1.RegisterActivity
+	(*v14.RegisterAgent)(nil),        // 56: chancery.provenance.v1.RegisterAgent
+	(*v14.ReviseEntity)(nil),         // 57: chancery.provenance.v1.ReviseEntity
+	(*v14.EndActivity)(nil),          // 58: chancery.provenance.v1.EndActivity
+	(*v14.InvalidateEntity)(nil),     // 59: chancery.provenance.v1.InvalidateEntity
+	(*v14.Relate)(nil),               // 60: chancery.provenance.v1.Relate
+	(*v14.Record)(nil),               // 61: chancery.provenance.v1.Record
+	(*v14.AnchorBatch)(nil),          // 62: chancery.provenance.v1.AnchorBatch
+	(*v15.SetParams)(nil),            // 63: chancery.threat.v1.SetParams
+	(*v15.Release)(nil),              // 64: chancery.threat.v1.Release
+	(*v15.Reject)(nil),               // 65: chancery.threat.v1.Reject
+	(*v15.Appeal)(nil),               // 66: chancery.threat.v1.Appeal
+	(*v15.Lift)(nil),                 // 67: chancery.threat.v1.Lift
+	(*v15.RegisterModel)(nil),        // 68: chancery.threat.v1.RegisterModel
+	(*v15.AddModelChunk)(nil),        // 69: chancery.threat.v1.AddModelChunk
+	(*v15.SetModelStage)(nil),        // 70: chancery.threat.v1.SetModelStage
+	(*v15.RollBack)(nil),             // 71: chancery.threat.v1.RollBack
+	(*v15.SetPlaybook)(nil),          // 72: chancery.threat.v1.SetPlaybook
+	(*v15.RemovePlaybook)(nil),       // 73: chancery.threat.v1.RemovePlaybook
+	(*v15.RebaseAnchors)(nil),        // 74: chancery.threat.v1.RebaseAnchors
+	(*v15.ResetBreaker)(nil),         // 75: chancery.threat.v1.ResetBreaker
+	(*v16.SetParams)(nil),            // 76: chancery.governance.v1.SetParams
+	(*v16.Propose)(nil),              // 77: chancery.governance.v1.Propose
+	(*v16.Vote)(nil),                 // 78: chancery.governance.v1.Vote
+	(*v16.Cancel)(nil),               // 79: chancery.governance.v1.Cancel
 }
 var file_chancery_tx_v1_tx_proto_depIdxs = []int32{
 	1,  // 0: chancery.tx.v1.Tx.signatures:type_name -> chancery.tx.v1.Signature
 	3,  // 1: chancery.tx.v1.Body.messages:type_name -> chancery.tx.v1.Message
 	4,  // 2: chancery.tx.v1.Message.set_params:type_name -> chancery.chain.v1.SetParams
-	5,  // 3: chancery.tx.v1.Message.register_organisation:type_name -> chancery.identity.v1.RegisterOrganisation
-	6,  // 4: chancery.tx.v1.Message.register_identity:type_name -> chancery.identity.v1.RegisterIdentity
-	7,  // 5: chancery.tx.v1.Message.add_key:type_name -> chancery.identity.v1.AddKey
-	8,  // 6: chancery.tx.v1.Message.rotate_key:type_name -> chancery.identity.v1.RotateKey
-	9,  // 7: chancery.tx.v1.Message.revoke_key:type_name -> chancery.identity.v1.RevokeKey
-	10, // 8: chancery.tx.v1.Message.set_recovery:type_name -> chancery.identity.v1.SetRecovery
-	11, // 9: chancery.tx.v1.Message.request_recovery:type_name -> chancery.identity.v1.RequestRecovery
-	12, // 10: chancery.tx.v1.Message.cancel_recovery:type_name -> chancery.identity.v1.CancelRecovery
-	13, // 11: chancery.tx.v1.Message.set_administrators:type_name -> chancery.identity.v1.SetAdministrators
-	14, // 12: chancery.tx.v1.Message.set_services:type_name -> chancery.identity.v1.SetServices
-	15, // 13: chancery.tx.v1.Message.suspend:type_name -> chancery.identity.v1.Suspend
-	16, // 14: chancery.tx.v1.Message.reinstate:type_name -> chancery.identity.v1.Reinstate
-	17, // 15: chancery.tx.v1.Message.deactivate:type_name -> chancery.identity.v1.Deactivate
-	18, // 16: chancery.tx.v1.Message.assign_role:type_name -> chancery.identity.v1.AssignRole
-	19, // 17: chancery.tx.v1.Message.revoke_role:type_name -> chancery.identity.v1.RevokeRole
-	20, // 18: chancery.tx.v1.Message.create_group:type_name -> chancery.identity.v1.CreateGroup
-	21, // 19: chancery.tx.v1.Message.change_group_members:type_name -> chancery.identity.v1.ChangeGroupMembers
-	22, // 20: chancery.tx.v1.Message.delete_group:type_name -> chancery.identity.v1.DeleteGroup
-	23, // 21: chancery.tx.v1.Message.bind_validator:type_name -> chancery.identity.v1.BindValidator
-	24, // 22: chancery.tx.v1.Message.bind_node:type_name -> chancery.identity.v1.BindNode
-	25, // 23: chancery.tx.v1.Message.unbind_node:type_name -> chancery.identity.v1.UnbindNode
-	26, // 24: chancery.tx.v1.Message.set_authorities:type_name -> chancery.identity.v1.SetAuthorities
-	27, // 25: chancery.tx.v1.Message.revoke_certificate:type_name -> chancery.identity.v1.RevokeCertificate
-	28, // 26: chancery.tx.v1.Message.set_policies:type_name -> chancery.access.v1.SetPolicies
-	29, // 27: chancery.tx.v1.Message.set_schema:type_name -> chancery.access.v1.SetSchema
-	30, // 28: chancery.tx.v1.Message.put_entities:type_name -> chancery.access.v1.PutEntities
-	31, // 29: chancery.tx.v1.Message.remove_entities:type_name -> chancery.access.v1.RemoveEntities
-	32, // 30: chancery.tx.v1.Message.set_settings:type_name -> chancery.access.v1.SetSettings
-	33, // 31: chancery.tx.v1.Message.set_guard_rails:type_name -> chancery.access.v1.SetGuardRails
-	34, // 32: chancery.tx.v1.Message.decide:type_name -> chancery.access.v1.Decide
-	35, // 33: chancery.tx.v1.Message.revoke:type_name -> chancery.access.v1.Revoke
-	36, // 34: chancery.tx.v1.Message.break_glass:type_name -> chancery.access.v1.BreakGlass
-	37, // 35: chancery.tx.v1.Message.end_break_glass:type_name -> chancery.access.v1.EndBreakGlass
-	38, // 36: chancery.tx.v1.Message.review:type_name -> chancery.access.v1.Review
-	39, // 37: chancery.tx.v1.Message.consent_request:type_name -> chancery.consent.v1.Request
-	40, // 38: chancery.tx.v1.Message.consent_give:type_name -> chancery.consent.v1.Give
-	41, // 39: chancery.tx.v1.Message.consent_refuse:type_name -> chancery.consent.v1.Refuse
-	42, // 40: chancery.tx.v1.Message.consent_narrow:type_name -> chancery.consent.v1.Narrow
-	43, // 41: chancery.tx.v1.Message.consent_withdraw:type_name -> chancery.consent.v1.Withdraw
-	44, // 42: chancery.tx.v1.Message.consent_expire:type_name -> chancery.consent.v1.Expire
-	45, // 43: chancery.tx.v1.Message.consent_supersede:type_name -> chancery.consent.v1.Supersede
-	46, // 44: chancery.tx.v1.Message.consent_rectify:type_name -> chancery.consent.v1.Rectify
-	47, // 45: chancery.tx.v1.Message.consent_delegate:type_name -> chancery.consent.v1.Delegate
-	48, // 46: chancery.tx.v1.Message.consent_revoke_delegation:type_name -> chancery.consent.v1.RevokeDelegation
-	49, // 47: chancery.tx.v1.Message.consent_restrict:type_name -> chancery.consent.v1.Restrict
-	50, // 48: chancery.tx.v1.Message.consent_lift_restriction:type_name -> chancery.consent.v1.LiftRestriction
-	51, // 49: chancery.tx.v1.Message.register_entity:type_name -> chancery.provenance.v1.RegisterEntity
-	52, // 50: chancery.tx.v1.Message.register_activity:type_name -> chancery.provenance.v1.RegisterActivity
-	53, // 51: chancery.tx.v1.Message.register_agent:type_name -> chancery.provenance.v1.RegisterAgent
-	54, // 52: chancery.tx.v1.Message.revise_entity:type_name -> chancery.provenance.v1.ReviseEntity
-	55, // 53: chancery.tx.v1.Message.end_activity:type_name -> chancery.provenance.v1.EndActivity
-	56, // 54: chancery.tx.v1.Message.invalidate_entity:type_name -> chancery.provenance.v1.InvalidateEntity
-	57, // 55: chancery.tx.v1.Message.relate:type_name -> chancery.provenance.v1.Relate
-	58, // 56: chancery.tx.v1.Message.record:type_name -> chancery.provenance.v1.Record
-	59, // 57: chancery.tx.v1.Message.anchor_batch:type_name -> chancery.provenance.v1.AnchorBatch
-	60, // 58: chancery.tx.v1.Message.threat_set_params:type_name -> chancery.threat.v1.SetParams
-	61, // 59: chancery.tx.v1.Message.threat_release:type_name -> chancery.threat.v1.Release
-	62, // 60: chancery.tx.v1.Message.threat_reject:type_name -> chancery.threat.v1.Reject
-	63, // 61: chancery.tx.v1.Message.threat_appeal:type_name -> chancery.threat.v1.Appeal
-	64, // 62: chancery.tx.v1.Message.threat_lift:type_name -> chancery.threat.v1.Lift
-	65, // 63: chancery.tx.v1.Message.register_model:type_name -> chancery.threat.v1.RegisterModel
-	66, // 64: chancery.tx.v1.Message.add_model_chunk:type_name -> chancery.threat.v1.AddModelChunk
-	67, // 65: chancery.tx.v1.Message.set_model_stage:type_name -> chancery.threat.v1.SetModelStage
-	68, // 66: chancery.tx.v1.Message.roll_back_model:type_name -> chancery.threat.v1.RollBack
-	69, // 67: chancery.tx.v1.Message.set_playbook:type_name -> chancery.threat.v1.SetPlaybook
-	70, // 68: chancery.tx.v1.Message.remove_playbook:type_name -> chancery.threat.v1.RemovePlaybook
-	71, // 69: chancery.tx.v1.Message.rebase_anchors:type_name -> chancery.threat.v1.RebaseAnchors
-	72, // 70: chancery.tx.v1.Message.reset_breaker:type_name -> chancery.threat.v1.ResetBreaker
-	73, // 71: chancery.tx.v1.Message.governance_set_params:type_name -> chancery.governance.v1.SetParams
-	74, // 72: chancery.tx.v1.Message.propose:type_name -> chancery.governance.v1.Propose
-	75, // 73: chancery.tx.v1.Message.vote:type_name -> chancery.governance.v1.Vote
-	76, // 74: chancery.tx.v1.Message.cancel_proposal:type_name -> chancery.governance.v1.Cancel
-	75, // [75:75] is the sub-list for method output_type
-	75, // [75:75] is the sub-list for method input_type
-	75, // [75:75] is the sub-list for extension type_name
-	75, // [75:75] is the sub-list for extension extendee
-	0,  // [0:75] is the sub-list for field type_name
+	5,  // 3: chancery.tx.v1.Message.schedule_upgrade:type_name -> chancery.chain.v1.ScheduleUpgrade
+	6,  // 4: chancery.tx.v1.Message.cancel_upgrade:type_name -> chancery.chain.v1.CancelUpgrade
+	7,  // 5: chancery.tx.v1.Message.report_readiness:type_name -> chancery.chain.v1.ReportReadiness
+	8,  // 6: chancery.tx.v1.Message.register_organisation:type_name -> chancery.identity.v1.RegisterOrganisation
+	9,  // 7: chancery.tx.v1.Message.register_identity:type_name -> chancery.identity.v1.RegisterIdentity
+	10, // 8: chancery.tx.v1.Message.add_key:type_name -> chancery.identity.v1.AddKey
+	11, // 9: chancery.tx.v1.Message.rotate_key:type_name -> chancery.identity.v1.RotateKey
+	12, // 10: chancery.tx.v1.Message.revoke_key:type_name -> chancery.identity.v1.RevokeKey
+	13, // 11: chancery.tx.v1.Message.set_recovery:type_name -> chancery.identity.v1.SetRecovery
+	14, // 12: chancery.tx.v1.Message.request_recovery:type_name -> chancery.identity.v1.RequestRecovery
+	15, // 13: chancery.tx.v1.Message.cancel_recovery:type_name -> chancery.identity.v1.CancelRecovery
+	16, // 14: chancery.tx.v1.Message.set_administrators:type_name -> chancery.identity.v1.SetAdministrators
+	17, // 15: chancery.tx.v1.Message.set_services:type_name -> chancery.identity.v1.SetServices
+	18, // 16: chancery.tx.v1.Message.suspend:type_name -> chancery.identity.v1.Suspend
+	19, // 17: chancery.tx.v1.Message.reinstate:type_name -> chancery.identity.v1.Reinstate
+	20, // 18: chancery.tx.v1.Message.deactivate:type_name -> chancery.identity.v1.Deactivate
+	21, // 19: chancery.tx.v1.Message.assign_role:type_name -> chancery.identity.v1.AssignRole
+	22, // 20: chancery.tx.v1.Message.revoke_role:type_name -> chancery.identity.v1.RevokeRole
+	23, // 21: chancery.tx.v1.Message.create_group:type_name -> chancery.identity.v1.CreateGroup
+	24, // 22: chancery.tx.v1.Message.change_group_members:type_name -> chancery.identity.v1.ChangeGroupMembers
+	25, // 23: chancery.tx.v1.Message.delete_group:type_name -> chancery.identity.v1.DeleteGroup
+	26, // 24: chancery.tx.v1.Message.bind_validator:type_name -> chancery.identity.v1.BindValidator
+	27, // 25: chancery.tx.v1.Message.bind_node:type_name -> chancery.identity.v1.BindNode
+	28, // 26: chancery.tx.v1.Message.unbind_node:type_name -> chancery.identity.v1.UnbindNode
+	29, // 27: chancery.tx.v1.Message.set_authorities:type_name -> chancery.identity.v1.SetAuthorities
+	30, // 28: chancery.tx.v1.Message.revoke_certificate:type_name -> chancery.identity.v1.RevokeCertificate
+	31, // 29: chancery.tx.v1.Message.set_policies:type_name -> chancery.access.v1.SetPolicies
+	32, // 30: chancery.tx.v1.Message.set_schema:type_name -> chancery.access.v1.SetSchema
+	33, // 31: chancery.tx.v1.Message.put_entities:type_name -> chancery.access.v1.PutEntities
+	34, // 32: chancery.tx.v1.Message.remove_entities:type_name -> chancery.access.v1.RemoveEntities
+	35, // 33: chancery.tx.v1.Message.set_settings:type_name -> chancery.access.v1.SetSettings
+	36, // 34: chancery.tx.v1.Message.set_guard_rails:type_name -> chancery.access.v1.SetGuardRails
+	37, // 35: chancery.tx.v1.Message.decide:type_name -> chancery.access.v1.Decide
+	38, // 36: chancery.tx.v1.Message.revoke:type_name -> chancery.access.v1.Revoke
+	39, // 37: chancery.tx.v1.Message.break_glass:type_name -> chancery.access.v1.BreakGlass
+	40, // 38: chancery.tx.v1.Message.end_break_glass:type_name -> chancery.access.v1.EndBreakGlass
+	41, // 39: chancery.tx.v1.Message.review:type_name -> chancery.access.v1.Review
+	42, // 40: chancery.tx.v1.Message.consent_request:type_name -> chancery.consent.v1.Request
+	43, // 41: chancery.tx.v1.Message.consent_give:type_name -> chancery.consent.v1.Give
+	44, // 42: chancery.tx.v1.Message.consent_refuse:type_name -> chancery.consent.v1.Refuse
+	45, // 43: chancery.tx.v1.Message.consent_narrow:type_name -> chancery.consent.v1.Narrow
+	46, // 44: chancery.tx.v1.Message.consent_withdraw:type_name -> chancery.consent.v1.Withdraw
+	47, // 45: chancery.tx.v1.Message.consent_expire:type_name -> chancery.consent.v1.Expire
+	48, // 46: chancery.tx.v1.Message.consent_supersede:type_name -> chancery.consent.v1.Supersede
+	49, // 47: chancery.tx.v1.Message.consent_rectify:type_name -> chancery.consent.v1.Rectify
+	50, // 48: chancery.tx.v1.Message.consent_delegate:type_name -> chancery.consent.v1.Delegate
+	51, // 49: chancery.tx.v1.Message.consent_revoke_delegation:type_name -> chancery.consent.v1.RevokeDelegation
+	52, // 50: chancery.tx.v1.Message.consent_restrict:type_name -> chancery.consent.v1.Restrict
+	53, // 51: chancery.tx.v1.Message.consent_lift_restriction:type_name -> chancery.consent.v1.LiftRestriction
+	54, // 52: chancery.tx.v1.Message.register_entity:type_name -> chancery.provenance.v1.RegisterEntity
+	55, // 53: chancery.tx.v1.Message.register_activity:type_name -> chancery.provenance.v1.RegisterActivity
+	56, // 54: chancery.tx.v1.Message.register_agent:type_name -> chancery.provenance.v1.RegisterAgent
+	57, // 55: chancery.tx.v1.Message.revise_entity:type_name -> chancery.provenance.v1.ReviseEntity
+	58, // 56: chancery.tx.v1.Message.end_activity:type_name -> chancery.provenance.v1.EndActivity
+	59, // 57: chancery.tx.v1.Message.invalidate_entity:type_name -> chancery.provenance.v1.InvalidateEntity
+	60, // 58: chancery.tx.v1.Message.relate:type_name -> chancery.provenance.v1.Relate
+	61, // 59: chancery.tx.v1.Message.record:type_name -> chancery.provenance.v1.Record
+	62, // 60: chancery.tx.v1.Message.anchor_batch:type_name -> chancery.provenance.v1.AnchorBatch
+	63, // 61: chancery.tx.v1.Message.threat_set_params:type_name -> chancery.threat.v1.SetParams
+	64, // 62: chancery.tx.v1.Message.threat_release:type_name -> chancery.threat.v1.Release
+	65, // 63: chancery.tx.v1.Message.threat_reject:type_name -> chancery.threat.v1.Reject
+	66, // 64: chancery.tx.v1.Message.threat_appeal:type_name -> chancery.threat.v1.Appeal
+	67, // 65: chancery.tx.v1.Message.threat_lift:type_name -> chancery.threat.v1.Lift
+	68, // 66: chancery.tx.v1.Message.register_model:type_name -> chancery.threat.v1.RegisterModel
+	69, // 67: chancery.tx.v1.Message.add_model_chunk:type_name -> chancery.threat.v1.AddModelChunk
+	70, // 68: chancery.tx.v1.Message.set_model_stage:type_name -> chancery.threat.v1.SetModelStage
+	71, // 69: chancery.tx.v1.Message.roll_back_model:type_name -> chancery.threat.v1.RollBack
+	72, // 70: chancery.tx.v1.Message.set_playbook:type_name -> chancery.threat.v1.SetPlaybook
+	73, // 71: chancery.tx.v1.Message.remove_playbook:type_name -> chancery.threat.v1.RemovePlaybook
+	74, // 72: chancery.tx.v1.Message.rebase_anchors:type_name -> chancery.threat.v1.RebaseAnchors
+	75, // 73: chancery.tx.v1.Message.reset_breaker:type_name -> chancery.threat.v1.ResetBreaker
+	76, // 74: chancery.tx.v1.Message.governance_set_params:type_name -> chancery.governance.v1.SetParams
+	77, // 75: chancery.tx.v1.Message.propose:type_name -> chancery.governance.v1.Propose
+	78, // 76: chancery.tx.v1.Message.vote:type_name -> chancery.governance.v1.Vote
+	79, // 77: chancery.tx.v1.Message.cancel_proposal:type_name -> chancery.governance.v1.Cancel
+	78, // [78:78] is the sub-list for method output_type
+	78, // [78:78] is the sub-list for method input_type
+	78, // [78:78] is the sub-list for extension type_name
+	78, // [78:78] is the sub-list for extension extendee
+	0,  // [0:78] is the sub-list for field type_name
 }
 
 func init() { file_chancery_tx_v1_tx_proto_init() }
@@ -1742,6 +1799,9 @@ func file_chancery_tx_v1_tx_proto_init() {
 	}
 	file_chancery_tx_v1_tx_proto_msgTypes[3].OneofWrappers = []any{
 		(*Message_SetParams)(nil),
+		(*Message_ScheduleUpgrade)(nil),
+		(*Message_CancelUpgrade)(nil),
+		(*Message_ReportReadiness)(nil),
 		(*Message_RegisterOrganisation)(nil),
 		(*Message_RegisterIdentity)(nil),
 		(*Message_AddKey)(nil),

@@ -141,6 +141,51 @@ func (m *Message_SetParams) CloneVT() isMessage_Sum {
 	return r
 }
 
+func (m *Message_ScheduleUpgrade) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_ScheduleUpgrade)(nil)
+	}
+	r := new(Message_ScheduleUpgrade)
+	if rhs := m.ScheduleUpgrade; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v1.ScheduleUpgrade }); ok {
+			r.ScheduleUpgrade = vtpb.CloneVT()
+		} else {
+			r.ScheduleUpgrade = proto.Clone(rhs).(*v1.ScheduleUpgrade)
+		}
+	}
+	return r
+}
+
+func (m *Message_CancelUpgrade) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_CancelUpgrade)(nil)
+	}
+	r := new(Message_CancelUpgrade)
+	if rhs := m.CancelUpgrade; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v1.CancelUpgrade }); ok {
+			r.CancelUpgrade = vtpb.CloneVT()
+		} else {
+			r.CancelUpgrade = proto.Clone(rhs).(*v1.CancelUpgrade)
+		}
+	}
+	return r
+}
+
+func (m *Message_ReportReadiness) CloneVT() isMessage_Sum {
+	if m == nil {
+		return (*Message_ReportReadiness)(nil)
+	}
+	r := new(Message_ReportReadiness)
+	if rhs := m.ReportReadiness; rhs != nil {
+		if vtpb, ok := interface{}(rhs).(interface{ CloneVT() *v1.ReportReadiness }); ok {
+			r.ReportReadiness = vtpb.CloneVT()
+		} else {
+			r.ReportReadiness = proto.Clone(rhs).(*v1.ReportReadiness)
+		}
+	}
+	return r
+}
+
 func (m *Message_RegisterOrganisation) CloneVT() isMessage_Sum {
 	if m == nil {
 		return (*Message_RegisterOrganisation)(nil)
@@ -1373,6 +1418,97 @@ func (this *Message_SetParams) EqualVT(thatIface isMessage_Sum) bool {
 			q = &v1.SetParams{}
 		}
 		if equal, ok := interface{}(p).(interface{ EqualVT(*v1.SetParams) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_ScheduleUpgrade) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_ScheduleUpgrade)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.ScheduleUpgrade, that.ScheduleUpgrade; p != q {
+		if p == nil {
+			p = &v1.ScheduleUpgrade{}
+		}
+		if q == nil {
+			q = &v1.ScheduleUpgrade{}
+		}
+		if equal, ok := interface{}(p).(interface {
+			EqualVT(*v1.ScheduleUpgrade) bool
+		}); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_CancelUpgrade) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_CancelUpgrade)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.CancelUpgrade, that.CancelUpgrade; p != q {
+		if p == nil {
+			p = &v1.CancelUpgrade{}
+		}
+		if q == nil {
+			q = &v1.CancelUpgrade{}
+		}
+		if equal, ok := interface{}(p).(interface{ EqualVT(*v1.CancelUpgrade) bool }); ok {
+			if !equal.EqualVT(q) {
+				return false
+			}
+		} else if !proto.Equal(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+func (this *Message_ReportReadiness) EqualVT(thatIface isMessage_Sum) bool {
+	that, ok := thatIface.(*Message_ReportReadiness)
+	if !ok {
+		return false
+	}
+	if this == that {
+		return true
+	}
+	if this == nil && that != nil || this != nil && that == nil {
+		return false
+	}
+	if p, q := this.ReportReadiness, that.ReportReadiness; p != q {
+		if p == nil {
+			p = &v1.ReportReadiness{}
+		}
+		if q == nil {
+			q = &v1.ReportReadiness{}
+		}
+		if equal, ok := interface{}(p).(interface {
+			EqualVT(*v1.ReportReadiness) bool
+		}); ok {
 			if !equal.EqualVT(q) {
 				return false
 			}
@@ -3745,6 +3881,111 @@ func (m *Message_SetParams) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i = protohelpers.EncodeVarint(dAtA, i, 0)
 		i--
 		dAtA[i] = 0x52
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_ScheduleUpgrade) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_ScheduleUpgrade) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.ScheduleUpgrade != nil {
+		if vtmsg, ok := interface{}(m.ScheduleUpgrade).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.ScheduleUpgrade)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0x5a
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0x5a
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_CancelUpgrade) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_CancelUpgrade) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.CancelUpgrade != nil {
+		if vtmsg, ok := interface{}(m.CancelUpgrade).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.CancelUpgrade)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0x62
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0x62
+	}
+	return len(dAtA) - i, nil
+}
+func (m *Message_ReportReadiness) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *Message_ReportReadiness) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	if m.ReportReadiness != nil {
+		if vtmsg, ok := interface{}(m.ReportReadiness).(interface {
+			MarshalToSizedBufferVT([]byte) (int, error)
+		}); ok {
+			size, err := vtmsg.MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		} else {
+			encoded, err := proto.Marshal(m.ReportReadiness)
+			if err != nil {
+				return 0, err
+			}
+			i -= len(encoded)
+			copy(dAtA[i:], encoded)
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(encoded)))
+		}
+		i--
+		dAtA[i] = 0x6a
+	} else {
+		i = protohelpers.EncodeVarint(dAtA, i, 0)
+		i--
+		dAtA[i] = 0x6a
 	}
 	return len(dAtA) - i, nil
 }
@@ -6658,6 +6899,66 @@ func (m *Message_SetParams) SizeVT() (n int) {
 	}
 	return n
 }
+func (m *Message_ScheduleUpgrade) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.ScheduleUpgrade != nil {
+		if size, ok := interface{}(m.ScheduleUpgrade).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.ScheduleUpgrade)
+		}
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_CancelUpgrade) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.CancelUpgrade != nil {
+		if size, ok := interface{}(m.CancelUpgrade).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.CancelUpgrade)
+		}
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
+func (m *Message_ReportReadiness) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if m.ReportReadiness != nil {
+		if size, ok := interface{}(m.ReportReadiness).(interface {
+			SizeVT() int
+		}); ok {
+			l = size.SizeVT()
+		} else {
+			l = proto.Size(m.ReportReadiness)
+		}
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	} else {
+		n += 3
+	}
+	return n
+}
 func (m *Message_RegisterOrganisation) SizeVT() (n int) {
 	if m == nil {
 		return 0
@@ -8620,6 +8921,177 @@ func (m *Message) UnmarshalVT(dAtA []byte) error {
 					}
 				}
 				m.Sum = &Message_SetParams{SetParams: v}
+			}
+			iNdEx = postIndex
+		case 11:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ScheduleUpgrade", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_ScheduleUpgrade); ok {
+				if unmarshal, ok := interface{}(oneof.ScheduleUpgrade).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.ScheduleUpgrade); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v1.ScheduleUpgrade{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_ScheduleUpgrade{ScheduleUpgrade: v}
+			}
+			iNdEx = postIndex
+		case 12:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field CancelUpgrade", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_CancelUpgrade); ok {
+				if unmarshal, ok := interface{}(oneof.CancelUpgrade).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.CancelUpgrade); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v1.CancelUpgrade{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_CancelUpgrade{CancelUpgrade: v}
+			}
+			iNdEx = postIndex
+		case 13:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ReportReadiness", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			if oneof, ok := m.Sum.(*Message_ReportReadiness); ok {
+				if unmarshal, ok := interface{}(oneof.ReportReadiness).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], oneof.ReportReadiness); err != nil {
+						return err
+					}
+				}
+			} else {
+				v := &v1.ReportReadiness{}
+				if unmarshal, ok := interface{}(v).(interface {
+					UnmarshalVT([]byte) error
+				}); ok {
+					if err := unmarshal.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+						return err
+					}
+				} else {
+					if err := proto.Unmarshal(dAtA[iNdEx:postIndex], v); err != nil {
+						return err
+					}
+				}
+				m.Sum = &Message_ReportReadiness{ReportReadiness: v}
 			}
 			iNdEx = postIndex
 		case 100:
