@@ -16,6 +16,7 @@ import (
 	"github.com/chancery/chancery/node/backup"
 	"github.com/chancery/chancery/node/config"
 	"github.com/chancery/chancery/node/offline"
+	"github.com/chancery/chancery/node/signer"
 )
 
 // ErrOccupied says that a home that is to be restored holds data.
@@ -135,7 +136,8 @@ func signedUpTo(home config.Home) (int64, error) {
 	if !fileExists(home.ValidatorStateFile()) {
 		return 0, nil
 	}
-	return keyGuard{home: home}.lastSigned()
+	s, err := signer.ReadState(home.ValidatorStateFile())
+	return s.Height, err
 }
 
 func fileExists(path string) bool {

@@ -28,6 +28,8 @@ func (a *app) commands() []*cobra.Command {
 		grouped("node", a.fsckCommand()),
 		grouped("node", a.backupCommand()),
 		grouped("node", a.restoreCommand()),
+		grouped("node", a.validatorCommand()),
+		grouped("node", a.signerCommand()),
 
 		grouped("node", testnet.Command(testnet.Deps{})),
 

@@ -66,6 +66,7 @@ func NewHome(t testing.TB, newGenesis func(chainID string, at time.Time, appStat
 	c.RPC.Listen, c.P2P.Listen, c.Telemetry.Listen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	c.Consensus.Commit = config.Duration(20 * time.Millisecond)
 	c.State.NoSync = true
+	c.Signer.WatchBlocks = 0 // nobody copies this home
 	if err := config.Write(home, c); err != nil {
 		t.Fatal(err)
 	}

@@ -102,7 +102,10 @@ type StatusResponse struct {
 	BehindBlocks uint64 `protobuf:"varint,19,opt,name=behind_blocks,json=behindBlocks,proto3" json:"behind_blocks,omitempty"`
 	// Certificates that matter to the node's door and when they end, the first to end
 	// first. Empty where the door has no TLS.
-	Certificates  []*CertificateExpiry `protobuf:"bytes,20,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	Certificates []*CertificateExpiry `protobuf:"bytes,20,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	// Whether the process that signs for the node is there: "connected", or for how long it
+	// is away. Empty where the validator key is in the node's home.
+	Signer        string `protobuf:"bytes,21,opt,name=signer,proto3" json:"signer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -275,6 +278,13 @@ func (x *StatusResponse) GetCertificates() []*CertificateExpiry {
 		return x.Certificates
 	}
 	return nil
+}
+
+func (x *StatusResponse) GetSigner() string {
+	if x != nil {
+		return x.Signer
+	}
+	return ""
 }
 
 // CertificateExpiry is when a certificate ends.
@@ -1143,7 +1153,7 @@ var File_chancery_node_v1_node_proto protoreflect.FileDescriptor
 const file_chancery_node_v1_node_proto_rawDesc = "" +
 	"\n" +
 	"\x1bchancery/node/v1/node.proto\x12\x10chancery.node.v1\x1a\x1dchancery/chain/v1/chain.proto\"\x0f\n" +
-	"\rStatusRequest\"\x8f\x05\n" +
+	"\rStatusRequest\"\xa7\x05\n" +
 	"\x0eStatusResponse\x12\x19\n" +
 	"\bchain_id\x18\x01 \x01(\tR\achainId\x12\x16\n" +
 	"\x06height\x18\x02 \x01(\x03R\x06height\x12\x12\n" +
@@ -1167,7 +1177,8 @@ const file_chancery_node_v1_node_proto_rawDesc = "" +
 	"\foldest_state\x18\x11 \x01(\x03R\voldestState\x12\x19\n" +
 	"\bpeer_ids\x18\x12 \x03(\tR\apeerIds\x12#\n" +
 	"\rbehind_blocks\x18\x13 \x01(\x04R\fbehindBlocks\x12G\n" +
-	"\fcertificates\x18\x14 \x03(\v2#.chancery.node.v1.CertificateExpiryR\fcertificates\"\x85\x01\n" +
+	"\fcertificates\x18\x14 \x03(\v2#.chancery.node.v1.CertificateExpiryR\fcertificates\x12\x16\n" +
+	"\x06signer\x18\x15 \x01(\tR\x06signer\"\x85\x01\n" +
 	"\x11CertificateExpiry\x12\x10\n" +
 	"\x03use\x18\x01 \x01(\tR\x03use\x12 \n" +
 	"\vfingerprint\x18\x02 \x01(\fR\vfingerprint\x12\x1d\n" +
