@@ -159,11 +159,21 @@ func Init(f Folder, o InitOptions) error {
 	if err := durable.Replace(f.ConnectionKeyFile(), raw); err != nil {
 		return err
 	}
-	text, err := toml.Marshal(o.Settings)
-	if err != nil {
-		return err
+	return durable.Replace(f.SettingsFile(), o.Settings.text())
+}
+
+// text is the file of the settings. Quoted strings of Go are those of TOML.
+func (s Settings) text() []byte {
+	out := fmt.Appendf(nil, "# What this signer signs, and for which node; see docs/keys.md.\nchain_id = %q\nnode = %q\n", s.ChainID, s.Node)
+	if p := s.PKCS11; p != (PKCS11{}) {
+		out = fmt.Appendf(out, "\n[pkcs11]\nmodule = %q\ntoken = %q\nkey = %q\n", p.Module, p.Token, p.Key)
+		if p.PINFile != "" {
+			out = fmt.Appendf(out, "pin_file = %q\n", p.PINFile)
+		} else {
+			out = fmt.Appendf(out, "pin_env = %q\n", p.PINEnv)
+		}
 	}
-	return durable.Replace(f.SettingsFile(), text)
+	return out
 }
 
 // ReadKey reads a validator key in the engine's form.
