@@ -209,6 +209,7 @@ func (n *Node) Start() error {
 	}
 	n.group.Go(func() { n.watch.run(ctx) })
 	n.group.Go(func() { n.peering.run(ctx) })
+	n.group.Go(func() { n.catchUp(ctx) })
 	go func() {
 		// The engine recovers a panic of consensus, logs it and goes on without
 		// consensus; a node in that state is of no use to anybody.

@@ -13,6 +13,7 @@ import (
 	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
 	sm "github.com/cometbft/cometbft/state"
 	"github.com/cometbft/cometbft/types"
+	cmttime "github.com/cometbft/cometbft/types/time"
 )
 
 // signer is the validator's key, or its two keys while one takes the place of the other.
@@ -31,6 +32,14 @@ type signer struct {
 	next    *held // nil: there is none
 	turned  int64 // height from which the next key signs; 0: not known yet
 	given   [remembered]given
+	missed  *missed // nil: the latest vote was signed
+}
+
+// missed is a vote that the engine asked for in vain. It asks once.
+type missed struct {
+	height int64
+	round  int32
+	kind   cmtproto.SignedMsgType
 }
 
 // remembered is of how many of the latest heights the signer knows its own precommits.
@@ -135,6 +144,16 @@ func (s *signer) pick(height int64) (held, error) {
 
 // SignVote implements types.PrivValidator.
 func (s *signer) SignVote(chainID string, vote *cmtproto.Vote) error {
+	err := s.signVote(chainID, vote)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.missed = nil; err != nil {
+		s.missed = &missed{height: vote.Height, round: vote.Round, kind: vote.Type}
+	}
+	return err
+}
+
+func (s *signer) signVote(chainID string, vote *cmtproto.Vote) error {
 	key, err := s.pick(vote.Height)
 	if err != nil {
 		return err
@@ -237,6 +256,49 @@ func (s *signer) waits() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.next != nil && s.turned == 0
+}
+
+// catchUpEvery is how often a vote that was missed is tried again.
+const catchUpEvery = 250 * time.Millisecond
+
+// catchUp gives votes for no block in place of those that the engine asked for in vain. The
+// engine asks for each vote once, and goes on when two thirds have voted; where the keys of
+// more than a third were out of reach at once, it would wait for ever, also when they are
+// back. A vote for no block is within the rules whatever the validator is locked on, and the
+// key's own guard refuses it where the key has signed that step, or a later one.
+func (n *Node) catchUp(ctx context.Context) {
+	tick := time.NewTicker(catchUpEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		n.signer.mu.Lock()
+		m := n.signer.missed
+		n.signer.mu.Unlock()
+		if m == nil {
+			continue
+		}
+		rs := n.state.GetRoundState()
+		self := n.ValidatorAddress()
+		index, validator := rs.Validators.GetByAddress(self)
+		if rs.Height != m.height || rs.Round != m.round || validator == nil {
+			continue // consensus went on without it, or waits for a vote of the next round
+		}
+		vote := &types.Vote{Type: m.kind, Height: m.height, Round: m.round, Timestamp: cmttime.Now(), ValidatorAddress: self, ValidatorIndex: index}
+		signed := vote.ToProto()
+		if err := n.signer.SignVote(n.o.Genesis.ChainID, signed); err != nil {
+			continue // still out of reach, or signed meanwhile
+		}
+		vote.Timestamp, vote.Signature = signed.Timestamp, signed.Signature
+		if _, err := n.state.AddVote(vote, ""); err != nil {
+			n.log.Error("a vote that was missed could not be given later", "height", m.height, "round", m.round, "error", err)
+			continue
+		}
+		n.log.Info("a vote that was missed was given later, for no block", "height", m.height, "round", m.round, "type", m.kind.String())
+	}
 }
 
 // SetNext names the key that takes over at the height at which it is a validator. There may
