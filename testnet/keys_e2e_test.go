@@ -309,6 +309,32 @@ func TestAKeyChangeSurvivesKills(t *testing.T) {
 	s.innocent()
 }
 
+// All validators start together, each watches for a copy of itself, and no block comes
+// meanwhile: the chain goes on all the same.
+func TestValidatorsThatStartTogetherWatchAndGoOn(t *testing.T) {
+	s := start(t)
+	s.until("there are blocks", time.Minute, func(v []testnet.View) bool { return v[0].Height > 5 })
+	s.run("testnet", "stop", "--dir", s.dir)
+	for i := range s.record.Validators {
+		s.configure(i, func(c *config.Config) { c.Signer = config.Default().Signer })
+	}
+	s.run("testnet", "start", "--dir", s.dir, "--detach")
+	s.reload()
+	height := s.height()
+	s.until("the chain goes on", time.Minute, func(v []testnet.View) bool { return v[0].Height > height+10 && oneHash(v) })
+
+	// One that starts alone watches the others' blocks.
+	own, err := s.home(3).Keys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.run("testnet", "kill", "3", "--dir", s.dir)
+	s.signs(own.ValidatorAddress, false, time.Minute)
+	s.run("testnet", "restart", "3", "--dir", s.dir)
+	s.signs(own.ValidatorAddress, true, time.Minute)
+	s.innocent()
+}
+
 // A copy of a running validator's home, with a node key of its own so that peers let it in,
 // signs nothing: it stops and says why.
 func TestACopyOfAHomeSignsNothing(t *testing.T) {
