@@ -32,7 +32,7 @@ func TestAnUnfinishedRestoringIsDiscarded(t *testing.T) {
 		}
 	}
 	state, engine := filepath.Join(home.Data(), diskTree, "000001.log"), filepath.Join(home.Data(), "engine", "blockstore.db", "CURRENT")
-	kept := []string{home.ValidatorStateFile(), home.LockFile()}
+	kept := []string{home.ValidatorStateFile(), home.NextValidatorStateFile(), home.LockFile()}
 	for _, path := range append([]string{state, engine}, kept...) {
 		put(path)
 	}
