@@ -287,3 +287,40 @@ func TestAKeyIsWatchedBeforeItSigns(t *testing.T) {
 		t.Errorf("without blocks it ends after %v: %v", took, w.may())
 	}
 }
+
+// A next key that signed before the home was lost signs nothing below what the restored home
+// holds the current one to.
+func TestARestoreKeepsTheNextKeyBelowTheFloor(t *testing.T) {
+	for _, c := range []struct{ signed, floor, want int64 }{{0, 50, 0}, {42, 50, 50}, {60, 50, 60}} {
+		home, _ := nodetest.NewHome(t, NewGenesis)
+		stage := config.Home(filepath.Join(t.TempDir(), "stage"))
+		if err := stage.Create(); err != nil {
+			t.Fatal(err)
+		}
+		if err := MarkRestored(stage, c.floor, 0, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := markNext(home, stage); err != nil || fileExists(stage.NextValidatorStateFile()) {
+			t.Fatalf("without a next key: %v", err)
+		}
+		if _, err := MakeNextKey(home); err != nil {
+			t.Fatal(err)
+		}
+		if err := signer.WriteState(home.NextValidatorStateFile(), signer.State{Height: c.signed, Step: 3}); err != nil {
+			t.Fatal(err)
+		}
+		if err := markNext(home, stage); err != nil {
+			t.Fatal(err)
+		}
+		s, err := signer.ReadState(stage.NextValidatorStateFile())
+		if err != nil || s.Height != c.want {
+			t.Errorf("%+v: the record says %d: %v", c, s.Height, err)
+		}
+		if err := os.Remove(home.NextValidatorStateFile()); err != nil {
+			t.Fatal(err)
+		}
+		if err := markNext(home, stage); err == nil || !strings.Contains(err.Error(), "put it back") {
+			t.Errorf("without the record: %v", err)
+		}
+	}
+}
