@@ -16,6 +16,10 @@ help: ## Print the targets
 build: ## Build bin/chancery, static and reproducible
 	@VERSION='$(VERSION)' scripts/build.sh bin/chancery
 
+.PHONY: signer
+signer: ## Build bin/chancery-signer, the same program with PKCS#11; needs a C compiler
+	@VERSION='$(VERSION)' PKCS11=1 scripts/build.sh bin/chancery-signer
+
 .PHONY: release
 release: ## Write bin/release: binaries for amd64 and arm64, their bills of materials, and signed checksums
 	scripts/release.sh bin/release

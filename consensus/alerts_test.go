@@ -7,6 +7,7 @@ import (
 
 	abci "github.com/cometbft/cometbft/abci/types"
 	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
+	"github.com/cometbft/cometbft/types"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/chancery/chancery/chain/chaintest"
@@ -64,13 +65,13 @@ func TestAlertsOfRefusedProposals(t *testing.T) {
 // Commits that lack this validator's signature are counted.
 func TestAlertOfMissedSignatures(t *testing.T) {
 	h := newHost(t)
-	h.self = voters[0].PubKey().Address()
+	h.self = func() types.Address { return voters[0].PubKey().Address() }
 	r, rec := h.gathered(t), alerttest.Record(t, "ChanceryMissedSignatures")
 	block := func(flag cmtproto.BlockIDFlag) {
 		t.Helper()
 		if _, err := h.FinalizeBlock(context.Background(), &abci.RequestFinalizeBlock{
 			Height: h.height() + 1, Time: h.now, Txs: h.block(),
-			DecidedLastCommit: abci.CommitInfo{Votes: []abci.VoteInfo{{Validator: abci.Validator{Address: h.self, Power: 10}, BlockIdFlag: flag}}},
+			DecidedLastCommit: abci.CommitInfo{Votes: []abci.VoteInfo{{Validator: abci.Validator{Address: h.self(), Power: 10}, BlockIdFlag: flag}}},
 		}); err != nil {
 			t.Fatal(err)
 		}

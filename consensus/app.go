@@ -9,6 +9,7 @@ import (
 	"time"
 
 	abci "github.com/cometbft/cometbft/abci/types"
+	"github.com/cometbft/cometbft/types"
 
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/errs"
@@ -52,8 +53,8 @@ type application struct {
 	abci.BaseApplication
 
 	app        *chain.App
-	self       []byte // address of this node's consensus key, 20 bytes
-	most       int64  // bytes of a transaction beyond which it may not fit into a block
+	self       func() types.Address // of this node's consensus key
+	most       int64                // bytes of a transaction beyond which it may not fit into a block
 	pool       *Pool
 	records    *records.Log
 	membership Membership

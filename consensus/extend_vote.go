@@ -28,7 +28,7 @@ func (a *application) ExtendVote(_ context.Context, req *abci.RequestExtendVote)
 	for _, id := range a.list(req.Time.UnixMilli()) {
 		e.Listed = append(e.Listed, id[:]...)
 	}
-	e.Unlisted = len(e.Listed) == 0 && a.app.Lists(a.self)
+	e.Unlisted = len(e.Listed) == 0 && a.app.Lists(a.self())
 	extension, err := e.MarshalVT()
 	if err == nil {
 		err = a.checkExtension(extension)

@@ -58,7 +58,7 @@ func (a *application) FinalizeBlock(_ context.Context, req *abci.RequestFinalize
 // watchSignature counts a commit that this node's validator did not sign.
 func (a *application) watchSignature(commit abci.CommitInfo) {
 	for _, v := range commit.Votes {
-		if bytes.Equal(v.Validator.Address, a.self) && v.BlockIdFlag != cmtproto.BlockIDFlagCommit {
+		if bytes.Equal(v.Validator.Address, a.self()) && v.BlockIdFlag != cmtproto.BlockIDFlagCommit {
 			a.metrics.missed.Inc()
 		}
 	}

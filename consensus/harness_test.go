@@ -16,6 +16,7 @@ import (
 	abci "github.com/cometbft/cometbft/abci/types"
 	"github.com/cometbft/cometbft/crypto/ed25519"
 	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
+	"github.com/cometbft/cometbft/types"
 	dbm "github.com/cosmos/cosmos-db"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -180,6 +181,7 @@ func (h *host) open(t testing.TB) {
 	h.application = &application{
 		app: app, pool: NewPool(app, DefaultPoolOptions(), metrics), metrics: metrics, records: log,
 		membership: everybody{}, most: 1 << 20, log: slog.New(slog.DiscardHandler), build: time.Second,
+		self: func() types.Address { return nil },
 	}
 }
 

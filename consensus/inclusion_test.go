@@ -12,6 +12,8 @@ import (
 	abci "github.com/cometbft/cometbft/abci/types"
 	"pgregory.net/rapid"
 
+	"github.com/cometbft/cometbft/types"
+
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/chaintest"
 	"github.com/chancery/chancery/chain/tx"
@@ -284,7 +286,7 @@ func TestProcessAcceptsWhatIsProposedUnderDemands(t *testing.T) {
 func TestWhatAValidatorLists(t *testing.T) {
 	h := newHost(t)
 	sum := voters[0].PubKey().Address()
-	h.self = sum
+	h.self = func() types.Address { return sum }
 	clock := h.now
 	h.pool.now = func() time.Time { return clock }
 	first, second, mercy := good(h, "did:chancery:acme"), good(h, "did:chancery:acme"), good(h, "did:chancery:mercy")

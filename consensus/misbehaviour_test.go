@@ -90,11 +90,11 @@ func TestNetworkRecordsAnEquivocation(t *testing.T) {
 	}
 	config := culprit.o.Config
 	key := privval.LoadFilePV(config.PrivValidatorKeyFile(), config.PrivValidatorStateFile()).Key.PrivKey
-	index, _ := block.ValidatorSet.GetByAddress(culprit.self)
+	index, _ := block.ValidatorSet.GetByAddress(culprit.ValidatorAddress())
 	vote := func(of string) *types.Vote {
 		hash := bytes.Repeat([]byte(of), 32)
 		v := &types.Vote{
-			Type: cmtproto.PrevoteType, Height: 2, Timestamp: block.Time, ValidatorAddress: culprit.self, ValidatorIndex: index,
+			Type: cmtproto.PrevoteType, Height: 2, Timestamp: block.Time, ValidatorAddress: culprit.ValidatorAddress(), ValidatorIndex: index,
 			BlockID: types.BlockID{Hash: hash, PartSetHeader: types.PartSetHeader{Total: 1, Hash: hash}},
 		}
 		if v.Signature, err = key.Sign(types.VoteSignBytes(chaintest.ChainID, v.ToProto())); err != nil {
@@ -130,7 +130,7 @@ func TestNetworkRecordsAnEquivocation(t *testing.T) {
 			if err := m.UnmarshalVT(e.Value); err != nil {
 				t.Fatal(err)
 			}
-			if !bytes.Equal(m.Validator, culprit.self) || m.Height != 2 || m.Time != block.Time.UnixMilli() || m.Power != 10 || m.Total != 40 {
+			if !bytes.Equal(m.Validator, culprit.ValidatorAddress()) || m.Height != 2 || m.Time != block.Time.UnixMilli() || m.Power != 10 || m.Total != 40 {
 				t.Fatalf("recorded %v", m)
 			}
 			if text := rec.Gather(5, "node", r); !strings.Contains(text, "chancery_block_misbehaviour_total 1\n") {

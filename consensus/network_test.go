@@ -199,7 +199,7 @@ func TestNetworkOutvotesALiar(t *testing.T) {
 	enough := func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return lies[liar.self.String()] >= 3*len(kinds) && !slices.Contains(told, 0)
+		return lies[liar.ValidatorAddress().String()] >= 3*len(kinds) && !slices.Contains(told, 0)
 	}
 	if err := honest.Records().Wait(ctx, 2); err != nil {
 		t.Fatal(err)

@@ -43,6 +43,9 @@ type Options struct {
 	Membership Membership
 	// Voice is what the validator says with its votes; nil: nothing.
 	Voice Voice
+	// Signer holds the validator key, and is closed by Stop where it can be; nil: it is in
+	// the files that Config names.
+	Signer types.PrivValidator
 	// MaySign says why the validator key must not sign now; nil: it always may. It is asked
 	// before each signature and must not wait.
 	MaySign func() error
@@ -79,8 +82,10 @@ type Node struct {
 	node  *cmtnode.Node
 	state *cs.State
 	store sm.Store
-	self  types.Address
 	log   *slog.Logger
+
+	signer  *signer
+	turning context.Context // ends with Stop
 
 	committed *committed
 	databases databases
@@ -154,21 +159,23 @@ func Open(o Options) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the node key: %w", err)
 	}
-	pv := privval.LoadFilePV(o.Config.PrivValidatorKeyFile(), o.Config.PrivValidatorStateFile())
-	n.self = pv.GetAddress()
-	n.app.self = n.self
 	if err := o.App.Executable(); err != nil {
 		return nil, err
 	}
+	pv := o.Signer
+	if pv == nil {
+		pv = privval.LoadFilePV(o.Config.PrivValidatorKeyFile(), o.Config.PrivValidatorStateFile())
+	}
+	if n.signer, err = newSigner(pv, o.MaySign); err != nil {
+		return nil, err
+	}
+	n.signer.state = func() (sm.State, error) { return n.store.Load() }
+	n.app.self = n.signer.address
 	metrics := o.EngineMetrics
 	if metrics == nil {
 		metrics = cmtnode.DefaultMetricsProvider(config.DefaultInstrumentationConfig())
 	}
-	var signer types.PrivValidator = pv
-	if o.MaySign != nil {
-		signer = heldSigner{pv, o.MaySign}
-	}
-	n.node, err = cmtnode.NewNode(o.Config, signer, nodeKey,
+	n.node, err = cmtnode.NewNode(o.Config, n.signer, nodeKey,
 		// One mutex per connection: queries never wait for consensus.
 		proxy.NewConnSyncLocalClientCreator(n.app),
 		func() (*types.GenesisDoc, error) { return o.Genesis, nil },
@@ -190,6 +197,7 @@ func Open(o Options) (*Node, error) {
 	if n.committed, err = newCommitted(o.Records, n.inBlock); err != nil {
 		return nil, err
 	}
+	n.turning, n.cancel = context.WithCancel(context.Background())
 	n.watch = newWatchdog(n, o.Watchdog)
 	if n.peering, err = newPeering(n, o.Config.P2P.PersistentPeers); err != nil {
 		return nil, err
@@ -204,17 +212,17 @@ func Open(o Options) (*Node, error) {
 
 // Start joins the network.
 func (n *Node) Start() error {
-	ctx, cancel := context.WithCancel(context.Background())
-	n.cancel = cancel
+	ctx := n.turning
 	n.group.Go(func() { n.pool.Run(ctx) })
 	if err := n.node.Start(); err != nil {
-		cancel()
+		n.cancel()
 		return fmt.Errorf("start the consensus engine: %w", err)
 	}
 	n.group.Go(func() { n.watch.run(ctx) })
 	n.group.Go(func() { n.peering.run(ctx) })
 	n.group.Go(func() { n.pruner.watch(ctx) })
 	n.prune(ctx)
+	n.group.Go(func() { n.catchUp(ctx) })
 	go func() {
 		// The engine recovers a panic of consensus, logs it and goes on without
 		// consensus; a node in that state is of no use to anybody.
@@ -285,6 +293,7 @@ func (n *Node) Stop() error {
 		n.cancel()
 	}
 	n.group.Wait()
+	err = errors.Join(err, n.signer.Close())
 	n.app.settle()
 	if n.o.Snapshots != nil {
 		err = errors.Join(err, n.o.Snapshots.Close())
@@ -350,7 +359,7 @@ func (n *Node) Status() Status {
 	head := n.o.App.Head()
 	s := Status{
 		ChainID: n.o.App.ChainID(), Moniker: n.o.Config.Moniker, Version: n.o.Version,
-		NodeID: string(n.node.NodeInfo().ID()), ValidatorAddress: n.self.String(),
+		NodeID: string(n.node.NodeInfo().ID()), ValidatorAddress: n.ValidatorAddress().String(),
 		Height: head.Height, Time: head.Time, AppHash: n.o.App.Tree().Root(),
 		CatchingUp: n.node.ConsensusReactor().WaitSync(), Peers: n.peers(),
 	}
@@ -379,8 +388,8 @@ func (n *Node) Listed() int {
 	return listed
 }
 
-// ValidatorAddress is the address of this node's consensus key.
-func (n *Node) ValidatorAddress() types.Address { return n.self }
+// ValidatorAddress is the address of the consensus key that this node signs with.
+func (n *Node) ValidatorAddress() types.Address { return n.signer.address() }
 
 // Behind is how many blocks the node lacks of what a peer has, 0 where none has more.
 func (n *Node) Behind() int64 {
@@ -409,9 +418,9 @@ func (n *Node) ClockOffset() (time.Duration, bool) {
 	if commit == nil {
 		return 0, false
 	}
-	var times []time.Time
+	self, times := n.ValidatorAddress(), []time.Time(nil)
 	for _, s := range commit.Signatures {
-		if s.BlockIDFlag == types.BlockIDFlagCommit && !bytes.Equal(s.ValidatorAddress, n.self) {
+		if s.BlockIDFlag == types.BlockIDFlagCommit && !bytes.Equal(s.ValidatorAddress, self) {
 			times = append(times, s.Timestamp)
 		}
 	}

@@ -66,6 +66,7 @@ func joining(t *testing.T, tree state.Tree) *application {
 	metrics := NewMetrics(nil)
 	return &application{
 		app: app, pool: NewPool(app, DefaultPoolOptions(), metrics), metrics: metrics, records: log, membership: everybody{}, log: slog.New(slog.DiscardHandler),
+		self:  func() types.Address { return nil },
 		build: time.Second, begins: true, listed: []string{"friend"},
 		halt: func(err error) { t.Errorf("the node ends: %v", err) },
 	}

@@ -73,7 +73,7 @@ func (n *Node) askHistory(ctx context.Context) error {
 // historyEnd is up to which height the node lacks what leads from the genesis, and the hash
 // of the validators there; 0: it lacks nothing.
 func (n *Node) historyEnd() (height int64, want []byte, err error) {
-	h, err := engine{n.engine, n.expiries, n.config.Pruning}.History()
+	h, err := n.face().History()
 	if err != nil {
 		return 0, nil, err
 	}

@@ -89,6 +89,7 @@ func newJudgingHome(t *testing.T) (config.Home, config.Config) {
 	c.RPC.Listen, c.P2P.Listen, c.Telemetry.Listen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	c.RPC.Development = true
 	c.Consensus.Commit = config.Duration(20 * time.Millisecond)
+	c.Signer.WatchBlocks = 0 // nobody copies this home
 	c.State.NoSync = true
 	c.Intelligence.Poll = config.Duration(100 * time.Millisecond)
 	c.Forecast.Bucket = config.Duration(time.Second)

@@ -32,6 +32,7 @@ type collector struct {
 	engine  *consensus.Node
 	modules Modules
 	info    []string // version, kind of tree, moniker
+	reach   func() (bool, string)
 
 	describe []*prometheus.Desc
 	d        map[string]*prometheus.Desc
@@ -43,7 +44,7 @@ type collector struct {
 
 func newCollector(n *Node, version string) *collector {
 	c := &collector{
-		home: n.home, engine: n.engine, modules: n.modules, d: map[string]*prometheus.Desc{},
+		home: n.home, engine: n.engine, modules: n.modules, reach: n.signerReach, d: map[string]*prometheus.Desc{},
 		info: []string{version, n.config.State.Tree, n.config.Node.Moniker},
 	}
 	add := func(name, help string, labels ...string) {
@@ -70,6 +71,7 @@ func newCollector(n *Node, version string) *collector {
 	add("upgrade_ready_power", "Voting power of organisations that reported a dry run that succeeded.")
 	add("upgrade_failed_power", "Voting power of organisations that reported a dry run that failed.")
 	add("upgrade_disagreement", "1 while organisations found different roots in dry runs on one state.")
+	add("signer_connected", "1 while the validator key is in reach: in the home, or in a signer that is connected.")
 	add("holds_waiting", "Transactions that wait for reviewers, and those denied or rejected whose authors may appeal: both take room.")
 	add("holds_bytes", "Their bytes.")
 	add("holds_capacity", "Transactions that may wait at once; one more is refused.")
@@ -127,6 +129,11 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		gauge("validators_self_power", own)
 	}
 	upgrade(gauge, app)
+	reached := float64(0)
+	if here, _ := c.reach(); here {
+		reached = 1
+	}
+	gauge("signer_connected", reached)
 	latest := app.Latest()
 	c.sentinel(gauge, c.modules.Threat.Overview(latest), latest.Time())
 	if free, size, err := disk.Space(c.home.Data()); err == nil {

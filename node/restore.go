@@ -16,6 +16,7 @@ import (
 	"github.com/chancery/chancery/node/backup"
 	"github.com/chancery/chancery/node/config"
 	"github.com/chancery/chancery/node/offline"
+	"github.com/chancery/chancery/node/signer"
 )
 
 // ErrOccupied says that a home that is to be restored holds data.
@@ -102,6 +103,9 @@ func Restore(ctx context.Context, file string, home config.Home, o RestoreOption
 	if err := MarkRestored(stage, m.Header.Height, signed, o.SignFrom); err != nil {
 		return nil, err
 	}
+	if err := markNext(home, stage); err != nil {
+		return nil, err
+	}
 	if o.Check != nil {
 		if err := o.Check(stage); err != nil {
 			return nil, err
@@ -125,6 +129,29 @@ func aside(home config.Home, now time.Time) string {
 	}
 }
 
+// markNext carries over what a next validator key signed, which stays in the home. Where it
+// signed, it is held below the same height as the current one.
+func markNext(home, stage config.Home) error {
+	if !fileExists(home.NextValidatorKeyFile()) {
+		return nil
+	}
+	next, err := signer.ReadState(home.NextValidatorStateFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s is missing, which says what the next validator key signed: put it back, or move that key out of the home", home.NextValidatorStateFile())
+	}
+	if err != nil || next.Height == 0 {
+		return errors.Join(err, signer.WriteState(stage.NextValidatorStateFile(), next))
+	}
+	floor, err := SigningFloor(stage)
+	if err != nil {
+		return err
+	}
+	if floor > next.Height {
+		next = signer.State{Height: floor, Step: 3} // precommit, the last of a round
+	}
+	return signer.WriteState(stage.NextValidatorStateFile(), next)
+}
+
 // occupied tells whether a home holds more than what init and a lock leave.
 func occupied(home config.Home) (bool, error) {
 	entries, err := os.ReadDir(home.Data())
@@ -133,7 +160,7 @@ func occupied(home config.Home) (bool, error) {
 	}
 	for _, e := range entries {
 		path := filepath.Join(home.Data(), e.Name())
-		if path != home.LockFile() && path != home.ValidatorStateFile() {
+		if path != home.LockFile() && path != home.ValidatorStateFile() && path != home.NextValidatorStateFile() {
 			return true, nil
 		}
 	}
@@ -146,7 +173,8 @@ func signedUpTo(home config.Home) (int64, error) {
 	if !fileExists(home.ValidatorStateFile()) {
 		return 0, nil
 	}
-	return keyGuard{home: home}.lastSigned()
+	s, err := signer.ReadState(home.ValidatorStateFile())
+	return s.Height, err
 }
 
 func fileExists(path string) bool {
@@ -170,6 +198,9 @@ func (o RestoreOptions) configure(home, stage config.Home) error {
 		have, err := os.ReadFile(f.from)
 		if errors.Is(err, fs.ErrNotExist) {
 			if !fileExists(f.to) {
+				if c, err := config.Load(stage); err == nil && c.Signer.Remote() && f.to == stage.ValidatorKeyFile() {
+					continue // the key is in a signer
+				}
 				return fmt.Errorf("neither the home nor the backup has a %s: put your copy at %s, or restore a backup with keys and their passphrase", f.name, f.from)
 			}
 			continue

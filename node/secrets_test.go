@@ -112,7 +112,7 @@ func TestCertificatesRaiseAlarms(t *testing.T) {
 		if !strings.Contains(log.String(), c.text) {
 			t.Errorf("after %d days the log lacks %q", c.days, c.text)
 		}
-		s := (engine{n.engine, n.expiries, n.config.Pruning}).Status()
+		s := n.face().Status()
 		if len(s.Certificates) != 2 || s.Certificates[0].Use != "server" || s.Certificates[0].AlarmDays != c.alarm {
 			t.Errorf("after %d days the status says %v", c.days, s.Certificates)
 		}

@@ -39,6 +39,7 @@ import (
 	"github.com/chancery/chancery/node/forecast"
 	"github.com/chancery/chancery/node/receipt"
 	"github.com/chancery/chancery/node/rpc"
+	"github.com/chancery/chancery/node/signer"
 	"github.com/chancery/chancery/node/telemetry"
 	"github.com/chancery/chancery/node/trace"
 	"github.com/chancery/chancery/node/webhook"
@@ -83,6 +84,9 @@ type Node struct {
 	forecasts *forecast.Store // nil: none
 	guard     keyGuard
 	hold      *signingHold // nil: the home is no restored one
+	keys      *guardedKeys
+	remote    *signer.Remote // nil: the validator key is in the home
+	watch     *startWatch    // nil: the key may sign at once
 	modules   Modules
 	deeds     *deeds
 	judgement *judgement
@@ -195,7 +199,7 @@ func (n *Node) open(o Options) error {
 	if err := n.takeNextNodeKey(); err != nil {
 		return err
 	}
-	keys, err := n.home.Keys()
+	keys, err := n.config.Keys(n.home)
 	if err != nil {
 		return err
 	}
@@ -233,7 +237,13 @@ func (n *Node) open(o Options) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("the validator's address: %w", err), n.engine.Stop())
 	}
-	n.guard = keyGuard{home: n.home, address: address, hold: n.hold, blocks: n.engine}
+	n.guard = keyGuard{keys: n.keys, hold: n.hold, blocks: n.engine}
+	if n.remote != nil {
+		n.guard.since = time.Now().UnixMilli()
+	}
+	if n.watch != nil {
+		n.guard.saw = func() { n.watch.saw(n.engine.Status().CatchingUp) }
+	}
 	n.deeds = newDeeds(n.engine.Txs, n.engine.App().Decode)
 	if err := n.openWebhooks(o.Version, registry); err != nil {
 		return errors.Join(err, n.engine.Stop())
@@ -341,15 +351,15 @@ func (n *Node) openEngine(version string, registry *registry) error {
 	if n.hold, err = newSigningHold(n.home, n.log); err != nil {
 		return errors.Join(err, log.Close(), app.Close())
 	}
-	var maySign func() error
-	if n.hold != nil {
-		maySign = n.hold.may
+	key, err := n.openValidator(tree.Version())
+	if err != nil {
+		return errors.Join(err, kept.Close(), log.Close(), app.Close())
 	}
 	pool := consensus.DefaultPoolOptions()
 	pool.MaxBytes, pool.MaxLaneBytes, pool.MaxWait, pool.Urgent = c.Pool.MaxBytes, c.Pool.MaxLaneBytes, c.Pool.MaxWait.Std(), threat.NeverHeld
 	n.engine, err = consensus.Open(consensus.Options{
 		Config: engine, Genesis: n.genesis, App: app, Records: log, Membership: n.modules.Identity, Pool: pool,
-		Voice: &voice{book: n.judgement.book, log: n.log}, Lied: n.judgement.accuser.tell, MaySign: maySign,
+		Voice: &voice{book: n.judgement.book, log: n.log}, Lied: n.judgement.accuser.tell, Signer: key, MaySign: n.maySign,
 		Watchdog: consensus.WatchdogOptions{
 			Unhealthy: time.Duration(c.Watchdog.StallSeconds) * time.Second,
 			Exit:      time.Duration(c.Watchdog.ExitSeconds) * time.Second,
@@ -364,7 +374,11 @@ func (n *Node) openEngine(version string, registry *registry) error {
 		Log: n.log, Version: version,
 	})
 	if err != nil {
-		return errors.Join(err, kept.Close(), log.Close(), app.Close())
+		err = errors.Join(err, kept.Close(), log.Close(), app.Close())
+		if n.remote != nil {
+			err = errors.Join(err, n.remote.Close())
+		}
+		return err
 	}
 	return nil
 }
@@ -390,7 +404,7 @@ func (n *Node) openDoors(genesis []byte, registry *registry, clock func() time.T
 	r := n.config.RPC
 	var err error
 	options := rpc.Options{
-		App: n.engine.App(), Records: n.engine.Records(), Engine: engine{n.engine, n.expiries, n.config.Pruning}, Genesis: genesis,
+		App: n.engine.App(), Records: n.engine.Records(), Engine: n.face(), Genesis: genesis,
 		Limits: Limits(r), Identities: n.modules.Identity, Now: clock, Log: n.log.With("part", "rpc"), Metrics: registry, Evidence: n.judgement.evidence,
 	}
 	for _, o := range n.config.OIDC {
@@ -417,7 +431,7 @@ func (n *Node) openDoors(genesis []byte, registry *registry, clock func() time.T
 	if n.config.Telemetry.Listen == "" {
 		return nil
 	}
-	status := engine{n.engine, n.expiries, n.config.Pruning}.Status
+	status := n.face().Status
 	if err := registry.Register(telemetry.NewCollector(status)); err != nil {
 		return fmt.Errorf("register the node's metrics: %w", err)
 	}
@@ -488,6 +502,20 @@ func (n *Node) Start() error {
 		}
 	})
 	n.group.Go(func() { n.watchHealth(ctx) })
+	own := func(a types.Address) bool { _, own := n.keys.of(a); return own }
+	n.group.Go(func() {
+		n.engine.Heard(ctx, own, func(v *types.Vote) {
+			if err := n.guard.heard(v); err != nil {
+				n.fail(err)
+			}
+		})
+	})
+	if n.watch != nil {
+		n.group.Go(func() { n.watch.run(ctx) })
+	}
+	if n.remote == nil {
+		n.group.Go(func() { n.followNext(ctx) })
+	}
 	n.group.Go(func() {
 		if from, ok := n.begun(ctx, head); ok {
 			n.follow(ctx, from)
@@ -678,6 +706,12 @@ type engine struct {
 	n        *consensus.Node
 	expiries func() []*nodev1.CertificateExpiry
 	pruning  config.Pruning
+	reach    func() (bool, string)
+}
+
+// face is the engine as the doors see it.
+func (n *Node) face() engine {
+	return engine{n: n.engine, expiries: n.expiries, pruning: n.config.Pruning, reach: n.signerReach}
 }
 
 func (e engine) Submit(ctx context.Context, raw []byte, hint bool) (tx.ID, *chainv1.Verdict, error) {
@@ -706,13 +740,14 @@ func (e engine) History() (receipt.History, error) {
 
 func (e engine) Status() *nodev1.StatusResponse {
 	s, pruning := e.n.Status(), e.n.Pruning()
+	_, signer := e.reach()
 	return &nodev1.StatusResponse{
 		ChainId: s.ChainID, Height: s.Height, Time: s.Time, AppHash: s.AppHash, CatchingUp: s.CatchingUp,
 		Peers: uint32(len(s.Peers)), PoolTxs: uint64(s.PoolTxs), PoolBytes: uint64(s.PoolBytes),
 		Healthy: s.Healthy, Reason: s.Reason, NodeId: s.NodeID, ValidatorAddress: s.ValidatorAddress,
 		Moniker: s.Moniker, LatestBlockAgeMs: s.LatestBlockAgeMs, Version: s.Version,
-		Certificates: e.expiries(),
-		PeerIds:      s.Peers, BehindBlocks: uint64(max(0, e.n.Behind())),
+		Certificates: e.expiries(), Signer: signer,
+		PeerIds: s.Peers, BehindBlocks: uint64(max(0, e.n.Behind())),
 		OldestBlock: pruning.OldestBlock, Pruning: e.pruning.Mode,
 		DiskUsedBytes: pruning.Used, DiskBudgetBytes: pruning.Budget, DiskAlarm: diskAlarm(pruning),
 		StateVersion: s.StateVersion, OldestVersion: s.OldestVersion, NewestVersion: s.NewestVersion, Upgrade: s.Upgrade,

@@ -62,7 +62,7 @@ func EmptyData(h config.Home, but ...string) (err error) {
 	if err != nil {
 		return err
 	}
-	but = append(but, h.ValidatorStateFile(), h.LockFile())
+	but = append(but, h.ValidatorStateFile(), h.NextValidatorStateFile(), h.LockFile())
 	for _, e := range entries {
 		path := filepath.Join(h.Data(), e.Name())
 		if slices.Contains(but, path) {

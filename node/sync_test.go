@@ -32,7 +32,7 @@ func TestAnUnfinishedRestoringIsDiscarded(t *testing.T) {
 		}
 	}
 	state, engine := filepath.Join(home.Data(), diskTree, "000001.log"), filepath.Join(home.Data(), "engine", "blockstore.db", "CURRENT")
-	kept := []string{home.ValidatorStateFile(), home.LockFile()}
+	kept := []string{home.ValidatorStateFile(), home.NextValidatorStateFile(), home.LockFile()}
 	for _, path := range append([]string{state, engine}, kept...) {
 		put(path)
 	}
@@ -72,6 +72,8 @@ func (first noBlocksBefore) LightBlock(height int64) (*types.LightBlock, error) 
 	return &types.LightBlock{SignedHeader: &types.SignedHeader{Commit: &types.Commit{Height: height}}}, nil
 }
 
+func (noBlocksBefore) Copied(int64) bool { return false }
+
 // The guard of the validator key looks at the blocks that are there, and takes no other
 // fault for their end.
 func TestTheGuardEndsWhereBlocksBegin(t *testing.T) {
@@ -82,7 +84,9 @@ func TestTheGuardEndsWhereBlocksBegin(t *testing.T) {
 	if err := os.WriteFile(home.ValidatorStateFile(), fmt.Appendf(nil, `{"height": "0"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	g := keyGuard{home: home, address: make([]byte, 20), blocks: noBlocksBefore(50)}
+	keys := new(guardedKeys)
+	keys.add(guardedKey{address: make([]byte, 20), state: home.ValidatorStateFile()})
+	g := keyGuard{keys: keys, blocks: noBlocksBefore(50)}
 	if err := g.startup(55); err != nil {
 		t.Fatal(err)
 	}

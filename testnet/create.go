@@ -219,6 +219,9 @@ func (d Dir) fill(ctx context.Context, n, basePort int, as design) (*Record, err
 	for _, v := range r.Validators {
 		c := config.Default()
 		c.Node.Moniker = slugOf(v.Index)
+		// Networks for trying out are started again and again, and their homes copied by tests
+		// alone, which set it.
+		c.Signer.WatchBlocks = 0
 		// Both kinds of state, so that every network also compares them: validators
 		// that differed in one root would not agree on another block.
 		if v.Index%2 == 0 {

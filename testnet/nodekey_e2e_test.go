@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -223,7 +222,8 @@ func (s *started) withOldKey(i int, old string) {
 	if err := config.Write(home, c); err != nil {
 		t.Fatal(err)
 	}
-	cmd, log := s.process(home)
+	node := s.process("start", "--home", string(home))
+	cmd, log := node.cmd, node.log
 	defer func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		_ = cmd.Wait() // it was asked to end
@@ -277,20 +277,4 @@ func (s *started) withOldKey(i int, old string) {
 			t.Fatalf("bound again, the node is at height %d", height())
 		}
 	}
-}
-
-// process runs a home's node with its log in a file.
-func (s *started) process(home config.Home) (*exec.Cmd, string) {
-	s.t.Helper()
-	log, err := os.Create(filepath.Join(s.t.TempDir(), "node.log"))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer log.Close()
-	cmd := s.command("start", "--home", string(home))
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	return cmd, log.Name()
 }

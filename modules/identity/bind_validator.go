@@ -24,6 +24,14 @@ func (m *Module) bindValidator() chain.Route {
 			if !d.IsOrganisation() {
 				return ErrBadDID.With("organisation: %s is none", msg.Organisation)
 			}
+			if len(msg.Replaces) > 0 {
+				if err := validateConsensusKey(msg.Replaces); err != nil {
+					return err
+				}
+				if bytes.Equal(msg.Replaces, msg.PublicKey) || msg.Power == 0 {
+					return ErrBadValidator.With("replaces: a key takes the place of another, with power")
+				}
+			}
 			if msg.Power == 0 && msg.Moniker == "" {
 				return validateConsensusKey(msg.PublicKey)
 			}
@@ -33,9 +41,13 @@ func (m *Module) bindValidator() chain.Route {
 		Execute: func(ctx *chain.Ctx, msg *identityv1.BindValidator) (proto.Message, error) {
 			before, _ := m.s.validators.Lookup(ctx, msg.PublicKey)
 			m.noteTurnover(ctx)
+			if len(msg.Replaces) > 0 {
+				old, _ := m.s.validators.Lookup(ctx, msg.Replaces)
+				m.unbind(ctx, msg.Replaces, msg.Organisation)
+				ctx.UpdateValidator(chain.ValidatorUpdate{Key: consensusKey(msg.Replaces), Was: old.GetPower()})
+			}
 			if msg.Power == 0 {
-				m.s.validators.Remove(ctx, msg.PublicKey)
-				ctx.Emit(&identityv1.ValidatorUnbound{PublicKey: msg.PublicKey, Organisation: msg.Organisation})
+				m.unbind(ctx, msg.PublicKey, msg.Organisation)
 			} else {
 				m.s.validators.Put(ctx, msg.PublicKey, &identityv1.Validator{
 					PublicKey: msg.PublicKey, Power: msg.Power, Organisation: msg.Organisation, Moniker: msg.Moniker, Bound: mark(ctx, 0),
@@ -46,6 +58,11 @@ func (m *Module) bindValidator() chain.Route {
 			return &identityv1.BindValidatorResponse{}, nil
 		},
 	})
+}
+
+func (m *Module) unbind(ctx *chain.Ctx, key []byte, organisation string) {
+	m.s.validators.Remove(ctx, key)
+	ctx.Emit(&identityv1.ValidatorUnbound{PublicKey: key, Organisation: organisation})
 }
 
 func validateConsensusKey(public []byte) error {
@@ -83,6 +100,18 @@ func (m *Module) checkBindValidator(ctx chain.ReadCtx, msg *identityv1.BindValid
 		return ErrValidatorTaken.With("%s", before[i].Organisation)
 	}
 	after := slices.DeleteFunc(slices.Clone(before), func(v *identityv1.Validator) bool { return bytes.Equal(v.PublicKey, msg.PublicKey) })
+	if len(msg.Replaces) > 0 {
+		old := slices.IndexFunc(after, func(v *identityv1.Validator) bool { return bytes.Equal(v.PublicKey, msg.Replaces) })
+		switch {
+		case old < 0:
+			return ErrNoValidator.With("replaces: %x", msg.Replaces)
+		case after[old].Organisation != msg.Organisation:
+			return ErrValidatorTaken.With("replaces: %s", after[old].Organisation)
+		case i >= 0:
+			return ErrBadValidator.With("public_key: it is bound already; only a new key takes the place of another")
+		}
+		after = slices.Delete(after, old, old+1)
+	}
 	if msg.Power == 0 {
 		if i < 0 {
 			return ErrNoValidator.With("%x", msg.PublicKey)
@@ -103,7 +132,7 @@ func (m *Module) checkBindValidator(ctx chain.ReadCtx, msg *identityv1.BindValid
 		if holder, ok := m.s.holders.Lookup(ctx, holderKey(identityv1.KeyType_KEY_TYPE_ED25519, msg.PublicKey)); ok {
 			return ErrKeyTaken.With("it is %s#%s", holder.Did, holder.Key)
 		}
-		if len(before) >= MaxValidators {
+		if len(msg.Replaces) == 0 && len(before) >= MaxValidators {
 			return ErrTooMany.With("%d validators, at most %d", len(before), MaxValidators)
 		}
 	}

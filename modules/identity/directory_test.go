@@ -243,6 +243,45 @@ func TestAValidatorBoundAndUnboundInOneBlockIsNoUpdate(t *testing.T) {
 	}
 }
 
+// A key takes the place of another in one message: no rule on power is in the way, since no
+// organisation's power changes, and the engine is told of both at once.
+func TestAConsensusKeyTakesThePlaceOfAnother(t *testing.T) {
+	w := start(t)
+	w.do(did.Consortium, &identityv1.RegisterOrganisation{Did: hold, Keys: []*identityv1.NewKey{newKey(t, key(hold), authentication)}})
+	w.do(did.Consortium, bind(hold, hold, 10))
+	before := w.m.Validators(w.View())
+	power := int64(0)
+	for _, v := range before {
+		if v.Organisation == mercy {
+			power = v.Power
+		}
+	}
+	replaces := func(name, old, organisation string, power int64) *identityv1.BindValidator {
+		m := bind(name, organisation, power)
+		m.Replaces = consensus(old)
+		return m
+	}
+	w.fails(ErrNoValidator, did.Consortium, replaces("new", "nobody", mercy, power))
+	w.fails(ErrValidatorTaken, did.Consortium, replaces("new", acme, mercy, power))
+	w.fails(ErrBadValidator, did.Consortium, replaces(mercy, mercy, mercy, power))
+	w.fails(ErrBadValidator, did.Consortium, &identityv1.BindValidator{PublicKey: consensus(mercy), Organisation: mercy, Replaces: consensus(mercy)})
+	w.fails(ErrBadValidator, did.Consortium, &identityv1.BindValidator{PublicKey: consensus("new"), Power: 1, Organisation: mercy, Moniker: "m", Replaces: []byte{1}})
+	w.fails(ErrTooMuchPower, did.Consortium, replaces("new", mercy, mercy, 100*power))
+	w.fails(ErrTooMuchPower, did.Consortium, bind("new", mercy, power)) // beside the old key it would be too much
+	raw := w.Tx(did.Consortium, msgs(replaces("new", mercy, mercy, power)), by(did.Consortium)...)
+	if got := w.updates(t, raw); len(got) != 2 || got[string(consensus("new"))] != power || got[string(consensus(mercy))] != 0 {
+		t.Errorf("updates %v", got)
+	}
+	w.Block(raw)
+	after := w.m.Validators(w.View())
+	if len(after) != len(before) || slices.ContainsFunc(after, func(v *identityv1.Validator) bool { return slices.Equal(v.PublicKey, consensus(mercy)) }) {
+		t.Errorf("validators %v", after)
+	}
+	w.fails(ErrBadValidator, did.Consortium, bind("second", acme, 1), replaces("second", acme, acme, 1)) // it is bound
+	w.fails(ErrTooMuchTurnover, did.Consortium, replaces("newer", acme, acme, power))
+	w.CheckGenesis()
+}
+
 func TestNoOrganisationReachesAThird(t *testing.T) {
 	w := start(t)
 	w.do(did.Consortium, &identityv1.RegisterOrganisation{Did: hold, Keys: []*identityv1.NewKey{newKey(t, key(hold), authentication)}})

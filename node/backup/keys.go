@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"filippo.io/age"
@@ -41,7 +42,8 @@ func SealKeys(home config.Home, passphrase string) ([]byte, error) {
 	if k.Node, err = os.ReadFile(home.NodeKeyFile()); err != nil {
 		return nil, err
 	}
-	if k.Validator, err = os.ReadFile(home.ValidatorKeyFile()); err != nil {
+	// A home whose key is in a signer has none.
+	if k.Validator, err = os.ReadFile(home.ValidatorKeyFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	recipient, err := age.NewScryptRecipient(passphrase)

@@ -131,6 +131,9 @@ func (e *extraction) takeKeys(raw []byte) error {
 	if err := os.WriteFile(e.home.NodeKeyFile(), k.Node, 0o600); err != nil {
 		return err
 	}
+	if len(k.Validator) == 0 {
+		return nil // it is in a signer
+	}
 	return os.WriteFile(e.home.ValidatorKeyFile(), k.Validator, 0o600)
 }
 

@@ -313,6 +313,7 @@ func (w *world) start() error {
 	c.RPC.Listen, c.P2P.Listen, c.Telemetry.Listen = "127.0.0.1:0", "127.0.0.1:0", ""
 	c.RPC.Development = true
 	c.Consensus.Commit = config.Duration(20 * time.Millisecond)
+	c.Signer.WatchBlocks = 0 // nobody copies this home
 	c.State.NoSync = true
 	if err := config.Write(w.home, c); err != nil {
 		return err

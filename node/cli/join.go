@@ -299,7 +299,7 @@ func (a *app) joinStatus() *cobra.Command {
 			if !c.Sync.Enabled() {
 				return sentence(errHome, "%s was not made by chancery join: its configuration names no sync.servers", a.home)
 			}
-			keys, err := h.Keys()
+			keys, err := c.Keys(h)
 			if err != nil {
 				return errHome.Wrap(err)
 			}

@@ -201,7 +201,7 @@ func (a *app) resetCommand() *cobra.Command {
 			removed := []string{}
 			for _, e := range entries {
 				path := filepath.Join(h.Data(), e.Name())
-				if path == h.ValidatorStateFile() || path == h.RestoredFile() || path == lock.Path() {
+				if path == h.ValidatorStateFile() || path == h.NextValidatorStateFile() || path == h.RestoredFile() || path == lock.Path() {
 					continue
 				}
 				if err := os.RemoveAll(path); err != nil {

@@ -30,6 +30,8 @@ func (a *app) commands() []*cobra.Command {
 		grouped("node", a.backupCommand()),
 		grouped("node", a.restoreCommand()),
 		grouped("node", a.upgradeCommand()),
+		grouped("node", a.validatorCommand()),
+		grouped("node", a.signerCommand()),
 
 		grouped("node", testnet.Command(testnet.Deps{})),
 

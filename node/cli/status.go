@@ -208,6 +208,9 @@ func (a *app) statusFacts(c *client.Client, s *nodev1.StatusResponse, w network)
 		{"block age", (time.Duration(s.LatestBlockAgeMs) * time.Millisecond).String()},
 		{"state root", digits(s.AppHash)},
 	}
+	if s.Signer != "" {
+		f = append(f, fact{"signer", s.Signer})
+	}
 	if len(w.Validators) > 0 {
 		var missing []string
 		for _, v := range w.Validators {

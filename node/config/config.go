@@ -15,11 +15,13 @@ import (
 	"time"
 
 	"github.com/BurntSushi/toml"
+	"github.com/cometbft/cometbft/crypto/ed25519"
 
 	"github.com/chancery/chancery/consensus"
 	"github.com/chancery/chancery/node/forecast"
 	"github.com/chancery/chancery/node/intel"
 	"github.com/chancery/chancery/node/rpc"
+	"github.com/chancery/chancery/node/signer"
 	"github.com/chancery/chancery/node/trace"
 	"github.com/chancery/chancery/node/webhook"
 )
@@ -32,6 +34,7 @@ type Config struct {
 	REST      REST      `toml:"rest" doc:"Where clients call over HTTP: the same methods, as JSON."`
 	P2P       P2P       `toml:"p2p" doc:"The connection to the other nodes. It is encrypted and authenticated; who may connect is decided on the chain."`
 	Consensus Consensus `toml:"consensus" doc:"Timers of consensus. All validators of a consortium should use the same."`
+	Signer    Signer    `toml:"signer" doc:"Where the validator key is, and what keeps it from signing twice; see docs/keys.md."`
 	Pool      Pool      `toml:"pool" doc:"Transactions that wait for a block."`
 	State     State     `toml:"state" doc:"The databases."`
 	Pruning   Pruning   `toml:"pruning" doc:"What the node keeps of the past, and how much disk it may take; see 'Disk' in docs/operating.md."`
@@ -109,6 +112,20 @@ type Consensus struct {
 	ReapInterval      Duration `toml:"reap_interval" doc:"How often new transactions are offered to peers."`
 	DoubleSignHeights int64    `toml:"double_sign_check_height" doc:"Refuse to start consensus when this node's validator key signed one of so many latest blocks. 0: off. See 'Two processes with one key'."`
 }
+
+// Signer is section [signer].
+type Signer struct {
+	Listen    string   `toml:"listen" doc:"Where the node awaits the process that signs for it: unix://PATH, relative to the home, or tcp://HOST:PORT. Empty: the key is in config/priv_validator_key.json."`
+	PublicKey string   `toml:"public_key" doc:"With listen: the validator's public key, 64 hexadecimal digits, as 'chancery signer show' prints it. A signer with another is refused."`
+	ID        string   `toml:"id" doc:"With listen over TCP: the signer's connection id, 40 hexadecimal digits. Whoever else connects is refused."`
+	Timeout   Duration `toml:"timeout" doc:"With listen: how long a signature may take. The vote is left out when it takes longer."`
+
+	WatchBlocks int64    `toml:"watch_blocks" doc:"After a start, the key signs nothing until the others have made so many blocks without it, and the node stops when one of them carries its signature. 0: it signs at once. See 'Two processes with one key'."`
+	WatchTime   Duration `toml:"watch_time" doc:"With watch_blocks: when no block came for so long, and up to half as long by chance, the key signs all the same, since the others may need it."`
+}
+
+// Remote tells whether another process holds the key.
+func (s Signer) Remote() bool { return s.Listen != "" }
 
 // Pool is section [pool].
 type Pool struct {
@@ -407,7 +424,8 @@ func Default() Config {
 			FlushThrottle: Duration(time.Millisecond),
 			ReapInterval:  Duration(5 * time.Millisecond),
 		},
-		Pool: Pool{MaxBytes: 256 << 20, MaxLaneBytes: 64 << 20, MaxWait: Duration(2 * time.Second)},
+		Signer: Signer{Timeout: Duration(time.Second), WatchBlocks: 2, WatchTime: Duration(5 * time.Second)},
+		Pool:   Pool{MaxBytes: 256 << 20, MaxLaneBytes: 64 << 20, MaxWait: Duration(2 * time.Second)},
 		State: State{
 			Tree:         "memory",
 			KeepVersions: 1000,
@@ -516,6 +534,7 @@ func decode(raw []byte) (Config, error) {
 
 var (
 	moniker = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,63}$`)
+	nodeID  = regexp.MustCompile(`^[0-9a-f]{40}$`)
 	peer    = regexp.MustCompile(`^[0-9a-f]{40}@[^@\s,]+:[0-9]+$`)
 )
 
@@ -592,6 +611,7 @@ func (c Config) Check() error {
 	atLeast("consensus.reap_interval", k.ReapInterval.Std(), time.Millisecond)
 	want(k.DoubleSignHeights >= 0, "consensus.double_sign_check_height", "must not be negative")
 
+	c.Signer.check(want)
 	want(c.Pool.MaxBytes >= 1<<20, "pool.max_bytes", "%d, want at least 1048576", c.Pool.MaxBytes)
 	atLeast("pool.max_wait", c.Pool.MaxWait.Std(), 0)
 	want(c.Pool.MaxLaneBytes >= 1<<20 && c.Pool.MaxLaneBytes <= c.Pool.MaxBytes, "pool.max_organisation_bytes", "%d, want 1048576 to pool.max_bytes", c.Pool.MaxLaneBytes)
@@ -674,6 +694,22 @@ func (c Config) Check() error {
 	}
 	each("webhook: ", c.Endpoints().Check())
 	return errors.Join(faults...)
+}
+
+func (s Signer) check(want func(ok bool, key, format string, args ...any)) {
+	want(s.Timeout.Std() >= 50*time.Millisecond && s.Timeout.Std() <= 10*time.Second, "signer.timeout", "%s, want 50ms to 10s", s.Timeout)
+	want(s.WatchBlocks >= 0 && s.WatchBlocks <= 1000, "signer.watch_blocks", "%d, want 0 to 1000", s.WatchBlocks)
+	want(s.WatchBlocks == 0 || s.WatchTime.Std() >= time.Second, "signer.watch_time", "%s is too short; at least 1s", s.WatchTime)
+	if !s.Remote() {
+		want(s.PublicKey == "" && s.ID == "", "signer.listen", "public_key and id are of a signer; say with listen where it is awaited")
+		return
+	}
+	network, _, err := signer.SplitAddress(s.Listen)
+	want(err == nil, "signer.listen", "%v", err)
+	key, err := hex.DecodeString(s.PublicKey)
+	want(err == nil && len(key) == ed25519.PubKeySize, "signer.public_key", "%q is not 64 hexadecimal digits; 'chancery signer show' prints it", s.PublicKey)
+	want(network != "tcp" || nodeID.MatchString(s.ID), "signer.id", "%q is not 40 hexadecimal digits in lower case; 'chancery signer show' prints it", s.ID)
+	want(network != "unix" || s.ID == "", "signer.id", "a Unix socket is guarded by its permissions; leave id out")
 }
 
 // TLS tells whether the door has a certificate and its key.

@@ -63,6 +63,16 @@ func (h Home) ValidatorKeyFile() string { return h.path(validatorKeyPath) }
 // started without it, or with an old copy, may sign two blocks of one height.
 func (h Home) ValidatorStateFile() string { return h.path(validatorStatePath) }
 
+// NextValidatorKeyFile is the key that is to take the place of the validator key; see
+// docs/keys.md.
+func (h Home) NextValidatorKeyFile() string { return h.path("config/next_validator_key.json") }
+
+// NextValidatorStateFile is what that key signed last.
+func (h Home) NextValidatorStateFile() string { return h.path("data/next_validator_state.json") }
+
+// RetiredKeys is the folder of validator keys whose place another has taken.
+func (h Home) RetiredKeys() string { return h.path("config/retired") }
+
 // Data is the folder of the databases.
 func (h Home) Data() string { return h.path(dataPath) }
 

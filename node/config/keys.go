@@ -1,6 +1,8 @@
 package config
 
 import (
+	"bytes"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +14,8 @@ import (
 	cmtjson "github.com/cometbft/cometbft/libs/json"
 	"github.com/cometbft/cometbft/p2p"
 	"github.com/cometbft/cometbft/privval"
+
+	"github.com/chancery/chancery/node/signer"
 )
 
 // NodeKeys are the public halves of a home's two keys.
@@ -143,6 +147,28 @@ func (h Home) Keys() (NodeKeys, error) {
 	}
 	key := privval.LoadFilePV(h.ValidatorKeyFile(), h.ValidatorStateFile()).Key.PubKey
 	return publicKeys(node, key), nil
+}
+
+// Keys are the public halves of a node's keys, of which the validator's may be in a signer.
+func (c Config) Keys(h Home) (NodeKeys, error) {
+	if !c.Signer.Remote() {
+		return h.Keys()
+	}
+	if err := private(h.NodeKeyFile()); err != nil {
+		return NodeKeys{}, fmt.Errorf("read the node's keys: %w", err)
+	}
+	node, err := p2p.LoadNodeKey(h.NodeKeyFile())
+	if err != nil {
+		return NodeKeys{}, fmt.Errorf("read the node key: %w", err)
+	}
+	public, err := hex.DecodeString(c.Signer.PublicKey)
+	if err != nil || len(public) != ed25519.PubKeySize {
+		return NodeKeys{}, fmt.Errorf("signer.public_key: %q is not 64 hexadecimal digits", c.Signer.PublicKey)
+	}
+	if own, err := signer.ReadKey(h.ValidatorKeyFile()); err == nil && bytes.Equal(own.PubKey().Bytes(), public) {
+		return NodeKeys{}, fmt.Errorf("%s holds the key that the signer holds too: move it away, so that no node can sign with it beside the signer", h.ValidatorKeyFile())
+	}
+	return publicKeys(node, ed25519.PubKey(public)), nil
 }
 
 func publicKeys(node *p2p.NodeKey, validator crypto.PubKey) NodeKeys {

@@ -44,6 +44,16 @@ var trapChecks = []Check{
 		},
 	},
 	{
+		Code: "trap-watch", Level: Warning, Needs: needsConfig, What: "A validator looks for a copy of itself before it signs: signer.watch_blocks is not 0.",
+		Remedy: "Set signer.watch_blocks = 2.",
+		look: func(_ context.Context, e *exam) []string {
+			if e.config.Signer.WatchBlocks == 0 {
+				return one("signer.watch_blocks is 0")
+			}
+			return nil
+		},
+	},
+	{
 		Code: "trap-exit", Level: Warning, Needs: needsConfig, What: "The node does not exit for want of a quorum, which a restart does not mend: watchdog.exit_seconds is 0 or at least 300.",
 		Remedy: "Set watchdog.exit_seconds = 0, or 300 and more.",
 		look: func(_ context.Context, e *exam) []string {
@@ -185,6 +195,16 @@ var chainChecks = []Check{
 		look: func(_ context.Context, e *exam) []string {
 			if power, ok := e.metric("chancery_validators_self_power"); ok && power == 0 {
 				return one("the key has no voting power")
+			}
+			return nil
+		},
+	},
+	{
+		Code: "signer", Level: Fault, Needs: needsRunning, What: "The process that signs for the node is connected.",
+		Remedy: "Start it (chancery signer start), and read its log and the node's: both say whom they refuse and why. See docs/keys.md.",
+		look: func(_ context.Context, e *exam) []string {
+			if connected, ok := e.metric("chancery_signer_connected"); ok && connected == 0 {
+				return one("it is away, and the validator signs nothing")
 			}
 			return nil
 		},

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -357,6 +358,13 @@ func TestFaults(t *testing.T) {
 		}},
 		{"trap-nosync", "true", func(p *patient) { p.config.State.NoSync = true; p.write() }},
 		{"trap-double-sign-heights", "10", func(p *patient) { p.config.Consensus.DoubleSignHeights = 10; p.write() }},
+		{"trap-watch", "is 0", func(p *patient) { p.config.Signer.WatchBlocks = 0; p.write() }},
+		{"validator-key", "holds the key that the signer holds too", func(p *patient) {
+			made, err := p.home.Keys()
+			p.do(err)
+			p.config.Signer.Listen, p.config.Signer.PublicKey = "unix://data/signer.sock", hex.EncodeToString(made.Validator)
+			p.write()
+		}},
 		{"trap-exit", "20", func(p *patient) { p.config.Watchdog.ExitSeconds = 20; p.write() }},
 		{"trap-telemetry", "empty", func(p *patient) { p.config.Telemetry.Listen = ""; p.write() }},
 		{"door", "neither TLS", func(p *patient) { p.config.RPC.Development = false; p.write() }},

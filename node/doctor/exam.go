@@ -170,6 +170,14 @@ func (e *exam) lastSigned() (int64, error) {
 	return strconv.ParseInt(s.Height, 10, 64)
 }
 
+// besideSigner finds the signer's key in the home, where it could sign beside the signer.
+func (e *exam) besideSigner() []string {
+	if _, err := e.config.Keys(e.Home); err != nil {
+		return one("%v", err)
+	}
+	return nil
+}
+
 // missing tells whether a path is not there.
 func missing(path string) bool {
 	_, err := os.Stat(path)

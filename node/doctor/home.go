@@ -54,9 +54,12 @@ var homeChecks = []Check{
 		},
 	},
 	{
-		Code: "validator-key", Level: Fault, What: "The validator key is there and can be read.",
-		Remedy: "Restore config/priv_validator_key.json from its backup, or bind a new validator key on the chain (identity bind-validator).",
+		Code: "validator-key", Level: Fault, What: "The validator key is there and can be read; with a signer, it is there alone.",
+		Remedy: "With a signer: move the key out of the home. Without: restore config/priv_validator_key.json from its backup, or bind a new validator key on the chain (identity bind-validator).",
 		look: func(_ context.Context, e *exam) []string {
+			if e.configErr == nil && e.config.Signer.Remote() {
+				return e.besideSigner()
+			}
 			raw, err := os.ReadFile(e.Home.ValidatorKeyFile())
 			if err != nil {
 				return one("%v", err)
@@ -84,7 +87,7 @@ var homeChecks = []Check{
 		Code: "key-permissions", Level: Fault, What: "Files with secrets are readable by their owner alone.",
 		Remedy: "chmod 600 the file, and replace the secret if others may have read it.",
 		look: func(_ context.Context, e *exam) (found []string) {
-			files := []string{e.Home.NodeKeyFile(), e.Home.NextNodeKeyFile(), e.Home.LastNodeKeyFile(), e.Home.ValidatorKeyFile()}
+			files := []string{e.Home.NodeKeyFile(), e.Home.NextNodeKeyFile(), e.Home.LastNodeKeyFile(), e.Home.ValidatorKeyFile(), e.Home.NextValidatorKeyFile()}
 			if e.configErr == nil {
 				files = append(files, e.secretFiles()...)
 			}

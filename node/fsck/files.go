@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/cometbft/cometbft/crypto/ed25519"
 	cmtjson "github.com/cometbft/cometbft/libs/json"
 	"github.com/cometbft/cometbft/libs/protoio"
 	"github.com/cometbft/cometbft/p2p"
@@ -23,8 +24,17 @@ func (c *checker) keys() error {
 	if _, err := p2p.LoadNodeKey(c.home.NodeKeyFile()); err != nil {
 		c.problem(c.home.NodeKeyFile(), 0, "put your copy of the key there", "the node key cannot be read: %v", err)
 	}
-	raw, err := os.ReadFile(c.home.ValidatorKeyFile())
 	var key privval.FilePVKey
+	if c.config.Signer.Remote() {
+		public, err := c.config.Keys(c.home)
+		if err != nil {
+			c.problem(c.home.ConfigFile(), 0, "see docs/keys.md", "the signer's key: %v", err)
+			return nil
+		}
+		key.PubKey = ed25519.PubKey(public.Validator)
+		return c.signed(key)
+	}
+	raw, err := os.ReadFile(c.home.ValidatorKeyFile())
 	if err == nil {
 		err = cmtjson.Unmarshal(raw, &key)
 	}
@@ -39,6 +49,11 @@ func (c *checker) keys() error {
 		c.problem(c.home.ValidatorKeyFile(), 0, "put your copy of the key there", "the validator key cannot be used: %v", err)
 		return nil
 	}
+	return c.signed(key)
+}
+
+// signed checks what the validator key signed last.
+func (c *checker) signed(key privval.FilePVKey) error {
 	if err := c.lastSigned(key); err != nil {
 		c.problem(c.home.ValidatorStateFile(), 0,
 			"put the newest copy of the file there. If there is none: restore the home from a backup, after which the validator waits until it is safe to sign", "what the validator key signed last: %v", err)

@@ -67,6 +67,7 @@ func NewHome(t testing.TB, newGenesis func(chainID string, at time.Time, appStat
 	c.RPC.Development = true
 	c.Consensus.Commit = config.Duration(20 * time.Millisecond)
 	c.State.NoSync = true
+	c.Signer.WatchBlocks = 0 // nobody copies this home
 	if err := config.Write(home, c); err != nil {
 		t.Fatal(err)
 	}

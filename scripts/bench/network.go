@@ -42,6 +42,7 @@ func layOut(dir, tree string, validators int) (*network, error) {
 	var peers []string
 	for i := range validators {
 		m := &member{home: config.Home(filepath.Join(dir, fmt.Sprint("validator-", i))), config: config.Default()}
+		m.config.Signer.WatchBlocks = 0
 		if err := m.home.Create(); err != nil {
 			return nil, err
 		}

@@ -7,6 +7,7 @@
 package chainv1
 
 import (
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -750,7 +751,7 @@ var File_chancery_chain_v1_query_proto protoreflect.FileDescriptor
 
 const file_chancery_chain_v1_query_proto_rawDesc = "" +
 	"\n" +
-	"\x1dchancery/chain/v1/query.proto\x12\x11chancery.chain.v1\x1a\x1dchancery/chain/v1/chain.proto\"\x10\n" +
+	"\x1dchancery/chain/v1/query.proto\x12\x11chancery.chain.v1\x1a\x1dchancery/chain/v1/chain.proto\x1a\x1cgoogle/api/annotations.proto\"\x10\n" +
 	"\x0eVersionRequest\"G\n" +
 	"\x0fVersionResponse\x124\n" +
 	"\aversion\x18\x01 \x01(\v2\x1a.chancery.chain.v1.VersionR\aversion\"\r\n" +
@@ -790,14 +791,14 @@ const file_chancery_chain_v1_query_proto_rawDesc = "" +
 	"\x0fUpgradesRequest\x12\x14\n" +
 	"\x05limit\x18\x01 \x01(\rR\x05limit\"J\n" +
 	"\x10UpgradesResponse\x126\n" +
-	"\bupgrades\x18\x01 \x03(\v2\x1a.chancery.chain.v1.UpgradeR\bupgrades2\x85\x04\n" +
-	"\x05Query\x12P\n" +
-	"\aVersion\x12!.chancery.chain.v1.VersionRequest\x1a\".chancery.chain.v1.VersionResponse\x12G\n" +
-	"\x04Plan\x12\x1e.chancery.chain.v1.PlanRequest\x1a\x1f.chancery.chain.v1.PlanResponse\x12V\n" +
-	"\tReadiness\x12#.chancery.chain.v1.ReadinessRequest\x1a$.chancery.chain.v1.ReadinessResponse\x12b\n" +
-	"\rUpgradeStatus\x12'.chancery.chain.v1.UpgradeStatusRequest\x1a(.chancery.chain.v1.UpgradeStatusResponse\x12P\n" +
-	"\aUpgrade\x12!.chancery.chain.v1.UpgradeRequest\x1a\".chancery.chain.v1.UpgradeResponse\x12S\n" +
-	"\bUpgrades\x12\".chancery.chain.v1.UpgradesRequest\x1a#.chancery.chain.v1.UpgradesResponseB>Z<github.com/chancery/chancery/proto/chancery/chain/v1;chainv1b\x06proto3"
+	"\bupgrades\x18\x01 \x03(\v2\x1a.chancery.chain.v1.UpgradeR\bupgrades2\xcf\x05\n" +
+	"\x05Query\x12k\n" +
+	"\aVersion\x12!.chancery.chain.v1.VersionRequest\x1a\".chancery.chain.v1.VersionResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/chain/version\x12g\n" +
+	"\x04Plan\x12\x1e.chancery.chain.v1.PlanRequest\x1a\x1f.chancery.chain.v1.PlanResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/chain/upgrade/plan\x12\x8a\x01\n" +
+	"\tReadiness\x12#.chancery.chain.v1.ReadinessRequest\x1a$.chancery.chain.v1.ReadinessResponse\"2\x82\xd3\xe4\x93\x02,\x12*/v1/chain/upgrade/readiness/{organisation}\x12}\n" +
+	"\rUpgradeStatus\x12'.chancery.chain.v1.UpgradeStatusRequest\x1a(.chancery.chain.v1.UpgradeStatusResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/chain/upgrade\x12s\n" +
+	"\aUpgrade\x12!.chancery.chain.v1.UpgradeRequest\x1a\".chancery.chain.v1.UpgradeResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/chain/upgrades/{name}\x12o\n" +
+	"\bUpgrades\x12\".chancery.chain.v1.UpgradesRequest\x1a#.chancery.chain.v1.UpgradesResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/chain/upgradesB>Z<github.com/chancery/chancery/proto/chancery/chain/v1;chainv1b\x06proto3"
 
 var (
 	file_chancery_chain_v1_query_proto_rawDescOnce sync.Once

@@ -1897,7 +1897,10 @@ type BindValidator struct {
 	// DID of the organisation. It cannot change; remove the validator first.
 	Organisation string `protobuf:"bytes,3,opt,name=organisation,proto3" json:"organisation,omitempty"`
 	// Name for people to read: [A-Za-z0-9 ._-]{1,64}. Empty when power is 0.
-	Moniker       string `protobuf:"bytes,4,opt,name=moniker,proto3" json:"moniker,omitempty"`
+	Moniker string `protobuf:"bytes,4,opt,name=moniker,proto3" json:"moniker,omitempty"`
+	// Consensus key of the same organisation that public_key, which is new, takes the place
+	// of: the one is removed and the other bound at one height. Empty: none is.
+	Replaces      []byte `protobuf:"bytes,5,opt,name=replaces,proto3" json:"replaces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1958,6 +1961,13 @@ func (x *BindValidator) GetMoniker() string {
 		return x.Moniker
 	}
 	return ""
+}
+
+func (x *BindValidator) GetReplaces() []byte {
+	if x != nil {
+		return x.Replaces
+	}
+	return nil
 }
 
 // BindValidatorResponse is empty.
@@ -2461,13 +2471,14 @@ const file_chancery_identity_v1_tx_proto_rawDesc = "" +
 	"\amembers\x18\x01 \x01(\rR\amembers\"!\n" +
 	"\vDeleteGroup\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x15\n" +
-	"\x13DeleteGroupResponse\"\x82\x01\n" +
+	"\x13DeleteGroupResponse\"\x9e\x01\n" +
 	"\rBindValidator\x12\x1d\n" +
 	"\n" +
 	"public_key\x18\x01 \x01(\fR\tpublicKey\x12\x14\n" +
 	"\x05power\x18\x02 \x01(\x03R\x05power\x12\"\n" +
 	"\forganisation\x18\x03 \x01(\tR\forganisation\x12\x18\n" +
-	"\amoniker\x18\x04 \x01(\tR\amoniker\"\x17\n" +
+	"\amoniker\x18\x04 \x01(\tR\amoniker\x12\x1a\n" +
+	"\breplaces\x18\x05 \x01(\fR\breplaces\"\x17\n" +
 	"\x15BindValidatorResponse\"#\n" +
 	"\bBindNode\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\"\x12\n" +

@@ -114,7 +114,17 @@ type StatusResponse struct {
 	// The most that they may take, 0 where there is no budget.
 	DiskBudgetBytes int64 `protobuf:"varint,24,opt,name=disk_budget_bytes,json=diskBudgetBytes,proto3" json:"disk_budget_bytes,omitempty"`
 	// What an operator should know of the node's disk, empty for nothing.
-	DiskAlarm     string `protobuf:"bytes,25,opt,name=disk_alarm,json=diskAlarm,proto3" json:"disk_alarm,omitempty"`
+	DiskAlarm string `protobuf:"bytes,25,opt,name=disk_alarm,json=diskAlarm,proto3" json:"disk_alarm,omitempty"`
+	// The version of the state machine that the state is of.
+	StateVersion uint32 `protobuf:"varint,26,opt,name=state_version,json=stateVersion,proto3" json:"state_version,omitempty"`
+	// The versions of the state machine that the program knows, the oldest and the newest.
+	OldestVersion uint32 `protobuf:"varint,27,opt,name=oldest_version,json=oldestVersion,proto3" json:"oldest_version,omitempty"`
+	NewestVersion uint32 `protobuf:"varint,28,opt,name=newest_version,json=newestVersion,proto3" json:"newest_version,omitempty"`
+	// The upgrade that is to come; absent when there is none.
+	Upgrade *v1.UpgradePlan `protobuf:"bytes,29,opt,name=upgrade,proto3" json:"upgrade,omitempty"`
+	// Whether the process that signs for the node is there: "connected", or for how long it
+	// is away. Empty where the validator key is in the node's home.
+	Signer        string `protobuf:"bytes,30,opt,name=signer,proto3" json:"signer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -320,6 +330,41 @@ func (x *StatusResponse) GetDiskBudgetBytes() int64 {
 func (x *StatusResponse) GetDiskAlarm() string {
 	if x != nil {
 		return x.DiskAlarm
+	}
+	return ""
+}
+
+func (x *StatusResponse) GetStateVersion() uint32 {
+	if x != nil {
+		return x.StateVersion
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetOldestVersion() uint32 {
+	if x != nil {
+		return x.OldestVersion
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetNewestVersion() uint32 {
+	if x != nil {
+		return x.NewestVersion
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetUpgrade() *v1.UpgradePlan {
+	if x != nil {
+		return x.Upgrade
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetSigner() string {
+	if x != nil {
+		return x.Signer
 	}
 	return ""
 }
@@ -1227,7 +1272,7 @@ var File_chancery_node_v1_node_proto protoreflect.FileDescriptor
 const file_chancery_node_v1_node_proto_rawDesc = "" +
 	"\n" +
 	"\x1bchancery/node/v1/node.proto\x12\x10chancery.node.v1\x1a\x1dchancery/chain/v1/chain.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"\x0f\n" +
-	"\rStatusRequest\"\x8f\x05\n" +
+	"\rStatusRequest\"\x84\b\n" +
 	"\x0eStatusResponse\x12\x19\n" +
 	"\bchain_id\x18\x01 \x01(\tR\achainId\x12\x16\n" +
 	"\x06height\x18\x02 \x01(\x03R\x06height\x12\x12\n" +
@@ -1257,7 +1302,12 @@ const file_chancery_node_v1_node_proto_rawDesc = "" +
 	"\x0fdisk_used_bytes\x18\x17 \x01(\x03R\rdiskUsedBytes\x12*\n" +
 	"\x11disk_budget_bytes\x18\x18 \x01(\x03R\x0fdiskBudgetBytes\x12\x1d\n" +
 	"\n" +
-	"disk_alarm\x18\x19 \x01(\tR\tdiskAlarm\"\x85\x01\n" +
+	"disk_alarm\x18\x19 \x01(\tR\tdiskAlarm\x12#\n" +
+	"\rstate_version\x18\x1a \x01(\rR\fstateVersion\x12%\n" +
+	"\x0eoldest_version\x18\x1b \x01(\rR\roldestVersion\x12%\n" +
+	"\x0enewest_version\x18\x1c \x01(\rR\rnewestVersion\x128\n" +
+	"\aupgrade\x18\x1d \x01(\v2\x1e.chancery.chain.v1.UpgradePlanR\aupgrade\x12\x16\n" +
+	"\x06signer\x18\x1e \x01(\tR\x06signer\"\x85\x01\n" +
 	"\x11CertificateExpiry\x12\x10\n" +
 	"\x03use\x18\x01 \x01(\tR\x03use\x12 \n" +
 	"\vfingerprint\x18\x02 \x01(\fR\vfingerprint\x12\x1d\n" +
@@ -1352,39 +1402,41 @@ var file_chancery_node_v1_node_proto_goTypes = []any{
 	(*StateRequest)(nil),        // 17: chancery.node.v1.StateRequest
 	(*StateResponse)(nil),       // 18: chancery.node.v1.StateResponse
 	(*Pair)(nil),                // 19: chancery.node.v1.Pair
-	(*v1.BlockRecord)(nil),      // 20: chancery.chain.v1.BlockRecord
-	(*v1.Params)(nil),           // 21: chancery.chain.v1.Params
-	(*httpbody.HttpBody)(nil),   // 22: google.api.HttpBody
+	(*v1.UpgradePlan)(nil),      // 20: chancery.chain.v1.UpgradePlan
+	(*v1.BlockRecord)(nil),      // 21: chancery.chain.v1.BlockRecord
+	(*v1.Params)(nil),           // 22: chancery.chain.v1.Params
+	(*httpbody.HttpBody)(nil),   // 23: google.api.HttpBody
 }
 var file_chancery_node_v1_node_proto_depIdxs = []int32{
 	2,  // 0: chancery.node.v1.StatusResponse.certificates:type_name -> chancery.node.v1.CertificateExpiry
-	20, // 1: chancery.node.v1.BlockResponse.record:type_name -> chancery.chain.v1.BlockRecord
-	21, // 2: chancery.node.v1.ParamsResponse.params:type_name -> chancery.chain.v1.Params
-	14, // 3: chancery.node.v1.CollectionsResponse.collections:type_name -> chancery.node.v1.Collection
-	19, // 4: chancery.node.v1.StateResponse.pairs:type_name -> chancery.node.v1.Pair
-	0,  // 5: chancery.node.v1.Node.Status:input_type -> chancery.node.v1.StatusRequest
-	4,  // 6: chancery.node.v1.Node.Genesis:input_type -> chancery.node.v1.GenesisRequest
-	6,  // 7: chancery.node.v1.Node.Block:input_type -> chancery.node.v1.BlockRequest
-	8,  // 8: chancery.node.v1.Node.LightBlock:input_type -> chancery.node.v1.LightBlockRequest
-	10, // 9: chancery.node.v1.Node.Params:input_type -> chancery.node.v1.ParamsRequest
-	12, // 10: chancery.node.v1.Node.Collections:input_type -> chancery.node.v1.CollectionsRequest
-	15, // 11: chancery.node.v1.Node.Export:input_type -> chancery.node.v1.ExportRequest
-	17, // 12: chancery.node.v1.Node.State:input_type -> chancery.node.v1.StateRequest
-	3,  // 13: chancery.node.v1.Node.OpenAPI:input_type -> chancery.node.v1.OpenAPIRequest
-	1,  // 14: chancery.node.v1.Node.Status:output_type -> chancery.node.v1.StatusResponse
-	5,  // 15: chancery.node.v1.Node.Genesis:output_type -> chancery.node.v1.GenesisResponse
-	7,  // 16: chancery.node.v1.Node.Block:output_type -> chancery.node.v1.BlockResponse
-	9,  // 17: chancery.node.v1.Node.LightBlock:output_type -> chancery.node.v1.LightBlockResponse
-	11, // 18: chancery.node.v1.Node.Params:output_type -> chancery.node.v1.ParamsResponse
-	13, // 19: chancery.node.v1.Node.Collections:output_type -> chancery.node.v1.CollectionsResponse
-	16, // 20: chancery.node.v1.Node.Export:output_type -> chancery.node.v1.ExportResponse
-	18, // 21: chancery.node.v1.Node.State:output_type -> chancery.node.v1.StateResponse
-	22, // 22: chancery.node.v1.Node.OpenAPI:output_type -> google.api.HttpBody
-	14, // [14:23] is the sub-list for method output_type
-	5,  // [5:14] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	20, // 1: chancery.node.v1.StatusResponse.upgrade:type_name -> chancery.chain.v1.UpgradePlan
+	21, // 2: chancery.node.v1.BlockResponse.record:type_name -> chancery.chain.v1.BlockRecord
+	22, // 3: chancery.node.v1.ParamsResponse.params:type_name -> chancery.chain.v1.Params
+	14, // 4: chancery.node.v1.CollectionsResponse.collections:type_name -> chancery.node.v1.Collection
+	19, // 5: chancery.node.v1.StateResponse.pairs:type_name -> chancery.node.v1.Pair
+	0,  // 6: chancery.node.v1.Node.Status:input_type -> chancery.node.v1.StatusRequest
+	4,  // 7: chancery.node.v1.Node.Genesis:input_type -> chancery.node.v1.GenesisRequest
+	6,  // 8: chancery.node.v1.Node.Block:input_type -> chancery.node.v1.BlockRequest
+	8,  // 9: chancery.node.v1.Node.LightBlock:input_type -> chancery.node.v1.LightBlockRequest
+	10, // 10: chancery.node.v1.Node.Params:input_type -> chancery.node.v1.ParamsRequest
+	12, // 11: chancery.node.v1.Node.Collections:input_type -> chancery.node.v1.CollectionsRequest
+	15, // 12: chancery.node.v1.Node.Export:input_type -> chancery.node.v1.ExportRequest
+	17, // 13: chancery.node.v1.Node.State:input_type -> chancery.node.v1.StateRequest
+	3,  // 14: chancery.node.v1.Node.OpenAPI:input_type -> chancery.node.v1.OpenAPIRequest
+	1,  // 15: chancery.node.v1.Node.Status:output_type -> chancery.node.v1.StatusResponse
+	5,  // 16: chancery.node.v1.Node.Genesis:output_type -> chancery.node.v1.GenesisResponse
+	7,  // 17: chancery.node.v1.Node.Block:output_type -> chancery.node.v1.BlockResponse
+	9,  // 18: chancery.node.v1.Node.LightBlock:output_type -> chancery.node.v1.LightBlockResponse
+	11, // 19: chancery.node.v1.Node.Params:output_type -> chancery.node.v1.ParamsResponse
+	13, // 20: chancery.node.v1.Node.Collections:output_type -> chancery.node.v1.CollectionsResponse
+	16, // 21: chancery.node.v1.Node.Export:output_type -> chancery.node.v1.ExportResponse
+	18, // 22: chancery.node.v1.Node.State:output_type -> chancery.node.v1.StateResponse
+	23, // 23: chancery.node.v1.Node.OpenAPI:output_type -> google.api.HttpBody
+	15, // [15:24] is the sub-list for method output_type
+	6,  // [6:15] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_chancery_node_v1_node_proto_init() }

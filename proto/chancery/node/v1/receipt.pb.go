@@ -653,7 +653,11 @@ var File_chancery_node_v1_receipt_proto protoreflect.FileDescriptor
 
 const file_chancery_node_v1_receipt_proto_rawDesc = "" +
 	"\n" +
-	"\x1echancery/node/v1/receipt.proto\x12\x10chancery.node.v1\x1a\x1cgoogle/api/annotations.proto\"7\n" +
+	"\x1echancery/node/v1/receipt.proto\x12\x10chancery.node.v1\x1a\x1cgoogle/api/annotations.proto\"(\n" +
+	"\x0eHistoryRequest\x12\x16\n" +
+	"\x06height\x18\x01 \x01(\x03R\x06height\"C\n" +
+	"\x0fHistoryResponse\x120\n" +
+	"\ahistory\x18\x01 \x03(\v2\x16.chancery.node.v1.LinkR\ahistory\"7\n" +
 	"\x03Key\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
@@ -693,10 +697,11 @@ const file_chancery_node_v1_receipt_proto_rawDesc = "" +
 	"\rsigned_header\x18\x01 \x01(\fR\fsignedHeader\x12\x1e\n" +
 	"\n" +
 	"validators\x18\x02 \x03(\fR\n" +
-	"validators2\xdc\x01\n" +
+	"validators2\xd3\x02\n" +
 	"\bReceipts\x12g\n" +
 	"\x05Build\x12\x1e.chancery.node.v1.BuildRequest\x1a\x1f.chancery.node.v1.BuildResponse\"\x1d\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/v1/receipts/build\x12g\n" +
-	"\x05Prove\x12\x1e.chancery.node.v1.ProveRequest\x1a\x1f.chancery.node.v1.ProveResponse\"\x1d\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/v1/receipts/proveB<Z:github.com/chancery/chancery/proto/chancery/node/v1;nodev1b\x06proto3"
+	"\x05Prove\x12\x1e.chancery.node.v1.ProveRequest\x1a\x1f.chancery.node.v1.ProveResponse\"\x1d\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/v1/receipts/prove\x12u\n" +
+	"\aHistory\x12 .chancery.node.v1.HistoryRequest\x1a!.chancery.node.v1.HistoryResponse\"%\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/receipts/history/{height}B<Z:github.com/chancery/chancery/proto/chancery/node/v1;nodev1b\x06proto3"
 
 var (
 	file_chancery_node_v1_receipt_proto_rawDescOnce sync.Once
