@@ -702,7 +702,7 @@ func TestErrorCodes(t *testing.T) {
 		}
 	}
 	want := "tx/2 tx/3 tx/4 tx/5 tx/6 chain/1 chain/2 chain/3 chain/5 chain/6 chain/7 chain/8 chain/9 chain/10 chain/11 chain/12 chain/13 chain/14 chain/15 chain/16 chain/17 chain/18 chain/19 chain/20 " +
-		"chain/21 chain/22 chain/23 chain/24 chain/25 chain/26 chain/27 chain/28 chain/29 chain/30 chain/31 chain/32000 chain/32001 chain/32002 chain/32003 "
+		"chain/21 chain/22 chain/23 chain/24 chain/25 chain/26 chain/27 chain/28 chain/29 chain/30 chain/31 chain/32000 chain/32001 chain/32002 chain/32003 chain/32004 "
 	if got.String() != want {
 		t.Fatalf("codes are\n%s\nwant\n%s", got.String(), want)
 	}

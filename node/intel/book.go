@@ -97,6 +97,9 @@ type sent struct {
 	height int64
 	order  int  // place in the extension
 	again  bool // it did not arrive
+	// reach is the latest end of what others may hold: its own, or that of one before it,
+	// which this one has not replaced where it did not arrive.
+	reach int64
 }
 
 // Set makes o what an origin says of a subject, in place of what it said before. It
@@ -239,12 +242,12 @@ func (b *Book) Next(height, now int64, most int) []Opinion {
 			continue
 		case o.Level == LevelNone:
 			c.Opinion = s.Opinion
-			c.Level = LevelNone
+			c.Level, c.Until = LevelNone, s.reach
 			c.weight = s.Level
 			c.changed = s.Level != LevelNone || s.again
 		case s != nil:
 			c.weight = max(o.Level, s.Level)
-			c.changed = s.again || o.Level != s.Level || o.Reason != s.Reason || o.Source != s.Source || o.Until < s.Until
+			c.changed = s.again || s.Until <= now || o.Level != s.Level || o.Reason != s.Reason || o.Source != s.Source || o.Until < s.Until
 		}
 		if !c.changed {
 			c.since = s.at + max((s.Until-s.at)/2, minResend)
@@ -270,7 +273,12 @@ func (b *Book) Next(height, now int64, most int) []Opinion {
 	})
 	var out []Opinion
 	for i, c := range list[:min(len(list), most)] {
-		b.subjects[c.Subject].sent = &sent{Opinion: c.Opinion, at: now, height: height, order: i}
+		e := b.subjects[c.Subject]
+		next := &sent{Opinion: c.Opinion, at: now, height: height, order: i, reach: c.Until}
+		if e.sent != nil {
+			next.reach = max(next.reach, e.sent.reach)
+		}
+		e.sent = next
 		out = append(out, c.Opinion)
 	}
 	if len(out) > 0 {
@@ -467,7 +475,7 @@ func (b *Book) expire(now int64) int {
 				b.unsaved = true
 			}
 		}
-		if e.sent != nil && e.sent.Until <= now {
+		if e.sent != nil && e.sent.reach <= now {
 			e.sent = nil
 			b.unsaved = true
 		}

@@ -55,6 +55,7 @@ type sentFile struct {
 	Height int64  `json:"height"`
 	Order  int    `json:"order"`
 	Again  bool   `json:"again,omitempty"`
+	Reach  int64  `json:"reach,omitempty"` // 0: until
 }
 
 // Open opens the book in a file, or an empty one where there is no file, and makes
@@ -135,7 +136,7 @@ func (b *Book) entries() []entryFile {
 			}
 		}
 		if s := e.sent; s != nil {
-			f.Sent = &sentFile{s.Level, s.Reason, hex.EncodeToString(s.Source[:]), s.Until, s.at, s.height, s.order, s.again}
+			f.Sent = &sentFile{s.Level, s.Reason, hex.EncodeToString(s.Source[:]), s.Until, s.at, s.height, s.order, s.again, s.reach}
 		}
 		list = append(list, f)
 	}
@@ -183,7 +184,7 @@ func (b *Book) load(raw []byte) error {
 			if err != nil {
 				return err
 			}
-			e.sent = &sent{Opinion: o, at: s.At, height: s.Height, order: s.Order, again: s.Again}
+			e.sent = &sent{Opinion: o, at: s.At, height: s.Height, order: s.Order, again: s.Again, reach: max(s.Until, s.Reach)}
 		}
 		if e.empty() && e.sent == nil {
 			return fmt.Errorf("%s: nothing is said of it", x.Subject)

@@ -325,14 +325,14 @@ var parts = []string{"state", "records.db", "engine/blockstore.db", "engine/stat
 
 // sample is what one node takes at one time.
 type sample struct {
-	at                        float64
-	node                      int
-	disk                      map[string]int64
-	total, resident           int64
-	goroutines                float64
-	height                    int64
-	block, record, state      int64 // the oldest that it has
-	budgetLevel, transactions float64
+	at                   float64
+	node                 int
+	disk                 map[string]int64
+	total, resident      int64
+	goroutines           float64
+	height               int64
+	block, record, state int64 // the oldest that it has
+	budgetLevel          float64
 }
 
 func (s *site) sample(ctx context.Context, begun time.Time, sum *summary) (err error) {
