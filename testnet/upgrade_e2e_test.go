@@ -203,6 +203,8 @@ func TestAnUpgradeOfARunningNetwork(t *testing.T) {
 	// The second plan.
 	height := s.height() + 400
 	s.decide(0, s.messages(&chainv1.ScheduleUpgrade{Name: "autumn", Height: height, Version: 2, ChecksumsHash: hash[:]}), "Upgrade in autumn")
+	planned := s.height()
+	s.until("the validator that was started again has the plan, too", time.Minute, func(v []testnet.View) bool { return v[3].Height >= planned })
 	dryRun := func(i int, more ...string) []string {
 		return append(append([]string{"upgrade", "dry-run", "--work", work}, more...), admins(i)...)
 	}
