@@ -90,12 +90,13 @@ type Node struct {
 	committed *committed
 	databases databases
 
-	cancel  context.CancelFunc
-	group   sync.WaitGroup
-	watch   *watchdog
-	peering *peering
-	pruner  *pruner
-	pruned  func() // ends pruning, and returns when it has ended; nil: it did not begin
+	cancel    context.CancelFunc
+	unsyncing sync.WaitGroup // of stopBlockSync
+	group     sync.WaitGroup
+	watch     *watchdog
+	peering   *peering
+	pruner    *pruner
+	pruned    func() // ends pruning, and returns when it has ended; nil: it did not begin
 
 	mu       sync.Mutex // guards stopping and err
 	stopping bool
@@ -285,6 +286,7 @@ func (n *Node) Stop() error {
 		// The engine closes the databases that are pruned.
 		n.pruned()
 	}
+	n.unsyncing.Wait()
 	if n.node.IsRunning() {
 		err = n.node.Stop()
 		n.node.Wait()

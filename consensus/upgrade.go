@@ -11,15 +11,16 @@ import (
 // cannot be executed, but for a panic that ends the process.
 func (a *application) stopAtUpgrade(err error) {
 	a.log.Error("the node stops before an upgrade that this program does not know", "height", a.app.Tree().Version(), "reason", err)
-	a.halt(err)
 	if a.unsync != nil {
 		a.unsync()
 	}
+	a.halt(err)
 }
 
 // stopBlockSync stops the reactor that fetches blocks. It is called within that reactor's
 // own routine too, for which Stop waits: so it waits until the stop has begun, and no
-// longer, after which the routine takes no further block.
+// longer, after which the routine takes no further block. Stop waits for its end, before
+// which it writes what it knows of the block at hand.
 func (n *Node) stopBlockSync() {
 	if n.node == nil {
 		return // the engine replays its own blocks, and is told of the error
@@ -32,11 +33,11 @@ func (n *Node) stopBlockSync() {
 	if !s.IsRunning() {
 		return
 	}
-	go func() {
+	n.unsyncing.Go(func() {
 		if err := s.Stop(); err != nil {
 			n.log.Debug("the reactor that fetches blocks had stopped already", "error", err)
 		}
-	}()
+	})
 	for s.IsRunning() {
 		time.Sleep(time.Millisecond)
 	}
