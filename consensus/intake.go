@@ -166,19 +166,21 @@ func (p *Pool) Offer(raw []byte) bool {
 
 // room says whether there is going to be room for what is submitted, as far as its claim
 // tells: a flood is to cost a node less than it costs the sender. What is here already,
-// or was committed, needs none.
+// or was committed, needs none, and one of an organisation of which nothing waits has it
+// whatever its size.
 func (p *Pool) room(raw []byte, claim chain.Claimed) error {
 	checking := p.intake.bytes(claim.Organisation)
 	p.mu.Lock()
 	l := p.lanes[claim.Organisation]
 	_, known := p.byID[claim.ID]
-	most, waiting := p.mostOf(l), checking+len(raw)
+	most, before := p.mostOf(l), checking
 	if l != nil {
-		waiting += l.bytes
+		before += l.bytes
 	}
+	waiting := before + len(raw)
 	p.mu.Unlock()
 	switch {
-	case waiting <= most || known || p.app.Seen(claim.ID):
+	case before == 0 || waiting <= most || known || p.app.Seen(claim.ID):
 		return nil
 	case waiting <= urgentRoom(most) && p.o.Urgent != nil:
 		if d, err := p.app.Decode(raw); err != nil || p.o.Urgent(d.Messages) {

@@ -1,8 +1,10 @@
 package consensus
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -115,6 +117,32 @@ func TestRefusedBeforeItIsChecked(t *testing.T) {
 	}
 	if submit(urgent); queued() != 3 {
 		t.Error("what is urgent was not queued for its check")
+	}
+}
+
+// A transaction of an organisation of which nothing waits is let in whatever its size and
+// however many organisations share the blocks: it would be refused for ever.
+func TestOneAloneAlwaysHasRoom(t *testing.T) {
+	h := newHost(t)
+	until := h.now.UnixMilli() + 60_000
+	for i := range 40 {
+		h.force(t, setParams(fmt.Sprintf("did:chancery:org%d", i), until))
+	}
+	large := bytes.Repeat([]byte("x"), 2*leastLaneRoom)
+	if err := h.pool.room(large, chain.Claimed{Organisation: "did:chancery:new"}); err != nil {
+		t.Errorf("one alone: %v", err)
+	}
+	if err := h.pool.room(large, chain.Claimed{Organisation: "did:chancery:org1"}); !errors.Is(err, chain.ErrBusy) {
+		t.Errorf("one beside another: %v", err)
+	}
+	d, err := h.app.Decode(setParams("did:chancery:new", until))
+	if err != nil {
+		t.Fatal(err)
+	}
+	grown := *d
+	grown.Raw = large
+	if err := h.pool.place(&grown, "did:chancery:new", false); err != nil {
+		t.Errorf("one alone: %v", err)
 	}
 }
 

@@ -230,7 +230,7 @@ func (p *Pool) place(d *tx.Decoded, organisation string, fromPeer bool) error {
 	w := &waiting{d: d, lane: l, in: &l.ordinary, since: p.now(), peer: fromPeer, queue: offerNow}
 	w.offerAt = w.since
 	most, mostOfLane := p.o.MaxBytes, p.o.MaxLaneBytes
-	if !fromPeer {
+	if !fromPeer && l.bytes > 0 {
 		mostOfLane = p.mostOf(l)
 	}
 	if p.o.Urgent != nil && p.o.Urgent(d.Messages) {
