@@ -82,6 +82,8 @@ func TestATraceJoinsFourNodes(t *testing.T) {
 	if err := json.Unmarshal(out, &started); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+	// A node that is still fetching blocks is told of the transaction by its block.
+	e.until("all have one app hash", 60*time.Second, oneHash)
 	cmd := e.command()
 	cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", started.HowTo.Submit + " --output json"}
 	raw, err := cmd.Output()
