@@ -24,7 +24,7 @@ func (n *Node) takeNextNodeKey() (err error) {
 		n.log.Warn("the next node key waits until the node has a state", "next", next)
 		return nil
 	}
-	keys, err := n.home.Keys()
+	keys, err := n.config.Keys(n.home)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -121,5 +122,36 @@ func TestReplaceNodeKey(t *testing.T) {
 				t.Errorf("%s: %v, %v", path, info, err)
 			}
 		}
+	}
+}
+
+// A node whose validator key is in a signer looks at its next node key, too.
+func TestANextNodeKeyNeedsNoValidatorKey(t *testing.T) {
+	home, _ := newHome(t)
+	made, err := home.Keys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Signer.Listen, c.Signer.PublicKey = "unix://signer.sock", hex.EncodeToString(made.Validator)
+	genesis, _, err := config.ReadGenesis(home.GenesisFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(home.ValidatorKeyFile()); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := home.PrepareNodeKey(); err != nil {
+		t.Fatal(err)
+	}
+	n := &Node{home: home, config: c, genesis: genesis, log: quiet(t)}
+	if err := n.takeNextNodeKey(); err != nil {
+		t.Error(err)
+	}
+	if id, err := config.NodeID(home); err != nil || id != made.NodeID {
+		t.Errorf("the node has the id %s, %v", id, err)
 	}
 }
