@@ -24,7 +24,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
+	"time"
 
 	"github.com/chancery/chancery/chain/state"
 )
@@ -39,6 +39,9 @@ const (
 	MaxChunks = 1 << 16
 	// MaxKept is how many snapshots the engine tells of.
 	MaxKept = 10
+	// rest is how many times as long as it worked on a part of an image Take rests: it has
+	// time until the next snapshot, and blocks need the processor now.
+	rest = 3
 )
 
 const (
@@ -109,7 +112,8 @@ type Store struct {
 	keep  int
 
 	taking    sync.Mutex // held while a snapshot is written
-	abandoned atomic.Bool
+	abandon   sync.Once
+	abandoned chan struct{} // closed by abandon
 
 	mu    sync.Mutex // guards whole
 	whole []Snapshot // ascending by height
@@ -118,7 +122,7 @@ type Store struct {
 // Open opens the snapshots in files, which it then owns, and removes what is not whole.
 // At most keep snapshots are kept.
 func Open(files state.Files, keep int) (*Store, error) {
-	s := &Store{files: files, keep: keep}
+	s := &Store{files: files, keep: keep, abandoned: make(chan struct{})}
 	names, err := files.List()
 	if err != nil {
 		return nil, fmt.Errorf("open the snapshots: %w", err)
@@ -274,7 +278,8 @@ func (s *Store) Chunk(height int64, index int) ([]byte, error) {
 }
 
 // Take writes the snapshot of a state and removes those beyond the number that is kept.
-// Where there is one of that height it does nothing. It returns what it wrote.
+// Where there is one of that height it does nothing. It returns what it wrote. It takes
+// a quarter of one processor at most, and less where others need them all.
 func (s *Store) Take(of state.Snapshot) (Snapshot, error) {
 	s.taking.Lock()
 	defer s.taking.Unlock()
@@ -282,7 +287,7 @@ func (s *Store) Take(of state.Snapshot) (Snapshot, error) {
 	if known, ok := s.find(height); ok {
 		return known, nil
 	}
-	w := &chunkWriter{files: s.files, height: height, abandoned: &s.abandoned}
+	w := &chunkWriter{files: s.files, height: height, abandoned: s.abandoned, resumed: time.Now()}
 	err := of.Export(w)
 	if err == nil {
 		err = w.flush()
@@ -358,7 +363,7 @@ func (s *Store) remove(height int64) error {
 
 // Abandon makes a snapshot that is being taken, and every later one, end with
 // ErrAbandoned: the node stops.
-func (s *Store) Abandon() { s.abandoned.Store(true) }
+func (s *Store) Abandon() { s.abandon.Do(func() { close(s.abandoned) }) }
 
 // Close gives the folder back. It waits for a snapshot that is being written.
 func (s *Store) Close() error {
@@ -371,7 +376,8 @@ func (s *Store) Close() error {
 type chunkWriter struct {
 	files     state.Files
 	height    int64
-	abandoned *atomic.Bool
+	abandoned <-chan struct{}
+	resumed   time.Time // when the last rest ended
 
 	chunks [][sha256.Size]byte
 	size   int64
@@ -379,9 +385,16 @@ type chunkWriter struct {
 }
 
 func (w *chunkWriter) Write(b []byte) (int, error) {
-	if w.abandoned.Load() {
-		return 0, ErrAbandoned
+	select {
+	case <-w.abandoned:
+	case <-time.After(rest * time.Since(w.resumed)):
 	}
+	select {
+	case <-w.abandoned:
+		return 0, ErrAbandoned
+	default:
+	}
+	w.resumed = time.Now()
 	n := len(b)
 	for len(b) > 0 {
 		part := b[:min(len(b), ChunkBytes-len(w.buf))]

@@ -5,8 +5,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/chain/state/statetest"
@@ -197,6 +199,63 @@ func TestADamagedChunkIsNotServed(t *testing.T) {
 	}
 	if list := s.List(); len(list) != 0 {
 		t.Fatalf("still told of: %v", list)
+	}
+}
+
+// slow is a state whose image takes long to make.
+type slow struct {
+	state.Snapshot
+	parts int
+	each  time.Duration
+}
+
+func (s slow) Export(out io.Writer) error {
+	for range s.parts {
+		time.Sleep(s.each)
+		if _, err := out.Write([]byte("part")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Taking a snapshot leaves three quarters of a processor to blocks.
+func TestTakeRests(t *testing.T) {
+	tree := grow(t, 1)
+	s := open(t, statetest.NewDisk(), 2)
+	begun := time.Now()
+	if _, err := s.Take(slow{tree.Latest(), 5, 10 * time.Millisecond}); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begun); took < 200*time.Millisecond {
+		t.Errorf("50 ms of work took %v, less than four times as long", took)
+	}
+}
+
+// A node that stops does not wait for the end of a rest, and takes no other snapshot.
+func TestAbandonEndsARest(t *testing.T) {
+	tree := grow(t, 1)
+	s := open(t, statetest.NewDisk(), 2)
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.Take(slow{tree.Latest(), 2, 2 * time.Second}) // rests for six
+		done <- err
+	}()
+	time.Sleep(2500 * time.Millisecond)
+	begun := time.Now()
+	s.Abandon()
+	s.Abandon()
+	if err := <-done; !errors.Is(err, snapshots.ErrAbandoned) {
+		t.Errorf("got %v", err)
+	}
+	if took := time.Since(begun); took > 3*time.Second {
+		t.Errorf("it went on for %v", took)
+	}
+	if _, err := s.Take(tree.Latest()); !errors.Is(err, snapshots.ErrAbandoned) {
+		t.Errorf("afterwards: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
 	}
 }
 
