@@ -148,7 +148,7 @@ func flags(args []string) (options, error) {
 	f.IntVar(&o.seconds, "seconds", 9, "seconds that each loop is measured, after a third of that to warm up")
 	f.IntVar(&o.window, "window", 4000, "transactions under way in the closed loop")
 	f.IntVar(&o.clerks, "clerks", 10_000, "clerks of all organisations together, who write in turn")
-	f.StringVar(&o.profile, "profile", "", "folder for CPU profiles of the first chancery validator, one for each loop")
+	f.StringVar(&o.profile, "profile", "", "folder for CPU profiles of the first validator, one for each loop; the report then tells what each part of a transaction costs")
 	f.BoolVar(&o.keep, "keep", false, "keep the networks' folders")
 	f.StringVar(&o.out, "out", "", "folder for the report and the plots")
 	f.StringVar(&o.name, "name", "bench", "what their names begin with")
@@ -230,6 +230,9 @@ type figures struct {
 	BlockMs []float64 `json:"block_ms"`
 	// Disk is bytes by which the files of a validator grew for a transaction.
 	Disk float64 `json:"disk_bytes_per_tx"`
+	// Shares are what each of the parts has of the first validator's processor time in the
+	// closed loop, where it was profiled.
+	Shares map[string]float64 `json:"shares,omitempty"`
 }
 
 // series is all rounds of a case: a setting with a size of the state.
@@ -322,17 +325,25 @@ func measure(ctx context.Context, cases []*series, round int, dir string, o opti
 			if rate > 0 {
 				l.Ahead = rate * o.seconds * 4 / 3
 			}
-			if o.profile != "" && office != nil {
+			profiled := make(chan error, 1)
+			if o.profile != "" {
 				l.Began = func() {
-					path := filepath.Join(o.profile, fmt.Sprintf("%s-%s-%d-validators-%d-keys-%s-%d.pprof", c.App, c.Workload, c.Validators, c.State, name, round+1))
-					if err := office.profile(ctx, o.seconds, path); err != nil {
-						fmt.Fprintln(os.Stderr, "profile:", err)
+					path := filepath.Join(o.profile, fmt.Sprintf("%s-%s-%d-messages-%d-validators-%d-keys-%s-%d.pprof", c.App, c.Workload, c.Messages, c.Validators, c.State, name, round+1))
+					of, err := app.network().profile(ctx, o.seconds, path)
+					if rate == 0 {
+						f.Shares = of
 					}
+					profiled <- err
 				}
 			}
 			r, err := bench.Run(ctx, app.target(), w, l)
 			if err != nil {
 				return nil, err
+			}
+			if o.profile != "" {
+				if err := <-profiled; err != nil {
+					return nil, fmt.Errorf("profile: %w", err)
+				}
 			}
 			if n := r.Counts; n.Void+n.Unknown+n.Failed+n.Held+n.Rejected > 0 {
 				return nil, fmt.Errorf("not every transaction was executed: %d void, %d of no known outcome, %d failed, %d held, refused %v", n.Void, n.Unknown, n.Failed, n.Held, n.Refused)

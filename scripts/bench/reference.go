@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	_ "net/http/pprof"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -83,6 +85,11 @@ func runReference(args []string) error {
 	if err := n.Start(); err != nil {
 		return err
 	}
+	profiles, err := net.Listen("tcp", c.Telemetry.Listen)
+	if err != nil {
+		return err
+	}
+	go func() { _ = http.Serve(profiles, nil) }() // with the handlers of net/http/pprof
 	l, err := net.Listen("tcp", c.RPC.Listen)
 	if err != nil {
 		return err

@@ -190,7 +190,7 @@ func (r *report) markdown() string {
 			fmt.Fprintf(&b, "| %s | %s | %d | %d | %d | %s | %s |\n", x.App, x.Workload, x.Messages, x.Validators, x.State, x.Figure, x.Values.text("%.2f"))
 		}
 	}
-	return b.String()
+	return b.String() + r.costs()
 }
 
 // write puts the report and its plots into a folder.
