@@ -62,10 +62,15 @@ const (
 	inMemory  = "chancery-memory"
 	unscored  = "chancery-unscored" // in memory, MODE_OFF
 	reference = "kvstore"
+	untuned   = "kvstore-default" // with the engine's default timers
 )
 
 // names are the applications in the order of a round.
-var names = []string{onDisk, inMemory, unscored, reference}
+var names = []string{onDisk, inMemory, unscored, reference, untuned}
+
+// example tells whether an application is the engine's example, whose transactions are
+// always the same.
+func example(app string) bool { return app == reference || app == untuned }
 
 // setting is what a network is made for.
 type setting struct {
@@ -102,7 +107,7 @@ func newApplication(s setting, o options) application {
 		c.tree = "disk"
 	case unscored:
 		c.scored = false
-	case reference:
+	case reference, untuned:
 		return &kv{setting: s}
 	}
 	return c
@@ -134,11 +139,11 @@ func main() {
 
 func flags(args []string) (options, error) {
 	o := options{
-		apps: names, workloads: []string{bench.Consent}, validators: []int{4}, messages: []int{1}, states: []int{0}, rates: []int{400},
+		apps: []string{onDisk, inMemory, unscored, reference}, workloads: []string{bench.Consent}, validators: []int{4}, messages: []int{1}, states: []int{0}, rates: []int{400},
 	}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&o.binary, "binary", "bin/chancery", "the chancery binary")
-	f.Func("only", "measure only these of "+strings.Join(names, ", ")+", with commas between", oneOf(&o.apps, names))
+	f.Func("only", "measure these of "+strings.Join(names, ", ")+", with commas between; all but the last if not given", oneOf(&o.apps, names))
 	f.Func("workload", "these of "+strings.Join(bench.Workloads, ", ")+", with commas between; consent if not given. The reference's is always the same", oneOf(&o.workloads, bench.Workloads))
 	f.Func("validators", "numbers of validators, from 1 to 16, with commas between; all share this machine's processors; 4 if not given", numbers(&o.validators, 1, 16))
 	f.Func("messages", "numbers of messages in a transaction, with commas between; 1 if not given. The reference's have one", numbers(&o.messages, 1, 100))
@@ -204,7 +209,7 @@ func settings(o options) (out []setting) {
 			for _, m := range o.messages {
 				for _, app := range names {
 					s := setting{app, w, m, v}
-					if app == reference {
+					if example(app) {
 						s.Workload, s.Messages = bench.Consent, 1
 					}
 					if slices.Contains(o.apps, app) && !have[s] {
@@ -260,7 +265,7 @@ func run(ctx context.Context, o options) error {
 	var all []*series
 	for _, s := range settings(o) {
 		for _, state := range o.states {
-			if s.App == reference && state != o.states[0] {
+			if example(s.App) && state != o.states[0] {
 				continue // it keeps no tree: its cost does not depend on its state
 			}
 			all = append(all, &series{setting: s, State: state})

@@ -49,6 +49,7 @@ const payloadSize = 430
 func runReference(args []string) error {
 	f := flag.NewFlagSet("reference", flag.ContinueOnError)
 	homeDir := f.String("home", "", "home")
+	defaultTimers := f.Bool("default-timers", false, "have the engine's default timers instead of Chancery's")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -64,13 +65,16 @@ func runReference(args []string) error {
 	if err != nil {
 		return err
 	}
+	if *defaultTimers {
+		stock := cmtconfig.DefaultConfig()
+		stock.Consensus.RootDir, stock.Consensus.WalPath = engine.RootDir, engine.Consensus.WalPath
+		engine.Consensus, engine.P2P.FlushThrottleTimeout = stock.Consensus, stock.P2P.FlushThrottleTimeout
+	}
 	engine.FilterPeers = false
 	engine.Mempool.Type = cmtconfig.MempoolTypeFlood
 	engine.Mempool.Size = 50_000
 	engine.Mempool.CacheSize = 200_000
 	engine.Mempool.Recheck = false
-	engine.Consensus.CreateEmptyBlocks = true
-	engine.Consensus.CreateEmptyBlocksInterval = 0
 	key, err := p2p.LoadNodeKey(engine.NodeKeyFile())
 	if err != nil {
 		return err
@@ -189,7 +193,9 @@ func (k *kv) start(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := k.net.run(func(m *member) []string { return []string{self, "reference", "--home", string(m.home)} }); err != nil {
+	if err := k.net.run(func(m *member) []string {
+		return []string{self, "reference", "--home", string(m.home), fmt.Sprintf("--default-timers=%t", k.App == untuned)}
+	}); err != nil {
 		return err
 	}
 	return eventually(ctx, "the first block", func() error {
