@@ -29,6 +29,8 @@ import (
 	dbm "github.com/cosmos/cosmos-db"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/syndtr/goleveldb/leveldb/filter"
+	"github.com/syndtr/goleveldb/leveldb/opt"
 
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/tx"
@@ -325,7 +327,7 @@ func (n *Node) openEngine(version string, registry *registry) error {
 	if err != nil {
 		return errors.Join(err, tree.Close())
 	}
-	recordsDB, err := openDB(c.State.Backend, "records", n.home.Data())
+	recordsDB, err := openDB(c.State.Backend, "records", n.home.Data(), recordsCache)
 	if err != nil {
 		return errors.Join(err, app.Close())
 	}
@@ -383,14 +385,23 @@ func (n *Node) openEngine(version string, registry *registry) error {
 	return nil
 }
 
-func openDB(backend, name, dir string) (dbm.DB, error) {
+// recordsCache is the cache of blocks of the records, which are mostly written.
+const recordsCache = 16 << 20
+
+// openDB opens or makes a database of the node. cache is bytes of its blocks that are kept
+// in memory; the wrapper of pebble takes no options and keeps 8 MiB, without filters.
+func openDB(backend, name, dir string, cache int) (dbm.DB, error) {
 	var db dbm.DB
 	var err error
 	switch backend {
 	case "pebble":
 		db, err = dbm.NewPebbleDB(name, dir, nil)
 	case "goleveldb":
-		db, err = dbm.NewGoLevelDB(name, dir, nil)
+		db, err = dbm.NewGoLevelDBWithOpts(name, dir, &opt.Options{
+			Filter: filter.NewBloomFilter(10), BlockCacheCapacity: cache,
+			// Versions come in batches of megabytes: larger buffers and tables are merged less often.
+			WriteBuffer: max(4<<20, cache/4), CompactionTableSize: 8 << 20,
+		})
 	default:
 		return nil, fmt.Errorf("state.backend: %q must be pebble or goleveldb", backend)
 	}

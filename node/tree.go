@@ -38,7 +38,7 @@ func openTree(c config.State, data string, log *slog.Logger) (state.Tree, error)
 		return nil, err
 	}
 	if c.Tree != "memory" {
-		db, err := openDB(c.Backend, "state", data)
+		db, err := openDB(c.Backend, "state", data, c.BlockCache)
 		if err != nil {
 			return nil, err
 		}

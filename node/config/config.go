@@ -138,6 +138,7 @@ type Pool struct {
 type State struct {
 	Tree         string `toml:"tree" doc:"Where the state tree lives: memory, with a log and images on disk, or disk, which is slower and takes little memory. Roots and proofs are the same. It cannot be changed later."`
 	Backend      string `toml:"backend" doc:"Database of records, and of the state where tree is disk: pebble or goleveldb. It cannot be changed later."`
+	BlockCache   int    `toml:"block_cache" doc:"Where backend is goleveldb: bytes of the state's database kept in memory, as they are on disk. What node_cache lacks is read from there."`
 	NodeCache    int    `toml:"node_cache" doc:"Where tree is disk: nodes of the state tree kept in memory, about 300 bytes each. The more of the working set fits, the faster are blocks."`
 	ValueCache   int    `toml:"value_cache" doc:"Where tree is disk: latest values kept in memory."`
 	KeepVersions int    `toml:"keep_versions" doc:"Where tree is memory: past versions that can be read and proved. A tree on disk keeps all."`
@@ -430,7 +431,8 @@ func Default() Config {
 			Tree:         "memory",
 			KeepVersions: 1000,
 			KeepBytes:    256 << 20,
-			Backend:      "pebble",
+			Backend:      "goleveldb",
+			BlockCache:   128 << 20,
 			NodeCache:    500_000,
 			ValueCache:   200_000,
 		},
@@ -621,6 +623,7 @@ func (c Config) Check() error {
 	want(c.State.KeepVersions > 0 && c.State.KeepVersions <= 1_000_000, "state.keep_versions", "%d, want 1 to 1000000", c.State.KeepVersions)
 	want(c.State.KeepBytes > 0, "state.keep_bytes", "must be positive")
 	want(c.State.MemoryBytes >= 0, "state.memory_bytes", "%d, want 0 or more", c.State.MemoryBytes)
+	want(c.State.BlockCache >= 1<<20, "state.block_cache", "%d, want at least 1048576", c.State.BlockCache)
 	want(c.State.NodeCache > 0, "state.node_cache", "must be positive")
 	want(c.State.ValueCache > 0, "state.value_cache", "must be positive")
 

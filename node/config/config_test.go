@@ -141,6 +141,7 @@ func TestCheckNamesTheKey(t *testing.T) {
 		"state.keep_versions":             func(c *Config) { c.State.KeepVersions = 0 },
 		"state.keep_bytes":                func(c *Config) { c.State.KeepBytes = 0 },
 		"state.backend":                   func(c *Config) { c.State.Backend = "rocksdb" },
+		"state.block_cache":               func(c *Config) { c.State.BlockCache = 0 },
 		"state.node_cache":                func(c *Config) { c.State.NodeCache = 0 },
 		"state.value_cache":               func(c *Config) { c.State.ValueCache = 0 },
 		"telemetry.listen":                func(c *Config) { c.Telemetry.Listen = "192.0.2.1:26660" },

@@ -150,6 +150,8 @@ func (s *site) start(ctx context.Context) (err error) {
 		case archive:
 			c.State.Tree = "disk"
 			c.Pruning.Mode = config.PruningArchive
+		default:
+			c.State.Tree = "memory"
 		}
 		if err := config.Write(home, c); err != nil {
 			return err
