@@ -87,11 +87,12 @@ func Start(cmd *exec.Cmd, o Options) (*Process, error) {
 		// ends with this goroutine, which leaves it locked.
 		runtime.LockOSThread()
 		var err error
-		if p.calls, err = filter(o); err == nil {
-			go p.serve()
-			err = cmd.Start()
+		if p.calls, err = filter(o); err != nil {
+			started <- fmt.Errorf("%w: %w", ErrFilter, err)
+			return
 		}
-		started <- err
+		go p.serve()
+		started <- cmd.Start()
 	}()
 	if err := <-started; err != nil {
 		return nil, err

@@ -8,7 +8,13 @@
 // program must be a static Go program for linux/amd64, whose start the filter knows.
 package tamper
 
-import "time"
+import (
+	"errors"
+	"time"
+)
+
+// ErrFilter says that system calls cannot be filtered here. The command was not started.
+var ErrFilter = errors.New("system calls cannot be filtered here")
 
 // Options say what can be tampered with. With a disk each write costs the program time, also
 // while none is made slow.
