@@ -426,9 +426,7 @@ func (r *run) step(ctx context.Context, s Step) error {
 			return each(func(i int) error { r.tampered[i].SetClock(tamper.Clock{}); return nil })
 		}
 	case LyingProposer, LyingVoter, Equivocation:
-		begin = func() error {
-			return each(func(i int) error { return os.WriteFile(r.lies(i), []byte(s.Lie), 0o600) })
-		}
+		begin = func() error { return each(func(i int) error { return r.tell(ctx, i, s) }) }
 		end = func() error { return each(func(i int) error { return os.Remove(r.lies(i)) }) }
 	case Swap:
 		begin = func() error { return each(func(i int) error { return r.swap(ctx, i) }) }

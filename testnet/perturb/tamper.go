@@ -30,6 +30,9 @@ const liesVariable = "CHANCERY_BYZANTINE"
 // late for the others to judge.
 const liesToName = 3
 
+// lyingPatience is how much longer than planned a validator lies until it has lied so often.
+const lyingPatience = 10 * time.Second
+
 // begin starts a validator: another build where the plan says so, and such that it can be
 // tampered with where it does.
 func (r *run) begin(i int, cmd *exec.Cmd) error {
@@ -110,6 +113,26 @@ func (r *run) skew(i int, s Step) {
 	r.tampered[i].SetClock(tamper.Clock{Ahead: s.Ahead, Drift: s.Drift})
 	time.Sleep(s.For / 2)
 	r.tampered[i].SetClock(tamper.Clock{Ahead: s.Then, Drift: s.Drift})
+}
+
+// tell has a validator lie for as long as the step takes, and longer where its turn did not
+// come often enough for it to be named, up to lyingPatience.
+func (r *run) tell(ctx context.Context, i int, s Step) error {
+	before, err := r.told()
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(r.lies(i), []byte(s.Lie), 0o600); err != nil {
+		return err
+	}
+	time.Sleep(s.For)
+	for until := time.Now().Add(lyingPatience); time.Now().Before(until) && ctx.Err() == nil; time.Sleep(pollStatus) {
+		now, err := r.told()
+		if err != nil || len(now) >= len(before)+liesToName {
+			return err
+		}
+	}
+	return nil
 }
 
 // lie is what a validator says that it did.
