@@ -178,7 +178,7 @@ func Open(o Options) (*Node, error) {
 	}
 	n.node, err = cmtnode.NewNode(o.Config, n.signer, nodeKey,
 		// One mutex per connection: queries never wait for consensus.
-		proxy.NewConnSyncLocalClientCreator(n.app),
+		proxy.NewConnSyncLocalClientCreator(served(n)),
 		func() (*types.GenesisDoc, error) { return o.Genesis, nil },
 		n.databases.provide, metrics, logger{o.Log.With("part", "engine")}, options...,
 	)

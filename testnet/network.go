@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"syscall"
@@ -33,6 +34,8 @@ const (
 type Network struct {
 	Dir    Dir
 	Binary string
+	// Begin starts the program of a node, which it may change; nil: (*exec.Cmd).Start.
+	Begin func(i int, cmd *exec.Cmd) error
 }
 
 // Open finds the network in the folder, or makes one of n validators there, judged by
@@ -137,7 +140,11 @@ func (n *Network) launch(r *Record, i int) error {
 			return fmt.Errorf("validator %d: %w; end that program, or move the stopped network with --base-port", i, err)
 		}
 	}
-	p, err := launch(n.Binary, []string{"start", "--home", string(n.Dir.Home(*v))}, n.Dir.LogFile(*v))
+	begin := (*exec.Cmd).Start
+	if n.Begin != nil {
+		begin = func(cmd *exec.Cmd) error { return n.Begin(i, cmd) }
+	}
+	p, err := launch(exec.Command(n.Binary, "start", "--home", string(n.Dir.Home(*v))), begin, n.Dir.LogFile(*v))
 	if err != nil {
 		return fmt.Errorf("validator %d: %w", i, err)
 	}

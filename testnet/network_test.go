@@ -169,7 +169,7 @@ func TestAProcessIsKnownByItsStart(t *testing.T) {
 	if err != nil {
 		t.Skip("there is no program sleep")
 	}
-	p, err := launch(sleep, []string{"60"}, filepath.Join(t.TempDir(), "log"))
+	p, err := launch(exec.Command(sleep, "60"), (*exec.Cmd).Start, filepath.Join(t.TempDir(), "log"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,19 +21,18 @@ const (
 	pollProcess  = 50 * time.Millisecond
 )
 
-// launch starts the program in a session of its own, so that neither a terminal's
+// launch starts a program in a session of its own, so that neither a terminal's
 // Ctrl-C nor its end reaches it, with its output appended to a log.
-func launch(binary string, args []string, logFile string) (*Process, error) {
+func launch(cmd *exec.Cmd, begin func(*exec.Cmd) error, logFile string) (*Process, error) {
 	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the log: %w", err)
 	}
 	defer log.Close()
-	cmd := exec.Command(binary, args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", binary, err)
+	if err := begin(cmd); err != nil {
+		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
 	p := &Process{PID: cmd.Process.Pid}
 	started, _, err := inspect(p.PID)
@@ -41,7 +40,7 @@ func launch(binary string, args []string, logFile string) (*Process, error) {
 	// ended is in its log.
 	go func() { _ = cmd.Wait() }()
 	if err != nil {
-		return nil, fmt.Errorf("%s ended at once; %s says why: %w", binary, logFile, err)
+		return nil, fmt.Errorf("%s ended at once; %s says why: %w", cmd.Path, logFile, err)
 	}
 	p.Started = started
 	return p, nil

@@ -29,6 +29,9 @@ import (
 func main() {
 	var (
 		binary         = flag.String("binary", "bin/chancery", "the built program")
+		byzantine      = flag.String("byzantine", "", "the program built with the tag byzantine; without it no validator lies")
+		other          = flag.String("other-binary", "", "another build of the program, to and from which validators change; without it none does")
+		faults         = flag.String("faults", "v1", "what plans are made of: v1, v2, or faults with commas between them")
 		seed           = flag.Uint64("seed", 1, "of the first run; each further run has the next")
 		runs           = flag.Int("runs", 1, "how many runs")
 		seconds        = flag.Int("seconds", 8, "about how long a run's faults take together")
@@ -43,14 +46,30 @@ func main() {
 		fmt.Fprintln(os.Stderr, "perturb: give --out, and at least one run, second and network")
 		os.Exit(2)
 	}
+	set, err := perturb.NewSet(*faults)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "perturb:", err)
+		os.Exit(2)
+	}
 	length := time.Duration(*seconds) * time.Second
 	if *only {
 		for n := range *runs {
-			fmt.Println(&perturb.Result{Plan: perturb.NewPlan(*seed+uint64(n), length)})
+			fmt.Println(&perturb.Result{Plan: perturb.NewPlan(*seed+uint64(n), length, set)})
 		}
 		return
 	}
-	results, err := run(ctx, *binary, *out, *seed, *runs, *parallel, length)
+	programs := perturb.Options{Binary: *binary, Byzantine: *byzantine, Other: *other}
+	for _, p := range []*string{&programs.Binary, &programs.Byzantine, &programs.Other} {
+		if *p == "" {
+			continue
+		}
+		if *p, err = filepath.Abs(*p); err != nil {
+			fmt.Fprintln(os.Stderr, "perturb:", err)
+			os.Exit(2)
+		}
+	}
+	plan := func(seed uint64) perturb.Plan { return perturb.NewPlan(seed, length, set) }
+	results, err := run(ctx, programs, plan, *out, *seed, *runs, *parallel)
 	summary := perturb.Summary(results)
 	if len(results) > 0 {
 		fmt.Print(summary)
@@ -73,7 +92,7 @@ func main() {
 }
 
 // run makes the runs, so many at a time, and returns those that were finished.
-func run(ctx context.Context, binary, out string, seed uint64, runs, parallel int, length time.Duration) ([]*perturb.Result, error) {
+func run(ctx context.Context, o perturb.Options, plan func(uint64) perturb.Plan, out string, seed uint64, runs, parallel int) ([]*perturb.Result, error) {
 	if err := os.MkdirAll(out, 0o700); err != nil {
 		return nil, err
 	}
@@ -82,10 +101,6 @@ func run(ctx context.Context, binary, out string, seed uint64, runs, parallel in
 		return nil, err
 	}
 	defer lines.Close()
-	program, err := filepath.Abs(binary)
-	if err != nil {
-		return nil, err
-	}
 	next := make(chan uint64)
 	go func() {
 		defer close(next)
@@ -106,9 +121,9 @@ func run(ctx context.Context, binary, out string, seed uint64, runs, parallel in
 	for range parallel {
 		group.Go(func() {
 			for s := range next {
-				r := perturb.Run(ctx, perturb.NewPlan(s, length), perturb.Options{
-					Binary: program, Dir: filepath.Join(out, fmt.Sprintf("seed-%d", s)),
-				})
+				o := o
+				o.Dir = filepath.Join(out, fmt.Sprintf("seed-%d", s))
+				r := perturb.Run(ctx, plan(s), o)
 				if ctx.Err() != nil {
 					return
 				}

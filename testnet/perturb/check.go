@@ -32,11 +32,12 @@ const (
 
 // block is what a node says of one height.
 type block struct {
-	header string // hash, which covers the app hash of the height before
-	app    string
-	record string // SHA-256 of what validators agree on in the record
-	time   int64
-	txs    []string
+	header   string // hash, which covers the app hash of the height before
+	app      string
+	record   string // SHA-256 of what validators agree on in the record
+	proposer string // address of its consensus key, in hexadecimal
+	time     int64
+	txs      []string
 }
 
 // check compares all that the nodes have up to a height with each other and with what
@@ -45,12 +46,16 @@ func (r *run) check(ctx context.Context, last int64) {
 	r.result.Blocks = last
 	chains := make([]map[int64]block, Validators)
 	var blocks map[int64]block // of a node that has all
+	var addresses [Validators]string
 	for i := range Validators {
-		oldest, err := r.oldest(ctx, i)
+		status, err := r.status(ctx, i)
 		if err != nil {
 			r.violated("validator %d does not say what it has: %v", i, err)
 			return
 		}
+		addresses[i] = status.ValidatorAddress
+		r.saw(status.Version)
+		oldest := status.OldestRecord
 		chains[i] = make(map[int64]block)
 		for h := max(1, oldest); h <= last; h++ {
 			b, err := r.block(ctx, i, h)
@@ -70,6 +75,7 @@ func (r *run) check(ctx context.Context, last int64) {
 	}
 	r.agree(chains, blocks)
 	r.onceEach(blocks, last)
+	r.refused(blocks, addresses)
 	for h := int64(3); h <= last; h++ {
 		pause := time.Duration(blocks[h].time-blocks[h-1].time) * time.Millisecond
 		r.result.LongestPause = max(r.result.LongestPause, pause.Seconds())
@@ -131,14 +137,17 @@ func (r *run) onceEach(blocks map[int64]block, last int64) {
 	}
 }
 
-func (r *run) oldest(ctx context.Context, i int) (int64, error) {
+func (r *run) status(ctx context.Context, i int) (*nodev1.StatusResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, checkPatience)
 	defer cancel()
-	s, err := r.load.nodes[i].Status(ctx)
-	if err != nil {
-		return 0, err
+	return r.load.nodes[i].Status(ctx)
+}
+
+// saw notes that a version of the program ran.
+func (r *run) saw(version string) {
+	if !slices.Contains(r.result.Versions, version) {
+		r.result.Versions = append(r.result.Versions, version)
 	}
-	return s.OldestRecord, nil
 }
 
 func (r *run) block(ctx context.Context, i int, height int64) (block, error) {
@@ -169,7 +178,7 @@ func (r *run) block(ctx context.Context, i int, height int64) (block, error) {
 		if err != nil {
 			return block{}, err
 		}
-		b.header, b.app = header.Hash().String(), hex.EncodeToString(header.AppHash)
+		b.header, b.app, b.proposer = header.Hash().String(), hex.EncodeToString(header.AppHash), header.ProposerAddress.String()
 	}
 	return b, nil
 }

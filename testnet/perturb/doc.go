@@ -9,6 +9,8 @@
 //   - receipts verify with the genesis file alone, and a damaged one does not;
 //   - the chain goes on while no more than one of four is disturbed, and all nodes are at
 //     one height with one app hash when nothing disturbs them any more;
+//   - no block in which its proposer lied is committed, and the chain names who lied often or
+//     voted twice, and nobody else;
 //   - two of four commit nothing without the others, and go on when they are back.
 //
 // A seed decides the plan: what is done to whom, when and for how long. What the processes

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -45,6 +46,13 @@ const (
 	Delay    Fault = "delay"    // what is sent arrives later
 	Loss     Fault = "loss"     // some of what is sent waits as for a retransmission
 	Throttle Fault = "throttle" // few bytes a second
+
+	SlowDisk      Fault = "slow-disk"      // writes and syncs take long
+	ClockSkew     Fault = "clock-skew"     // the clock is wrong, or runs wrong
+	LyingProposer Fault = "lying-proposer" // its blocks break the rules
+	LyingVoter    Fault = "lying-voter"    // what it says with its votes is no extension, or not true
+	Equivocation  Fault = "equivocation"   // it votes twice
+	Swap          Fault = "swap"           // stopped, and started with another build of the program
 )
 
 // Step is one fault.
@@ -61,32 +69,101 @@ type Step struct {
 	Delay time.Duration `json:"delay_ns,omitempty"`
 	Rate  int           `json:"rate,omitempty"`
 	Loss  float64       `json:"loss,omitempty"`
+	// Sync and Write are the most that each takes under SlowDisk.
+	Sync  time.Duration `json:"sync_ns,omitempty"`
+	Write time.Duration `json:"write_ns,omitempty"`
+	// Ahead is how far the clock is ahead under ClockSkew, in the second half Then, and
+	// Drift what is added each second.
+	Ahead time.Duration `json:"ahead_ns,omitempty"`
+	Then  time.Duration `json:"then_ns,omitempty"`
+	Drift time.Duration `json:"drift_ns,omitempty"`
+	// Lie is what a lying validator is told to do.
+	Lie string `json:"lie,omitempty"`
 }
 
 func (s Step) String() string {
-	return fmt.Sprintf("%s%v %.1fs", s.Fault, s.Victims, s.For.Seconds())
+	how := ""
+	switch s.Fault {
+	case SlowDisk:
+		how = fmt.Sprintf(" sync %v write %v", s.Sync, s.Write)
+	case ClockSkew:
+		how = fmt.Sprintf(" %v then %v drift %v/s", s.Ahead, s.Then, s.Drift)
+	case LyingProposer, LyingVoter, Equivocation:
+		how = " " + s.Lie
+	}
+	return fmt.Sprintf("%s%v %.1fs%s", s.Fault, s.Victims, s.For.Seconds(), how)
 }
 
 // Plan is what is done in a run.
 type Plan struct {
-	Seed  uint64 `json:"seed"`
-	Mode  Mode   `json:"mode"`
-	Steps []Step `json:"steps"`
+	Seed   uint64 `json:"seed"`
+	Faults string `json:"faults"` // the name of the set
+	Mode   Mode   `json:"mode"`
+	Steps  []Step `json:"steps"`
 }
 
-// single are the faults of one validator.
-var single = []Fault{Kill, Kill, Stop, Pause, Stutter, Wipe, Snapshot, FullDisk, Cut, Hold, Deaf, Mute, Flap, Delay, Loss, Throttle}
+// Set is the faults that plans are made of. A seed has another plan with another set.
+type Set struct {
+	name   string
+	single []Fault // of one validator
+	halves []Fault // of two
+	stream uint64  // of the random numbers
+}
+
+// Sets that have names. What a name stands for never changes.
+var (
+	V1 = Set{
+		name:   "v1",
+		single: []Fault{Kill, Kill, Stop, Pause, Stutter, Wipe, Snapshot, FullDisk, Cut, Hold, Deaf, Mute, Flap, Delay, Loss, Throttle},
+		halves: []Fault{Kill, Pause, Cut, Hold},
+	}
+	V2 = Set{
+		name: "v2",
+		single: append(slices.Clone(V1.single),
+			SlowDisk, SlowDisk, ClockSkew, ClockSkew, LyingProposer, LyingProposer, LyingVoter, LyingVoter, Equivocation, Swap, Swap),
+		halves: V1.halves,
+		stream: 2,
+	}
+)
+
+// lies are what a validator of the build tag byzantine knows, by fault.
+var lies = map[Fault][]string{
+	LyingProposer: {"verdict", "verdict-missing", "model", "forged-vote", "no-docket", "twice", "order", "wrong-tx", "censor"},
+	LyingVoter:    {"malformed", "too-long", "phantoms", "slander"},
+	Equivocation:  {"double-prevote", "double-precommit"},
+}
+
+// NewSet is the set of a name, or of the faults of one validator that are named, with commas.
+func NewSet(name string) (Set, error) {
+	for _, s := range []Set{V1, V2} {
+		if s.name == name {
+			return s, nil
+		}
+	}
+	s := Set{name: name, stream: 3}
+	for f := range strings.SplitSeq(name, ",") {
+		if !slices.Contains(V2.single, Fault(f)) {
+			return Set{}, fmt.Errorf("there is no fault %q; they are v1, v2, or some of %v", f, slices.Compact(slices.Sorted(slices.Values(V2.single))))
+		}
+		s.single = append(s.single, Fault(f))
+	}
+	return s, nil
+}
 
 // NewPlan is the plan of a seed whose steps take about so long.
-func NewPlan(seed uint64, length time.Duration) Plan {
-	r := rand.New(rand.NewPCG(seed, 0))
-	p := Plan{Seed: seed}
+func NewPlan(seed uint64, length time.Duration, of Set) Plan {
+	r := rand.New(rand.NewPCG(seed, of.stream))
+	p := Plan{Seed: seed, Faults: of.name}
 	span := func(least, most time.Duration) time.Duration {
 		return (least + time.Duration(r.Int64N(int64(most-least)))).Round(time.Millisecond)
 	}
+	either := func(most time.Duration) time.Duration { return span(-most, most) }
 	switch r.IntN(8) {
 	case 0, 1:
 		p.Mode = Halves
+		if len(of.halves) == 0 {
+			p.Mode = Wandering
+		}
 	case 2, 3:
 		p.Mode = Wandering
 	default:
@@ -97,7 +174,7 @@ func NewPlan(seed uint64, length time.Duration) Plan {
 		s := Step{For: span(300*time.Millisecond, 3*time.Second), Rest: span(0, time.Second)}
 		switch p.Mode {
 		case Halves:
-			s.Fault = []Fault{Kill, Pause, Cut, Hold}[r.IntN(4)]
+			s.Fault = of.halves[r.IntN(len(of.halves))]
 			s.Victims = r.Perm(Validators)[:2]
 			slices.Sort(s.Victims)
 			// Long enough to tell a chain that stands from one that is slow.
@@ -106,7 +183,7 @@ func NewPlan(seed uint64, length time.Duration) Plan {
 			victim = r.IntN(Validators)
 			fallthrough
 		default:
-			s.Fault, s.Victims = single[r.IntN(len(single))], []int{victim}
+			s.Fault, s.Victims = of.single[r.IntN(len(of.single))], []int{victim}
 		}
 		switch s.Fault {
 		case Delay:
@@ -115,9 +192,28 @@ func NewPlan(seed uint64, length time.Duration) Plan {
 			s.Loss = 0.01 + 0.1*r.Float64()
 		case Throttle:
 			s.Rate = 2000 + r.IntN(100_000)
+		case SlowDisk:
+			s.Sync, s.Write = span(20*time.Millisecond, 400*time.Millisecond), span(0, 5*time.Millisecond)
+			s.For = span(time.Second, 4*time.Second)
+		case ClockSkew:
+			s.Ahead, s.Then = either(30*time.Second), either(30*time.Second)
+			if r.IntN(2) == 0 {
+				s.Drift = either(time.Second)
+			}
+			s.For = span(time.Second, 5*time.Second)
+		case LyingProposer, LyingVoter, Equivocation:
+			s.Lie = lies[s.Fault][r.IntN(len(lies[s.Fault]))]
+			s.For = span(2*time.Second, 5*time.Second) // so that its turn to propose comes
 		}
 		p.Steps = append(p.Steps, s)
 		spent += s.For + s.Rest
 	}
 	return p
+}
+
+// has tells whether a plan has a fault of a validator.
+func (p Plan) has(victim int, faults ...Fault) bool {
+	return slices.ContainsFunc(p.Steps, func(s Step) bool {
+		return slices.Contains(faults, s.Fault) && slices.Contains(s.Victims, victim)
+	})
 }

@@ -22,9 +22,9 @@ func (r *Result) String() string {
 	case len(r.Violations) > 0:
 		verdict = fmt.Sprintf("%d VIOLATIONS: %s", len(r.Violations), firstLine(r.Violations[0]))
 	}
-	return fmt.Sprintf("seed %d, %s, %.1f s: %s; %d blocks, longest pause %.1f s, healed after %.1f s, settled after %.1f s; %d acknowledged, %d not known, %d withdrawn, %d answers, %d events, %d receipts; %s",
+	return fmt.Sprintf("seed %d, %s, %.1f s: %s; %d blocks, longest pause %.1f s, healed after %.1f s, settled after %.1f s; %d acknowledged, %d not known, %d withdrawn, %d answers, %d events, %d receipts, %d lies; %s",
 		r.Seed, r.Mode, r.Seconds, strings.Join(steps, " "), r.Blocks, r.LongestPause, r.Healing, r.Settling,
-		r.Acknowledged, r.Unanswered, r.Withdrawn, r.Asked, r.Events, r.Receipts, verdict)
+		r.Acknowledged, r.Unanswered, r.Withdrawn, r.Asked, r.Events, r.Receipts, r.Lies, verdict)
 }
 
 func firstLine(s string) string {
@@ -38,7 +38,7 @@ func Summary(results []*Result) string {
 	modes, faults := make(map[Mode]int), make(map[Fault]int)
 	var seeds, unmade []string
 	var seconds, healing, pause, settling float64
-	var blocks, acknowledged, unanswered, withdrawn, asked, events, receipts int64
+	var blocks, acknowledged, unanswered, withdrawn, asked, events, receipts, lies int64
 	skipped := 0
 	for _, r := range results {
 		if r.Error != "" {
@@ -65,6 +65,7 @@ func Summary(results []*Result) string {
 		asked += r.Asked
 		events += int64(r.Events)
 		receipts += int64(r.Receipts)
+		lies += int64(r.Lies)
 	}
 	var b strings.Builder
 	made := len(results) - len(unmade)
@@ -76,8 +77,8 @@ func Summary(results []*Result) string {
 	for _, f := range slices.Sorted(maps.Keys(faults)) {
 		fmt.Fprintf(&b, " %d %s", faults[f], f)
 	}
-	fmt.Fprintf(&b, "\n%d blocks; %d transactions acknowledged, %d whose outcome was not known; %d consents withdrawn, %d answers about consents; %d events; %d receipts\n",
-		blocks, acknowledged, unanswered, withdrawn, asked, events, receipts)
+	fmt.Fprintf(&b, "\n%d blocks; %d transactions acknowledged, %d whose outcome was not known; %d consents withdrawn, %d answers about consents; %d events; %d receipts; %d lies told\n",
+		blocks, acknowledged, unanswered, withdrawn, asked, events, receipts, lies)
 	fmt.Fprintf(&b, "longest: %.1f s between two blocks with one of four disturbed, %.1f s from the last fault to a block, %.1f s to one height\n", pause, healing, settling)
 	if skipped > 0 {
 		fmt.Fprintf(&b, "%d steps were left out\n", skipped)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/chancery/chancery/node/config"
 	"github.com/chancery/chancery/testnet"
+	"github.com/chancery/chancery/testnet/tamper"
 
 	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
 )
@@ -46,7 +47,10 @@ const (
 // Options of a run.
 type Options struct {
 	Binary string // the built program
-	Dir    string // where the network is made; removed after a run without a violation
+	// Byzantine is the program of the build tag byzantine, and Other another build of the
+	// program; empty: what needs it is left out.
+	Byzantine, Other string
+	Dir              string // where the network is made; removed after a run without a violation
 }
 
 // Result is what a run did and found.
@@ -64,6 +68,9 @@ type Result struct {
 	LongestPause float64  `json:"longest_pause_seconds"` // between two blocks, by their own times
 	Healing      float64  `json:"healing_seconds"`       // from the end of the last fault to a block
 	Settling     float64  `json:"settling_seconds"`      // to all nodes at one height
+	Lies         int      `json:"lies,omitempty"`        // told by validators
+	Named        []string `json:"named,omitempty"`       // by the chain, and as what
+	Versions     []string `json:"versions,omitempty"`    // of the program, that nodes were seen to run
 	Skipped      []string `json:"skipped,omitempty"`
 	Notes        []string `json:"notes,omitempty"`
 	Violations   []string `json:"violations,omitempty"`
@@ -79,6 +86,8 @@ type run struct {
 	record   *testnet.Record
 	links    *links
 	disks    [Validators]*smallDisk
+	tampered [Validators]*tamper.Process
+	swapped  [Validators]bool // who runs the other program
 	load     *load
 	result   *Result
 	before   []int64 // heights at the end of the latest fault
@@ -136,9 +145,21 @@ func (r *run) run(ctx context.Context) error {
 	defer endSubscriptions()
 	readers := r.load.begin(loading, subscribed)
 	time.Sleep(warmUp)
+	r.before, r.lastHeal = r.heights(ctx), time.Now()
+	for i := range Validators {
+		status, err := r.status(ctx, i)
+		if err != nil {
+			return err
+		}
+		r.saw(status.Version)
+	}
 	for i, s := range r.plan.Steps {
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if err := r.impossible(s); err != nil {
+			r.result.Skipped = append(r.result.Skipped, fmt.Sprintf("%s: %v", s, err))
+			continue
 		}
 		if err := r.step(ctx, s); err != nil {
 			return fmt.Errorf("step %d, %s: %w", i, s, err)
@@ -168,6 +189,7 @@ func (r *run) run(ctx context.Context) error {
 	if last > 0 {
 		r.check(ctx, last)
 		r.followed(ctx, last)
+		r.naming(ctx)
 	}
 	endSubscriptions()
 	readers.Wait()
@@ -235,6 +257,8 @@ func (r *run) make(ctx context.Context, name string) error {
 			}
 		}
 	}
+	r.mix()
+	r.net.Begin = r.begin
 	if _, err := r.net.Start(ctx); err != nil {
 		return err
 	}
@@ -389,6 +413,24 @@ func (r *run) step(ctx context.Context, s Step) error {
 		begin, end = both(func(c *condition) { c.loss = s.Loss }), healed
 	case Throttle:
 		begin, end = both(func(c *condition) { c.rate = s.Rate }), healed
+	case SlowDisk:
+		begin = func() error {
+			return each(func(i int) error { r.tampered[i].SetDisk(tamper.Disk{Sync: s.Sync, Write: s.Write}); return nil })
+		}
+		end = func() error {
+			return each(func(i int) error { r.tampered[i].SetDisk(tamper.Disk{}); return nil })
+		}
+	case ClockSkew:
+		begin = func() error { return each(func(i int) error { r.skew(i, s); return nil }) }
+		end = func() error {
+			return each(func(i int) error { r.tampered[i].SetClock(tamper.Clock{}); return nil })
+		}
+	case LyingProposer, LyingVoter, Equivocation:
+		begin = func() error { return each(func(i int) error { return r.tell(ctx, i, s) }) }
+		end = func() error { return each(func(i int) error { return os.Remove(r.lies(i)) }) }
+	case Swap:
+		begin = func() error { return each(func(i int) error { return r.swap(ctx, i) }) }
+		end = func() error { return nil }
 	default:
 		return fmt.Errorf("there is no fault %q", s.Fault)
 	}
