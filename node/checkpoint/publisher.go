@@ -70,6 +70,7 @@ type Publisher struct {
 
 	mu        sync.Mutex // guards all below
 	signed    published
+	asked     published // what the round under way is about; signed may be newer
 	witnessed published
 	witnesses []*witness
 	failure   error // why nothing is signed; nil: nothing is wrong
@@ -328,7 +329,10 @@ func (p *Publisher) gather(ctx context.Context) {
 // have by now.
 func (p *Publisher) round(ctx context.Context) bool {
 	p.mu.Lock()
-	target := p.signed
+	if p.asked.Size != p.signed.Size {
+		p.asked = p.signed
+	}
+	target := p.asked
 	p.mu.Unlock()
 	if target.Size == 0 {
 		return true
@@ -364,12 +368,9 @@ func (p *Publisher) round(ctx context.Context) bool {
 func (p *Publisher) add(target published, lines []byte, w *witness) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	base := &p.signed
+	base := &p.asked
 	if p.witnessed.Size == target.Size {
 		base = &p.witnessed
-	}
-	if base.Size != target.Size {
-		return nil // a newer one was signed meanwhile; the next round is about it
 	}
 	note, err := AddCosignature(base.note, lines, w.Key)
 	if err != nil {
@@ -382,7 +383,7 @@ func (p *Publisher) add(target published, lines []byte, w *witness) error {
 			n++
 		}
 	}
-	if n < p.o.Quorum || base.Size < p.witnessed.Size {
+	if n < p.o.Quorum {
 		return nil
 	}
 	if err := p.write(filepath.Join(p.o.Dir, witnessedFile), note); err != nil {

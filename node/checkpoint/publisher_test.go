@@ -171,6 +171,7 @@ type watchman struct {
 	key    *checkpoint.Verifier
 	broken atomic.Bool
 	asked  atomic.Int64
+	pause  atomic.Int64 // before each answer
 }
 
 func newWatchman(t *testing.T, name string, keys ...*checkpoint.Signer) *watchman {
@@ -191,6 +192,7 @@ func newWatchman(t *testing.T, name string, keys ...*checkpoint.Signer) *watchma
 	}
 	w.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w.asked.Add(1)
+		time.Sleep(time.Duration(w.pause.Load()))
 		if w.broken.Load() {
 			rw.WriteHeader(http.StatusServiceUnavailable)
 			return
@@ -318,6 +320,20 @@ func TestTheQuorum(t *testing.T) {
 	if note := s.size(10); strings.Count(note, "— w") != 2 {
 		t.Error(note)
 	}
+}
+
+// A witness that takes longer than blocks until the next checkpoint is heard all the same.
+func TestASlowWitness(t *testing.T) {
+	s := newStation(t, 1)
+	w := newWatchman(t, "w1.example", s.options.Key)
+	w.pause.Store(int64(50 * time.Millisecond))
+	s.options.Witnesses, s.options.Quorum = []checkpoint.Witness{w.witness()}, 1
+	s.start()
+	eventually(t, "a checkpoint while others are signed", func() bool {
+		s.chain.grow(1)
+		r, err := s.service.Checkpoint(t.Context(), nil)
+		return err == nil && r.Size > 1 && r.Signed > r.Size
+	})
 }
 
 // Without a quorum a checkpoint is handed out at once, and has the signatures that there are.
