@@ -458,6 +458,16 @@ func (n *Node) LightBlock(height int64) (*types.LightBlock, error) {
 	}, nil
 }
 
+// Header is the header of a committed block; false where the node does not have it, or has it
+// no more.
+func (n *Node) Header(height int64) (*types.Header, bool) {
+	meta := n.node.BlockStore().LoadBlockMeta(height)
+	if meta == nil {
+		return nil, false
+	}
+	return &meta.Header, true
+}
+
 // link is the header of a height, which announces other validators, and these.
 func (n *Node) link(height int64) ([]byte, error) {
 	light, err := n.LightBlock(height)

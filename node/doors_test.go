@@ -33,6 +33,7 @@ import (
 	"github.com/chancery/chancery/modules/identity"
 	"github.com/chancery/chancery/node"
 	"github.com/chancery/chancery/node/certs"
+	"github.com/chancery/chancery/node/checkpoint"
 	"github.com/chancery/chancery/node/client"
 	"github.com/chancery/chancery/node/config"
 	"github.com/chancery/chancery/node/forecast"
@@ -158,11 +159,20 @@ func openDoors(t *testing.T, change func(*rpc.Options)) *doors {
 	administrators.AddCert(d.admins.Certificate)
 	limits := node.Limits(config.Default().RPC)
 	limits.Heartbeat = 50 * time.Millisecond
+	logKey, err := checkpoint.NewSigner(checkpoint.Origin(d.chain.App.ChainID()), checkpoint.LogRole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	publisher, err := checkpoint.NewPublisher(checkpoint.Options{Dir: t.TempDir(), Key: logKey, Interval: 10, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = publisher.Close() })
 	o := rpc.Options{
 		App: d.chain.App, Records: d.chain.Records, Engine: doorEngine{d.chain}, Genesis: []byte("{}"), Limits: limits,
 		TLS:        &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS13},
 		Identities: modules.Identity, Administrators: func() *x509.CertPool { return administrators },
-		Forecasts: forecast.NewService(store), Now: func() time.Time { return doorTime },
+		Forecasts: forecast.NewService(store), Checkpoints: checkpoint.NewService(publisher), Now: func() time.Time { return doorTime },
 		Log: slog.New(slog.NewTextHandler(d.log, nil)),
 	}
 	if change != nil {

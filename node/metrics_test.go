@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/chancery/chancery/chain/keys"
 	"github.com/chancery/chancery/chain/tx"
+	"github.com/chancery/chancery/node/checkpoint"
 	"github.com/chancery/chancery/node/config"
 	accessv1 "github.com/chancery/chancery/proto/chancery/access/v1"
 )
@@ -55,6 +57,12 @@ func everything(t *testing.T) *Node {
 	w := config.DefaultWebhook()
 	w.Name, w.URL, w.SecretFiles, w.Types = "pager", hook.URL, []string{"secret"}, []string{"chancery.threat.v1.TxHeld"}
 	c.Webhooks = []config.Webhook{w}
+	witness, err := checkpoint.NewSigner("witness.example", checkpoint.WitnessRole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Checkpoint.Interval = 2
+	c.Witnesses = []config.Witness{{URL: hook.URL, Key: witness.Public().String(), Timeout: config.Duration(time.Second)}}
 	c.Telemetry.TracesFile, c.Telemetry.TracesRatio = "data/traces/spans.jsonl", 1
 	if err := config.Write(home, c); err != nil {
 		t.Fatal(err)

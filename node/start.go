@@ -37,6 +37,7 @@ import (
 	"github.com/chancery/chancery/consensus"
 	"github.com/chancery/chancery/consensus/records"
 	"github.com/chancery/chancery/modules/threat"
+	"github.com/chancery/chancery/node/checkpoint"
 	"github.com/chancery/chancery/node/config"
 	"github.com/chancery/chancery/node/forecast"
 	"github.com/chancery/chancery/node/receipt"
@@ -94,6 +95,8 @@ type Node struct {
 	judgement *judgement
 	webhooks  *webhook.Dispatcher // nil: none
 	sources   []*lightSource      // of headers, while the node begins with a snapshot
+
+	checkpoints *checkpoint.Publisher // nil: none
 
 	secrets *secrets // nil: no TLS and no policies of the operator's own
 
@@ -250,12 +253,15 @@ func (n *Node) open(o Options) error {
 	if err := n.openWebhooks(o.Version, registry); err != nil {
 		return errors.Join(err, n.engine.Stop())
 	}
-	if err := n.openDoors(raw, registry, o.Now); err != nil {
+	if err := n.openCheckpoints(o.Version, registry); err != nil {
 		return errors.Join(err, n.engine.Stop())
+	}
+	if err := n.openDoors(raw, registry, o.Now); err != nil {
+		return errors.Join(err, n.closeCheckpoints(), n.engine.Stop())
 	}
 	n.openSources(address)
 	if n.admin, err = openAdmin(n); err != nil {
-		return errors.Join(err, n.engine.Stop())
+		return errors.Join(err, n.closeCheckpoints(), n.engine.Stop())
 	}
 	return nil
 }
@@ -435,6 +441,9 @@ func (n *Node) openDoors(genesis []byte, registry *registry, clock func() time.T
 		}
 		options.Forecasts = forecast.NewService(n.forecasts)
 	}
+	if n.checkpoints != nil {
+		options.Checkpoints = checkpoint.NewService(n.checkpoints)
+	}
 	n.door, err = rpc.New(options)
 	if err != nil {
 		return err
@@ -593,6 +602,9 @@ func (n *Node) follow(ctx context.Context, from int64) {
 			forecast.Follow(ctx, n.forecasts, n.engine.Records(), n.deeds.forecast, n.log.With("part", "forecast"))
 		})
 	}
+	if n.checkpoints != nil {
+		n.group.Go(func() { n.checkpoints.Run(ctx) })
+	}
 	if n.webhooks != nil {
 		n.group.Go(func() {
 			if err := n.webhooks.Run(ctx); err != nil {
@@ -659,7 +671,7 @@ func (n *Node) Stop() error {
 		n.cancel()
 	}
 	n.group.Wait()
-	err := errors.Join(closed, n.engine.Stop())
+	err := errors.Join(closed, n.closeCheckpoints(), n.engine.Stop())
 	for _, s := range n.sources {
 		err = errors.Join(err, s.close())
 	}
@@ -732,6 +744,8 @@ func (e engine) Submit(ctx context.Context, raw []byte, hint bool) (tx.ID, *chai
 func (e engine) Txs(height int64) ([][]byte, bool) { return e.n.Txs(height) }
 
 func (e engine) LightBlock(height int64) (*types.LightBlock, error) { return e.n.LightBlock(height) }
+
+func (e engine) Header(height int64) (*types.Header, bool) { return e.n.Header(height) }
 
 func (e engine) History() (receipt.History, error) {
 	h := receipt.History{First: receipt.FirstValidators(e.n.Genesis()), Oldest: e.n.Pruning().OldestHeader}

@@ -41,6 +41,8 @@ func (a *app) commands() []*cobra.Command {
 		grouped("use", a.queryCommand()),
 		grouped("use", a.simulateCommand()),
 		grouped("use", a.verifyCommand()),
+		grouped("use", a.checkpointCommand()),
+		grouped("use", a.witnessCommand()),
 		grouped("use", a.eventsCommand()),
 		grouped("use", a.importCommand()),
 		grouped("use", a.modelCommand()),

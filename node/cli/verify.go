@@ -30,6 +30,7 @@ const (
 
 func (a *app) verifyCommand() *cobra.Command {
 	kind, genesis := kindAuto, ""
+	var inclusion, policy string
 	c := &cobra.Command{
 		Use:   "verify FILE…",
 		Short: "Verify receipts offline, or ask who registered a file",
@@ -37,6 +38,9 @@ func (a *app) verifyCommand() *cobra.Command {
 			"A receipt is verified with nothing but the genesis file: that validators with more than",
 			"two thirds of the voting power signed a state, and that the state holds, or does not",
 			"hold, the records in it. No node is asked.",
+			"",
+			"With --inclusion and --policy it is verified besides that the block in which the validators",
+			"signed is in a checkpoint that witnesses co-signed; see 'chancery checkpoint prove'.",
 			"",
 			"Any other file is hashed, whatever its size, and a node is asked who registered that",
 			"content, when, and what it came from.",
@@ -46,6 +50,7 @@ func (a *app) verifyCommand() *cobra.Command {
 		),
 		Example: examples(
 			"chancery verify decision.receipt --genesis genesis.json",
+			"chancery verify decision.receipt --genesis genesis.json --inclusion decision.tlog-proof --policy policy",
 			"chancery verify results.csv",
 			"chancery verify --kind file decision.receipt",
 		),
@@ -54,7 +59,10 @@ func (a *app) verifyCommand() *cobra.Command {
 			if kind != kindAuto && kind != kindReceipt && kind != kindFile {
 				return usagef("--kind is %q; choose auto, receipt or file", kind)
 			}
-			v := &verifier{app: a, cmd: cmd, kind: kind, genesisPath: genesis}
+			if (inclusion == "") != (policy == "") {
+				return usagef("--inclusion and --policy go together")
+			}
+			v := &verifier{app: a, cmd: cmd, kind: kind, genesisPath: genesis, inclusionPath: inclusion, policyPath: policy}
 			defer v.close()
 			var worst error
 			for _, path := range args {
@@ -72,6 +80,8 @@ func (a *app) verifyCommand() *cobra.Command {
 	}
 	c.Flags().StringVar(&kind, "kind", kind, "what the files are: auto, receipt or file")
 	c.Flags().StringVar(&genesis, "genesis", "", "genesis file of the chain; by default the home's")
+	c.Flags().StringVar(&inclusion, "inclusion", "", "proof that the receipt's block is in a checkpoint")
+	c.Flags().StringVar(&policy, "policy", "", "file that says whose checkpoints are believed")
 	complete(c, "kind", kindAuto, kindReceipt, kindFile)
 	return c
 }
@@ -88,14 +98,15 @@ func sayAny(err error) string {
 // verifier verifies files one by one. It reads the genesis file and connects to a
 // node when the first file needs it.
 type verifier struct {
-	app         *app
-	cmd         *cobra.Command
-	kind        string
-	genesisPath string
-	genesis     *types.GenesisDoc
-	client      *client.Client
-	cancel      context.CancelFunc
-	ctx         context.Context
+	app                       *app
+	cmd                       *cobra.Command
+	kind                      string
+	genesisPath               string
+	genesis                   *types.GenesisDoc
+	inclusionPath, policyPath string
+	client                    *client.Client
+	cancel                    context.CancelFunc
+	ctx                       context.Context
 }
 
 func (v *verifier) close() {
@@ -151,10 +162,26 @@ func (v *verifier) receipt(path string, r io.Reader) error {
 	if err != nil {
 		return err
 	}
+	var seen facts
+	if v.inclusionPath != "" {
+		if seen, err = inclusionFacts(v.inclusionPath, v.policyPath, report); err != nil {
+			return err
+		}
+	}
 	if v.app.output == outputJSON {
+		if seen != nil {
+			return v.app.print(struct {
+				*receipt.Report
+				Checkpoint facts `json:"checkpoint"`
+			}{report, seen})
+		}
 		return v.app.print(report)
 	}
-	return v.app.write(reportText(path, report))
+	text := reportText(path, report)
+	if seen != nil {
+		text += "\nwitnessed\n" + indented(seen.text())
+	}
+	return v.app.write(text)
 }
 
 // reportText is a verified receipt in words.

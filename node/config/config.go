@@ -18,6 +18,7 @@ import (
 	"github.com/cometbft/cometbft/crypto/ed25519"
 
 	"github.com/chancery/chancery/consensus"
+	"github.com/chancery/chancery/node/checkpoint"
 	"github.com/chancery/chancery/node/forecast"
 	"github.com/chancery/chancery/node/intel"
 	"github.com/chancery/chancery/node/rpc"
@@ -44,9 +45,11 @@ type Config struct {
 	Watchdog  Watchdog  `toml:"watchdog" doc:"What the node does when no block comes."`
 	Forecast  Forecast  `toml:"forecast" doc:"What the node keeps to say what to expect of actors, organisations and resources; see docs/forecast.md. It is no part of consensus."`
 
+	Checkpoint   Checkpoint   `toml:"checkpoint" doc:"Heads of the log of the chain's blocks, which witnesses outside of the consortium co-sign; see docs/checkpoints.md. They are no part of consensus."`
 	Intelligence Intelligence `toml:"intelligence" doc:"What this node makes of others by itself and tells with its votes; see docs/intelligence.md."`
 	OIDC         []OIDC       `toml:"oidc" doc:"A provider of OpenID Connect whose bearer tokens are taken at the doors, one table for each; see docs/doors.md."`
 	Webhooks     []Webhook    `toml:"webhook" doc:"An endpoint that events are posted to, one table for each; see docs/webhooks.md."`
+	Witnesses    []Witness    `toml:"witness" doc:"A witness that is asked to co-sign checkpoints, one table for each; see docs/checkpoints.md."`
 }
 
 // Node is section [node].
@@ -204,6 +207,47 @@ type Telemetry struct {
 type Watchdog struct {
 	StallSeconds int `toml:"stall_seconds" doc:"The node reports itself unhealthy when it has seen no block for so many seconds."`
 	ExitSeconds  int `toml:"exit_seconds" doc:"The node exits, for a supervisor to start it anew, when it has seen no block for so many seconds. 0: never, since a missing quorum mends itself."`
+}
+
+// Checkpoint is section [checkpoint].
+type Checkpoint struct {
+	Interval int64 `toml:"interval" doc:"A checkpoint is signed at heights that it divides. The log takes about 64 bytes of disk a block. 0: no log and no checkpoints."`
+	Quorum   int   `toml:"quorum" doc:"How many of the witnesses must have co-signed a checkpoint before the node hands it out. It is as if 0 where there are no witnesses."`
+}
+
+// maxWitnesses bounds [[witness]].
+const maxWitnesses = 32
+
+// Witness is a table [[witness]].
+type Witness struct {
+	URL     string   `toml:"url" doc:"Where the witness takes checkpoints (its submission prefix): https, or http to loopback."`
+	Key     string   `toml:"key" doc:"Its verifier key, as 'chancery witness show' or its operator says."`
+	CA      string   `toml:"tls_ca" doc:"PEM file of the authorities that sign its certificate, relative to the home. Empty: the system's."`
+	Timeout Duration `toml:"timeout" doc:"How long one request may take, 100ms to 2m."`
+}
+
+// DefaultWitness is a witness with nothing but bounds.
+func DefaultWitness() Witness { return Witness{Timeout: Duration(10 * time.Second)} }
+
+// Needed is how many witnesses must have co-signed.
+func (c Config) Needed() int { return min(c.Checkpoint.Quorum, len(c.Witnesses)) }
+
+func (c Config) checkWitnesses(want func(ok bool, key, format string, args ...any)) {
+	want(c.Checkpoint.Interval >= 0 && c.Checkpoint.Interval <= 1_000_000, "checkpoint.interval", "%d, want 0 to 1000000", c.Checkpoint.Interval)
+	n := len(c.Witnesses)
+	want(n <= maxWitnesses, "witness", "%d, at most %d", n, maxWitnesses)
+	want(n == 0 || c.Checkpoint.Interval > 0, "witness", "nothing is submitted while checkpoint.interval is 0")
+	want(c.Checkpoint.Quorum >= 0 && (n == 0 || c.Checkpoint.Quorum <= n), "checkpoint.quorum", "%d of %d witnesses", c.Checkpoint.Quorum, n)
+	seen := map[string]bool{}
+	for _, w := range c.Witnesses {
+		err := checkpoint.CheckWitness(w.URL)
+		want(err == nil, "witness.url", "%v", err)
+		key, err := checkpoint.ParseVerifier(w.Key)
+		want(err == nil && key.Role() == checkpoint.WitnessRole, "witness.key", "%.256q is no key of a witness", w.Key)
+		want(!seen[w.Key], "witness.key", "%.256q is given twice", w.Key)
+		seen[w.Key] = true
+		want(w.Timeout.Std() >= 100*time.Millisecond && w.Timeout.Std() <= 2*time.Minute, "witness.timeout", "%s, want 100ms to 2m", w.Timeout)
+	}
 }
 
 // Forecast is section [forecast].
@@ -436,11 +480,12 @@ func Default() Config {
 			NodeCache:    500_000,
 			ValueCache:   200_000,
 		},
-		Pruning:   Pruning{Mode: PruningFull, WindowBlocks: 100_000, Window: Duration(168 * time.Hour)},
-		Snapshots: Snapshots{Interval: 1000, Keep: 2},
-		Sync:      Sync{Servers: []string{}, TrustPeriod: Duration(168 * time.Hour)},
-		Telemetry: Telemetry{Listen: "127.0.0.1:26660", Engine: true, TracesFileBytes: 64 << 20, TracesRatio: 0.01},
-		Watchdog:  Watchdog{StallSeconds: 15},
+		Pruning:    Pruning{Mode: PruningFull, WindowBlocks: 100_000, Window: Duration(168 * time.Hour)},
+		Snapshots:  Snapshots{Interval: 1000, Keep: 2},
+		Sync:       Sync{Servers: []string{}, TrustPeriod: Duration(168 * time.Hour)},
+		Telemetry:  Telemetry{Listen: "127.0.0.1:26660", Engine: true, TracesFileBytes: 64 << 20, TracesRatio: 0.01},
+		Watchdog:   Watchdog{StallSeconds: 15},
+		Checkpoint: Checkpoint{Quorum: 1},
 		Forecast: Forecast{
 			Subjects: f.Subjects, Bucket: Duration(f.Bucket), Buckets: f.Buckets, Hours: f.Hours, LookBack: Duration(f.LookBack),
 		},
@@ -505,8 +550,9 @@ func decode(raw []byte) (Config, error) {
 	c := Default()
 	// Each table of a list has the defaults before it is read.
 	var tables struct {
-		OIDC     []struct{} `toml:"oidc"`
-		Webhooks []struct{} `toml:"webhook"`
+		OIDC      []struct{} `toml:"oidc"`
+		Webhooks  []struct{} `toml:"webhook"`
+		Witnesses []struct{} `toml:"witness"`
 	}
 	if _, err := toml.Decode(string(raw), &tables); err == nil {
 		for range tables.OIDC {
@@ -514,6 +560,9 @@ func decode(raw []byte) (Config, error) {
 		}
 		for range tables.Webhooks {
 			c.Webhooks = append(c.Webhooks, DefaultWebhook())
+		}
+		for range tables.Witnesses {
+			c.Witnesses = append(c.Witnesses, DefaultWitness())
 		}
 	}
 	meta, err := toml.NewDecoder(bytes.NewReader(raw)).Decode(&c)
@@ -696,6 +745,7 @@ func (c Config) Check() error {
 		want(!slices.ContainsFunc(c.OIDC[:i], func(b OIDC) bool { return b.Issuer == o.Issuer }), "oidc", "issuer %q is given twice", o.Issuer)
 	}
 	each("webhook: ", c.Endpoints().Check())
+	c.checkWitnesses(want)
 	return errors.Join(faults...)
 }
 

@@ -105,6 +105,12 @@ func (h Home) Judgement() string { return h.path("data/judgement") }
 // Webhooks is the folder of how far each webhook is.
 func (h Home) Webhooks() string { return h.path("data/webhooks") }
 
+// Checkpoints is the folder of the log of blocks and of what was signed of it.
+func (h Home) Checkpoints() string { return h.path("data/checkpoints") }
+
+// CheckpointKeyFile is the key that signs checkpoints. Mostly there is none.
+func (h Home) CheckpointKeyFile() string { return h.path("config/checkpoint_key") }
+
 // Snapshots is the folder of copies of the state for nodes that join.
 func (h Home) Snapshots() string { return h.path("data/snapshots") }
 

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"runtime"
 
 	"github.com/cometbft/cometbft/crypto"
 	"github.com/cometbft/cometbft/crypto/ed25519"
@@ -15,6 +14,7 @@ import (
 	"github.com/cometbft/cometbft/p2p"
 	"github.com/cometbft/cometbft/privval"
 
+	"github.com/chancery/chancery/node/internal/private"
 	"github.com/chancery/chancery/node/signer"
 )
 
@@ -69,7 +69,7 @@ func (h Home) NextNodeID() (string, error) { return idOf(h.NextNodeKeyFile()) }
 func (h Home) LastNodeID() (string, error) { return idOf(h.LastNodeKeyFile()) }
 
 func idOf(path string) (string, error) {
-	if err := private(path); err != nil {
+	if err := private.Check(path); err != nil {
 		return "", fmt.Errorf("read the node key: %w", err)
 	}
 	key, err := p2p.LoadNodeKey(path)
@@ -115,25 +115,13 @@ func (h Home) ReplaceNodeKey() error {
 }
 
 // ErrPermissions says that others than the owner may read a private key.
-var ErrPermissions = errors.New("others than its owner may read it")
-
-// private refuses a file that others than its owner may read.
-func private(path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 && runtime.GOOS != "windows" {
-		return fmt.Errorf("%w: %s has mode %04o; run: chmod 600 %[2]s", ErrPermissions, path, mode)
-	}
-	return nil
-}
+var ErrPermissions = private.ErrPermissions
 
 // Keys reads the public halves of the home's keys. The error wraps ErrPermissions where a
 // private one lies open.
 func (h Home) Keys() (NodeKeys, error) {
 	for _, path := range []string{h.NodeKeyFile(), h.ValidatorKeyFile()} {
-		if err := private(path); err != nil {
+		if err := private.Check(path); err != nil {
 			return NodeKeys{}, fmt.Errorf("read the node's keys: %w", err)
 		}
 	}
@@ -154,7 +142,7 @@ func (c Config) Keys(h Home) (NodeKeys, error) {
 	if !c.Signer.Remote() {
 		return h.Keys()
 	}
-	if err := private(h.NodeKeyFile()); err != nil {
+	if err := private.Check(h.NodeKeyFile()); err != nil {
 		return NodeKeys{}, fmt.Errorf("read the node's keys: %w", err)
 	}
 	node, err := p2p.LoadNodeKey(h.NodeKeyFile())

@@ -131,6 +131,8 @@ func exampleOf(name string) reflect.Value {
 		return reflect.ValueOf([]OIDC{DefaultOIDC()})
 	case "webhook":
 		return reflect.ValueOf([]Webhook{DefaultWebhook()})
+	case "witness":
+		return reflect.ValueOf([]Witness{DefaultWitness()})
 	}
 	panic("config: no table [[" + name + "]] has defaults")
 }

@@ -32,9 +32,9 @@ var engineDatabases = []string{"blockstore", "state", "evidence"}
 
 // header is what later parts need of a block.
 type header struct {
-	appHash, resultsHash []byte
-	time                 int64    // Unix milliseconds
-	txs                  [][]byte // SHA-256 of each, the docket first
+	hash, appHash, resultsHash []byte
+	time                       int64    // Unix milliseconds
+	txs                        [][]byte // SHA-256 of each, the docket first
 }
 
 // engineState is how far the engine's own state is.
@@ -291,7 +291,7 @@ func (k *chainCheck) block(height int64, last types.BlockID) (id types.BlockID, 
 	if err := b.ValidateBasic(); err != nil {
 		return id, err
 	}
-	h := header{appHash: b.AppHash, resultsHash: b.LastResultsHash, time: b.Time.UnixMilli()}
+	h := header{hash: id.Hash, appHash: b.AppHash, resultsHash: b.LastResultsHash, time: b.Time.UnixMilli()}
 	for _, t := range b.Txs {
 		sum := sha256.Sum256(t)
 		h.txs = append(h.txs, sum[:])

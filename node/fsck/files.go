@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
 
 	"github.com/chancery/chancery/node"
+	"github.com/chancery/chancery/node/checkpoint"
 	"github.com/chancery/chancery/node/internal/durable"
 )
 
@@ -23,6 +25,9 @@ import (
 func (c *checker) keys() error {
 	if _, err := p2p.LoadNodeKey(c.home.NodeKeyFile()); err != nil {
 		c.problem(c.home.NodeKeyFile(), 0, "put your copy of the key there", "the node key cannot be read: %v", err)
+	}
+	if _, err := checkpoint.ReadKey(c.home.CheckpointKeyFile(), checkpoint.LogRole); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		c.problem(c.home.CheckpointKeyFile(), 0, "put your copy of the key there, or move the file away and give witnesses the new key", "the key that signs checkpoints cannot be used: %v", err)
 	}
 	var key privval.FilePVKey
 	if c.config.Signer.Remote() {
@@ -121,6 +126,26 @@ func (c *checker) lastSigned(key privval.FilePVKey) error {
 	}
 	if s.Height != height || int64(s.Round) != round || s.Step != step {
 		return fmt.Errorf("it says height %d, round %d, step %d, and what was signed says %d, %d, %d", s.Height, s.Round, s.Step, height, round, step)
+	}
+	return nil
+}
+
+// checkpoints computes the log of blocks anew, and compares it with the headers.
+func (c *checker) checkpoints() error {
+	dir := c.home.Checkpoints()
+	const remedy = "remove data/checkpoints/head: the node computes the log of blocks anew at its next start"
+	n, err := checkpoint.CheckFolder(dir, checkpoint.Origin(c.report.ChainID), func(height int64) []byte {
+		c.progress("log of blocks", height)
+		return c.headers[height].hash
+	})
+	if err != nil {
+		c.problem(filepath.Join(dir, "hashes"), n, remedy, "%v", err)
+	}
+	for _, name := range []string{"signed", "witnessed"} {
+		path := filepath.Join(dir, name)
+		if _, err := durable.ReadSealed(path, sealedLimit); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			c.problem(path, 0, "move the file away: the witnesses know what this node signed", "%v", err)
+		}
 	}
 	return nil
 }

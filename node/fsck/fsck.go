@@ -82,7 +82,7 @@ func Check(ctx context.Context, home config.Home, o Options) (*Report, error) {
 	if c.config, err = config.Load(home); err != nil {
 		return nil, err
 	}
-	for _, part := range []func() error{c.logs, c.genesis, c.blocks, c.state, c.records, c.keys, c.engineLog, c.sealed, c.snapshots, c.compare} {
+	for _, part := range []func() error{c.logs, c.genesis, c.blocks, c.state, c.records, c.keys, c.engineLog, c.sealed, c.checkpoints, c.snapshots, c.compare} {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}

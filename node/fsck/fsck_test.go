@@ -31,6 +31,7 @@ func ran(t *testing.T, tree, backend string, blocks int64) config.Home {
 	home, c := nodetest.NewHome(t, node.NewGenesis)
 	c.State.Tree, c.State.Backend = tree, backend
 	c.Snapshots.Interval = 3 // so that there is one
+	c.Checkpoint.Interval = 2
 	if err := config.Write(home, c); err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +252,7 @@ func copied(t *testing.T, home config.Home) config.Home {
 	if err := os.CopyFS(to, os.DirFS(string(home))); err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{config.Home(to).NodeKeyFile(), config.Home(to).ValidatorKeyFile()} {
+	for _, key := range []string{config.Home(to).NodeKeyFile(), config.Home(to).ValidatorKeyFile(), config.Home(to).CheckpointKeyFile()} {
 		if err := os.Chmod(key, 0o600); err != nil { // which CopyFS does not keep
 			t.Fatal(err)
 		}

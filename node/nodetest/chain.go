@@ -305,6 +305,15 @@ func (n *Chain) LightBlock(height int64) (*types.LightBlock, error) {
 	return n.lights[height-1], nil
 }
 
+// Header is the header of a block that was committed.
+func (n *Chain) Header(height int64) (*types.Header, bool) {
+	light, err := n.LightBlock(height)
+	if err != nil {
+		return nil, false
+	}
+	return light.Header, true
+}
+
 // History implements receipt.Blocks: the chain has all its headers.
 func (n *Chain) History() (receipt.History, error) {
 	return receipt.History{First: n.lights[0].ValidatorsHash, Oldest: 1}, nil

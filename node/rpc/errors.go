@@ -19,6 +19,7 @@ import (
 
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/errs"
+	"github.com/chancery/chancery/node/checkpoint"
 	"github.com/chancery/chancery/node/forecast"
 	"github.com/chancery/chancery/node/receipt"
 )
@@ -120,6 +121,9 @@ var grpcCodes = map[*errs.Error]codes.Code{
 	ErrStopping:            codes.Unavailable,
 	forecast.ErrBadRequest: codes.InvalidArgument,
 	forecast.ErrNoSubject:  codes.NotFound,
+	checkpoint.ErrNoBlock:  codes.InvalidArgument,
+	checkpoint.ErrNotYet:   codes.FailedPrecondition,
+	checkpoint.ErrDamaged:  codes.DataLoss,
 	receipt.ErrNoEntries:   codes.InvalidArgument,
 	receipt.ErrUnknownKeys: codes.InvalidArgument,
 	receipt.ErrNotYet:      codes.Unavailable,

@@ -118,6 +118,36 @@ func (n *nodeService) LightBlock(_ context.Context, req *nodev1.LightBlockReques
 	return &nodev1.LightBlockResponse{LightBlock: raw}, nil
 }
 
+// maxHeaders is the most headers of one answer.
+const maxHeaders = 500
+
+// Headers implements nodev1.NodeServer.
+func (n *nodeService) Headers(_ context.Context, req *nodev1.HeadersRequest) (*nodev1.HeadersResponse, error) {
+	if req.Height < 1 {
+		return nil, ErrBadRequest.With("height is %d", req.Height)
+	}
+	limit := int64(req.Limit)
+	if limit == 0 || limit > maxHeaders {
+		limit = maxHeaders
+	}
+	resp := new(nodev1.HeadersResponse)
+	for height := req.Height; height < req.Height+limit && height <= n.s.records.Head(); height++ {
+		header, ok := n.s.engine.Header(height)
+		if !ok {
+			break
+		}
+		raw, err := header.ToProto().Marshal()
+		if err != nil {
+			return nil, err
+		}
+		resp.Headers = append(resp.Headers, raw)
+	}
+	if len(resp.Headers) == 0 {
+		return nil, chain.ErrBadHeight.With("no header of block %d", req.Height)
+	}
+	return resp, nil
+}
+
 // Params implements nodev1.NodeServer.
 func (n *nodeService) Params(ctx context.Context, _ *nodev1.ParamsRequest) (*nodev1.ParamsResponse, error) {
 	r, err := snapshots{n.s}.At(ctx)

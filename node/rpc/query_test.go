@@ -245,6 +245,20 @@ func TestNodeService(t *testing.T) {
 	}
 	_, err = c.LightBlock(ctx, &nodev1.LightBlockRequest{Height: 9})
 	refused(t, err, chain.ErrBadHeight, codes.NotFound)
+	for _, want := range []struct {
+		height int64
+		limit  uint32
+		n      int
+	}{{1, 0, 3}, {1, 2, 2}, {3, 10_000, 1}} {
+		h, err := c.Headers(ctx, &nodev1.HeadersRequest{Height: want.height, Limit: want.limit})
+		if err != nil || len(h.Headers) != want.n {
+			t.Fatalf("headers %v, %v, want %+v", h, err, want)
+		}
+	}
+	_, err = c.Headers(ctx, &nodev1.HeadersRequest{Height: 9})
+	refused(t, err, chain.ErrBadHeight, codes.NotFound)
+	_, err = c.Headers(ctx, &nodev1.HeadersRequest{})
+	refused(t, err, rpc.ErrBadRequest, codes.InvalidArgument)
 	p, err := c.Params(ctx, &nodev1.ParamsRequest{})
 	if err != nil || !p.Params.EqualVT(chain.DefaultParams()) {
 		t.Fatalf("params %v, %v", p, err)

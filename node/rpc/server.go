@@ -35,6 +35,8 @@ type Engine interface {
 	Submit(ctx context.Context, raw []byte, hints bool) (id tx.ID, hint *chainv1.Verdict, err error)
 	// LightBlock is a signed header and its validators.
 	LightBlock(height int64) (*types.LightBlock, error)
+	// Header is the header of a committed block; false where it is not here, or no more.
+	Header(height int64) (*types.Header, bool)
 	// History is what leads from the genesis validators to those headers.
 	History() (receipt.History, error)
 	// Txs are the transactions of a committed block in order, without its docket; false
@@ -69,6 +71,8 @@ type Options struct {
 	Log *slog.Logger
 	// Forecasts answers for what is to be expected; nil: the service is not served.
 	Forecasts nodev1.ForecastsServer
+	// Checkpoints gives checkpoints of the log of blocks; nil: the service is not served.
+	Checkpoints nodev1.CheckpointsServer
 	// Evidence is what the node saw of proposals that the rules refuse; nil: nothing.
 	Evidence Evidence
 	// Metrics takes the door's measurements; nil: none.
@@ -167,6 +171,9 @@ func New(o Options) (*Server, error) {
 	nodev1.RegisterSentinelServer(guarded, &sentinelService{s: s, evidence: o.Evidence})
 	if o.Forecasts != nil {
 		nodev1.RegisterForecastsServer(guarded, o.Forecasts)
+	}
+	if o.Checkpoints != nil {
+		nodev1.RegisterCheckpointsServer(guarded, o.Checkpoints)
 	}
 	o.App.RegisterQueries(registrar{s}, snapshots{s})
 	for _, module := range o.App.Modules() {

@@ -756,6 +756,107 @@ func (x *LightBlockResponse) GetLightBlock() []byte {
 	return nil
 }
 
+// HeadersRequest names blocks.
+type HeadersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the first.
+	Height int64 `protobuf:"varint,1,opt,name=height,proto3" json:"height,omitempty"`
+	// How many at most. 0, or more than 500: 500.
+	Limit         uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeadersRequest) Reset() {
+	*x = HeadersRequest{}
+	mi := &file_chancery_node_v1_node_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeadersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeadersRequest) ProtoMessage() {}
+
+func (x *HeadersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_node_v1_node_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeadersRequest.ProtoReflect.Descriptor instead.
+func (*HeadersRequest) Descriptor() ([]byte, []int) {
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *HeadersRequest) GetHeight() int64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *HeadersRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// HeadersResponse is headers.
+type HeadersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// tendermint.types.Header each, at least one.
+	Headers       [][]byte `protobuf:"bytes,1,rep,name=headers,proto3" json:"headers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeadersResponse) Reset() {
+	*x = HeadersResponse{}
+	mi := &file_chancery_node_v1_node_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeadersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeadersResponse) ProtoMessage() {}
+
+func (x *HeadersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_node_v1_node_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeadersResponse.ProtoReflect.Descriptor instead.
+func (*HeadersResponse) Descriptor() ([]byte, []int) {
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *HeadersResponse) GetHeaders() [][]byte {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
 // ParamsRequest is empty; the height is in the call's metadata.
 type ParamsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -765,7 +866,7 @@ type ParamsRequest struct {
 
 func (x *ParamsRequest) Reset() {
 	*x = ParamsRequest{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[10]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -777,7 +878,7 @@ func (x *ParamsRequest) String() string {
 func (*ParamsRequest) ProtoMessage() {}
 
 func (x *ParamsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[10]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -790,7 +891,7 @@ func (x *ParamsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParamsRequest.ProtoReflect.Descriptor instead.
 func (*ParamsRequest) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{10}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{12}
 }
 
 // ParamsResponse is the chain's parameters.
@@ -803,7 +904,7 @@ type ParamsResponse struct {
 
 func (x *ParamsResponse) Reset() {
 	*x = ParamsResponse{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[11]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -815,7 +916,7 @@ func (x *ParamsResponse) String() string {
 func (*ParamsResponse) ProtoMessage() {}
 
 func (x *ParamsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[11]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -828,7 +929,7 @@ func (x *ParamsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParamsResponse.ProtoReflect.Descriptor instead.
 func (*ParamsResponse) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{11}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ParamsResponse) GetParams() *v1.Params {
@@ -847,7 +948,7 @@ type CollectionsRequest struct {
 
 func (x *CollectionsRequest) Reset() {
 	*x = CollectionsRequest{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[12]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -859,7 +960,7 @@ func (x *CollectionsRequest) String() string {
 func (*CollectionsRequest) ProtoMessage() {}
 
 func (x *CollectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[12]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -872,7 +973,7 @@ func (x *CollectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectionsRequest.ProtoReflect.Descriptor instead.
 func (*CollectionsRequest) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{12}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{14}
 }
 
 // CollectionsResponse is every collection, sorted by prefix.
@@ -885,7 +986,7 @@ type CollectionsResponse struct {
 
 func (x *CollectionsResponse) Reset() {
 	*x = CollectionsResponse{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[13]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -897,7 +998,7 @@ func (x *CollectionsResponse) String() string {
 func (*CollectionsResponse) ProtoMessage() {}
 
 func (x *CollectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[13]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -910,7 +1011,7 @@ func (x *CollectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectionsResponse.ProtoReflect.Descriptor instead.
 func (*CollectionsResponse) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{13}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CollectionsResponse) GetCollections() []*Collection {
@@ -937,7 +1038,7 @@ type Collection struct {
 
 func (x *Collection) Reset() {
 	*x = Collection{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[14]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -949,7 +1050,7 @@ func (x *Collection) String() string {
 func (*Collection) ProtoMessage() {}
 
 func (x *Collection) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[14]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -962,7 +1063,7 @@ func (x *Collection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Collection.ProtoReflect.Descriptor instead.
 func (*Collection) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{14}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Collection) GetName() string {
@@ -1004,7 +1105,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[15]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1016,7 +1117,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[15]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1029,7 +1130,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{15}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ExportRequest) GetHeight() int64 {
@@ -1053,7 +1154,7 @@ type ExportResponse struct {
 
 func (x *ExportResponse) Reset() {
 	*x = ExportResponse{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[16]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1065,7 +1166,7 @@ func (x *ExportResponse) String() string {
 func (*ExportResponse) ProtoMessage() {}
 
 func (x *ExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[16]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1078,7 +1179,7 @@ func (x *ExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportResponse.ProtoReflect.Descriptor instead.
 func (*ExportResponse) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{16}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ExportResponse) GetPart() []byte {
@@ -1110,7 +1211,7 @@ type StateRequest struct {
 
 func (x *StateRequest) Reset() {
 	*x = StateRequest{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[17]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1122,7 +1223,7 @@ func (x *StateRequest) String() string {
 func (*StateRequest) ProtoMessage() {}
 
 func (x *StateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[17]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1135,7 +1236,7 @@ func (x *StateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateRequest.ProtoReflect.Descriptor instead.
 func (*StateRequest) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{17}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *StateRequest) GetHeight() int64 {
@@ -1171,7 +1272,7 @@ type StateResponse struct {
 
 func (x *StateResponse) Reset() {
 	*x = StateResponse{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[18]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1183,7 +1284,7 @@ func (x *StateResponse) String() string {
 func (*StateResponse) ProtoMessage() {}
 
 func (x *StateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[18]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1196,7 +1297,7 @@ func (x *StateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateResponse.ProtoReflect.Descriptor instead.
 func (*StateResponse) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{18}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *StateResponse) GetHeight() int64 {
@@ -1225,7 +1326,7 @@ type Pair struct {
 
 func (x *Pair) Reset() {
 	*x = Pair{}
-	mi := &file_chancery_node_v1_node_proto_msgTypes[19]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1338,7 @@ func (x *Pair) String() string {
 func (*Pair) ProtoMessage() {}
 
 func (x *Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_node_v1_node_proto_msgTypes[19]
+	mi := &file_chancery_node_v1_node_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1351,7 @@ func (x *Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pair.ProtoReflect.Descriptor instead.
 func (*Pair) Descriptor() ([]byte, []int) {
-	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{19}
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Pair) GetKey() []byte {
@@ -1328,7 +1429,12 @@ const file_chancery_node_v1_node_proto_rawDesc = "" +
 	"\x06height\x18\x01 \x01(\x03R\x06height\"5\n" +
 	"\x12LightBlockResponse\x12\x1f\n" +
 	"\vlight_block\x18\x01 \x01(\fR\n" +
-	"lightBlock\"\x0f\n" +
+	"lightBlock\">\n" +
+	"\x0eHeadersRequest\x12\x16\n" +
+	"\x06height\x18\x01 \x01(\x03R\x06height\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"+\n" +
+	"\x0fHeadersResponse\x12\x18\n" +
+	"\aheaders\x18\x01 \x03(\fR\aheaders\"\x0f\n" +
 	"\rParamsRequest\"C\n" +
 	"\x0eParamsResponse\x121\n" +
 	"\x06params\x18\x01 \x01(\v2\x19.chancery.chain.v1.ParamsR\x06params\"\x14\n" +
@@ -1355,13 +1461,14 @@ const file_chancery_node_v1_node_proto_rawDesc = "" +
 	"\x05pairs\x18\x02 \x03(\v2\x16.chancery.node.v1.PairR\x05pairs\".\n" +
 	"\x04Pair\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value2\xb7\a\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value2\xaa\b\n" +
 	"\x04Node\x12d\n" +
 	"\x06Status\x12\x1f.chancery.node.v1.StatusRequest\x1a .chancery.node.v1.StatusResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/node/status\x12j\n" +
 	"\aGenesis\x12 .chancery.node.v1.GenesisRequest\x1a!.chancery.node.v1.GenesisResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/node/genesis0\x01\x12`\n" +
 	"\x05Block\x12\x1e.chancery.node.v1.BlockRequest\x1a\x1f.chancery.node.v1.BlockResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/node/block\x12u\n" +
 	"\n" +
-	"LightBlock\x12#.chancery.node.v1.LightBlockRequest\x1a$.chancery.node.v1.LightBlockResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/node/light-block\x12d\n" +
+	"LightBlock\x12#.chancery.node.v1.LightBlockRequest\x1a$.chancery.node.v1.LightBlockResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/node/light-block\x12q\n" +
+	"\aHeaders\x12 .chancery.node.v1.HeadersRequest\x1a!.chancery.node.v1.HeadersResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/node/headers/{height}\x12d\n" +
 	"\x06Params\x12\x1f.chancery.node.v1.ParamsRequest\x1a .chancery.node.v1.ParamsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/node/params\x12x\n" +
 	"\vCollections\x12$.chancery.node.v1.CollectionsRequest\x1a%.chancery.node.v1.CollectionsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/node/collections\x12f\n" +
 	"\x06Export\x12\x1f.chancery.node.v1.ExportRequest\x1a .chancery.node.v1.ExportResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/node/export0\x01\x12b\n" +
@@ -1380,7 +1487,7 @@ func file_chancery_node_v1_node_proto_rawDescGZIP() []byte {
 	return file_chancery_node_v1_node_proto_rawDescData
 }
 
-var file_chancery_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_chancery_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_chancery_node_v1_node_proto_goTypes = []any{
 	(*StatusRequest)(nil),       // 0: chancery.node.v1.StatusRequest
 	(*StatusResponse)(nil),      // 1: chancery.node.v1.StatusResponse
@@ -1392,48 +1499,52 @@ var file_chancery_node_v1_node_proto_goTypes = []any{
 	(*BlockResponse)(nil),       // 7: chancery.node.v1.BlockResponse
 	(*LightBlockRequest)(nil),   // 8: chancery.node.v1.LightBlockRequest
 	(*LightBlockResponse)(nil),  // 9: chancery.node.v1.LightBlockResponse
-	(*ParamsRequest)(nil),       // 10: chancery.node.v1.ParamsRequest
-	(*ParamsResponse)(nil),      // 11: chancery.node.v1.ParamsResponse
-	(*CollectionsRequest)(nil),  // 12: chancery.node.v1.CollectionsRequest
-	(*CollectionsResponse)(nil), // 13: chancery.node.v1.CollectionsResponse
-	(*Collection)(nil),          // 14: chancery.node.v1.Collection
-	(*ExportRequest)(nil),       // 15: chancery.node.v1.ExportRequest
-	(*ExportResponse)(nil),      // 16: chancery.node.v1.ExportResponse
-	(*StateRequest)(nil),        // 17: chancery.node.v1.StateRequest
-	(*StateResponse)(nil),       // 18: chancery.node.v1.StateResponse
-	(*Pair)(nil),                // 19: chancery.node.v1.Pair
-	(*v1.UpgradePlan)(nil),      // 20: chancery.chain.v1.UpgradePlan
-	(*v1.BlockRecord)(nil),      // 21: chancery.chain.v1.BlockRecord
-	(*v1.Params)(nil),           // 22: chancery.chain.v1.Params
-	(*httpbody.HttpBody)(nil),   // 23: google.api.HttpBody
+	(*HeadersRequest)(nil),      // 10: chancery.node.v1.HeadersRequest
+	(*HeadersResponse)(nil),     // 11: chancery.node.v1.HeadersResponse
+	(*ParamsRequest)(nil),       // 12: chancery.node.v1.ParamsRequest
+	(*ParamsResponse)(nil),      // 13: chancery.node.v1.ParamsResponse
+	(*CollectionsRequest)(nil),  // 14: chancery.node.v1.CollectionsRequest
+	(*CollectionsResponse)(nil), // 15: chancery.node.v1.CollectionsResponse
+	(*Collection)(nil),          // 16: chancery.node.v1.Collection
+	(*ExportRequest)(nil),       // 17: chancery.node.v1.ExportRequest
+	(*ExportResponse)(nil),      // 18: chancery.node.v1.ExportResponse
+	(*StateRequest)(nil),        // 19: chancery.node.v1.StateRequest
+	(*StateResponse)(nil),       // 20: chancery.node.v1.StateResponse
+	(*Pair)(nil),                // 21: chancery.node.v1.Pair
+	(*v1.UpgradePlan)(nil),      // 22: chancery.chain.v1.UpgradePlan
+	(*v1.BlockRecord)(nil),      // 23: chancery.chain.v1.BlockRecord
+	(*v1.Params)(nil),           // 24: chancery.chain.v1.Params
+	(*httpbody.HttpBody)(nil),   // 25: google.api.HttpBody
 }
 var file_chancery_node_v1_node_proto_depIdxs = []int32{
 	2,  // 0: chancery.node.v1.StatusResponse.certificates:type_name -> chancery.node.v1.CertificateExpiry
-	20, // 1: chancery.node.v1.StatusResponse.upgrade:type_name -> chancery.chain.v1.UpgradePlan
-	21, // 2: chancery.node.v1.BlockResponse.record:type_name -> chancery.chain.v1.BlockRecord
-	22, // 3: chancery.node.v1.ParamsResponse.params:type_name -> chancery.chain.v1.Params
-	14, // 4: chancery.node.v1.CollectionsResponse.collections:type_name -> chancery.node.v1.Collection
-	19, // 5: chancery.node.v1.StateResponse.pairs:type_name -> chancery.node.v1.Pair
+	22, // 1: chancery.node.v1.StatusResponse.upgrade:type_name -> chancery.chain.v1.UpgradePlan
+	23, // 2: chancery.node.v1.BlockResponse.record:type_name -> chancery.chain.v1.BlockRecord
+	24, // 3: chancery.node.v1.ParamsResponse.params:type_name -> chancery.chain.v1.Params
+	16, // 4: chancery.node.v1.CollectionsResponse.collections:type_name -> chancery.node.v1.Collection
+	21, // 5: chancery.node.v1.StateResponse.pairs:type_name -> chancery.node.v1.Pair
 	0,  // 6: chancery.node.v1.Node.Status:input_type -> chancery.node.v1.StatusRequest
 	4,  // 7: chancery.node.v1.Node.Genesis:input_type -> chancery.node.v1.GenesisRequest
 	6,  // 8: chancery.node.v1.Node.Block:input_type -> chancery.node.v1.BlockRequest
 	8,  // 9: chancery.node.v1.Node.LightBlock:input_type -> chancery.node.v1.LightBlockRequest
-	10, // 10: chancery.node.v1.Node.Params:input_type -> chancery.node.v1.ParamsRequest
-	12, // 11: chancery.node.v1.Node.Collections:input_type -> chancery.node.v1.CollectionsRequest
-	15, // 12: chancery.node.v1.Node.Export:input_type -> chancery.node.v1.ExportRequest
-	17, // 13: chancery.node.v1.Node.State:input_type -> chancery.node.v1.StateRequest
-	3,  // 14: chancery.node.v1.Node.OpenAPI:input_type -> chancery.node.v1.OpenAPIRequest
-	1,  // 15: chancery.node.v1.Node.Status:output_type -> chancery.node.v1.StatusResponse
-	5,  // 16: chancery.node.v1.Node.Genesis:output_type -> chancery.node.v1.GenesisResponse
-	7,  // 17: chancery.node.v1.Node.Block:output_type -> chancery.node.v1.BlockResponse
-	9,  // 18: chancery.node.v1.Node.LightBlock:output_type -> chancery.node.v1.LightBlockResponse
-	11, // 19: chancery.node.v1.Node.Params:output_type -> chancery.node.v1.ParamsResponse
-	13, // 20: chancery.node.v1.Node.Collections:output_type -> chancery.node.v1.CollectionsResponse
-	16, // 21: chancery.node.v1.Node.Export:output_type -> chancery.node.v1.ExportResponse
-	18, // 22: chancery.node.v1.Node.State:output_type -> chancery.node.v1.StateResponse
-	23, // 23: chancery.node.v1.Node.OpenAPI:output_type -> google.api.HttpBody
-	15, // [15:24] is the sub-list for method output_type
-	6,  // [6:15] is the sub-list for method input_type
+	10, // 10: chancery.node.v1.Node.Headers:input_type -> chancery.node.v1.HeadersRequest
+	12, // 11: chancery.node.v1.Node.Params:input_type -> chancery.node.v1.ParamsRequest
+	14, // 12: chancery.node.v1.Node.Collections:input_type -> chancery.node.v1.CollectionsRequest
+	17, // 13: chancery.node.v1.Node.Export:input_type -> chancery.node.v1.ExportRequest
+	19, // 14: chancery.node.v1.Node.State:input_type -> chancery.node.v1.StateRequest
+	3,  // 15: chancery.node.v1.Node.OpenAPI:input_type -> chancery.node.v1.OpenAPIRequest
+	1,  // 16: chancery.node.v1.Node.Status:output_type -> chancery.node.v1.StatusResponse
+	5,  // 17: chancery.node.v1.Node.Genesis:output_type -> chancery.node.v1.GenesisResponse
+	7,  // 18: chancery.node.v1.Node.Block:output_type -> chancery.node.v1.BlockResponse
+	9,  // 19: chancery.node.v1.Node.LightBlock:output_type -> chancery.node.v1.LightBlockResponse
+	11, // 20: chancery.node.v1.Node.Headers:output_type -> chancery.node.v1.HeadersResponse
+	13, // 21: chancery.node.v1.Node.Params:output_type -> chancery.node.v1.ParamsResponse
+	15, // 22: chancery.node.v1.Node.Collections:output_type -> chancery.node.v1.CollectionsResponse
+	18, // 23: chancery.node.v1.Node.Export:output_type -> chancery.node.v1.ExportResponse
+	20, // 24: chancery.node.v1.Node.State:output_type -> chancery.node.v1.StateResponse
+	25, // 25: chancery.node.v1.Node.OpenAPI:output_type -> google.api.HttpBody
+	16, // [16:26] is the sub-list for method output_type
+	6,  // [6:16] is the sub-list for method input_type
 	6,  // [6:6] is the sub-list for extension type_name
 	6,  // [6:6] is the sub-list for extension extendee
 	0,  // [0:6] is the sub-list for field type_name
@@ -1450,7 +1561,7 @@ func file_chancery_node_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chancery_node_v1_node_proto_rawDesc), len(file_chancery_node_v1_node_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,6 +24,7 @@ const (
 	Node_Genesis_FullMethodName     = "/chancery.node.v1.Node/Genesis"
 	Node_Block_FullMethodName       = "/chancery.node.v1.Node/Block"
 	Node_LightBlock_FullMethodName  = "/chancery.node.v1.Node/LightBlock"
+	Node_Headers_FullMethodName     = "/chancery.node.v1.Node/Headers"
 	Node_Params_FullMethodName      = "/chancery.node.v1.Node/Params"
 	Node_Collections_FullMethodName = "/chancery.node.v1.Node/Collections"
 	Node_Export_FullMethodName      = "/chancery.node.v1.Node/Export"
@@ -45,6 +46,9 @@ type NodeClient interface {
 	Block(ctx context.Context, in *BlockRequest, opts ...grpc.CallOption) (*BlockResponse, error)
 	// LightBlock is a signed header and the validators that signed it.
 	LightBlock(ctx context.Context, in *LightBlockRequest, opts ...grpc.CallOption) (*LightBlockResponse, error)
+	// Headers are headers of blocks in order, without what proves them but that each names the
+	// hash of the one before.
+	Headers(ctx context.Context, in *HeadersRequest, opts ...grpc.CallOption) (*HeadersResponse, error)
 	// Params are the chain's parameters.
 	Params(ctx context.Context, in *ParamsRequest, opts ...grpc.CallOption) (*ParamsResponse, error)
 	// Collections lists every collection of the state.
@@ -108,6 +112,16 @@ func (c *nodeClient) LightBlock(ctx context.Context, in *LightBlockRequest, opts
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(LightBlockResponse)
 	err := c.cc.Invoke(ctx, Node_LightBlock_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeClient) Headers(ctx context.Context, in *HeadersRequest, opts ...grpc.CallOption) (*HeadersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HeadersResponse)
+	err := c.cc.Invoke(ctx, Node_Headers_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -196,6 +210,9 @@ type NodeServer interface {
 	Block(context.Context, *BlockRequest) (*BlockResponse, error)
 	// LightBlock is a signed header and the validators that signed it.
 	LightBlock(context.Context, *LightBlockRequest) (*LightBlockResponse, error)
+	// Headers are headers of blocks in order, without what proves them but that each names the
+	// hash of the one before.
+	Headers(context.Context, *HeadersRequest) (*HeadersResponse, error)
 	// Params are the chain's parameters.
 	Params(context.Context, *ParamsRequest) (*ParamsResponse, error)
 	// Collections lists every collection of the state.
@@ -227,6 +244,9 @@ func (UnimplementedNodeServer) Block(context.Context, *BlockRequest) (*BlockResp
 }
 func (UnimplementedNodeServer) LightBlock(context.Context, *LightBlockRequest) (*LightBlockResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method LightBlock not implemented")
+}
+func (UnimplementedNodeServer) Headers(context.Context, *HeadersRequest) (*HeadersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Headers not implemented")
 }
 func (UnimplementedNodeServer) Params(context.Context, *ParamsRequest) (*ParamsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Params not implemented")
@@ -329,6 +349,24 @@ func _Node_LightBlock_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Node_Headers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HeadersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServer).Headers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Node_Headers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServer).Headers(ctx, req.(*HeadersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Node_Params_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ParamsRequest)
 	if err := dec(in); err != nil {
@@ -423,6 +461,10 @@ var Node_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "LightBlock",
 			Handler:    _Node_LightBlock_Handler,
+		},
+		{
+			MethodName: "Headers",
+			Handler:    _Node_Headers_Handler,
 		},
 		{
 			MethodName: "Params",
