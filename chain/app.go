@@ -6,6 +6,8 @@ import (
 	"io"
 	"sync"
 
+	lru "github.com/hashicorp/golang-lru/v2"
+
 	"github.com/chancery/chancery/chain/keys"
 	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/chain/tx"
@@ -65,6 +67,7 @@ type App struct {
 	rand     io.Reader
 	decoded  *decodedCache
 	seen     *seenSet
+	kept     *lru.Cache[stateID, *kept]
 
 	//determinism:allow bounds the memory of callers that decode at one time, and no result
 	large sync.Mutex // held while a transaction of more than largeTx bytes is decoded
@@ -129,7 +132,7 @@ func New(o Options) (*App, error) {
 		chainID: o.ChainID, tree: o.Tree, auth: o.Authenticator, screen: o.Screen, observer: o.Observer, modules: o.Modules, validators: o.Validators,
 		oldest: o.Oldest, migrations: o.Migrations,
 		core: newCoreState(), rand: o.Rand, decoded: decoded,
-		verified: keys.NewMemory(o.Verified, seed), seen: &seenSet{ids: make(map[tx.ID]struct{})},
+		verified: keys.NewMemory(o.Verified, seed), seen: &seenSet{ids: make(map[tx.ID]struct{})}, kept: newKeptStates(),
 	}
 	schemas := []*state.Schema{a.core.schema}
 	routes := []Route{a.setParams(), a.scheduleUpgrade(), a.cancelUpgrade(), a.reportReadiness()}
@@ -190,7 +193,23 @@ func (a *App) View(height int64) (ReadCtx, state.Snapshot, error) {
 			return nil, nil, ErrBadHeight.Wrap(err)
 		}
 	}
-	return a.ViewOf(snap, snap.Version()), snap, nil
+	return a.committed(snap), snap, nil
+}
+
+// committed is a view of a saved state, with what queries keep beside it.
+func (a *App) committed(snap state.Snapshot) ReadCtx {
+	if snap.Version() == 0 {
+		return a.view(snap, 0)
+	}
+	at := stateID{snap.Version(), string(snap.Root())}
+	k, ok := a.kept.Get(at)
+	if !ok {
+		k = &kept{env: a.view(snap, at.version).env, values: make(map[string]any)}
+		if earlier, ok, _ := a.kept.PeekOrAdd(at, k); ok {
+			k = earlier
+		}
+	}
+	return &view{env: k.env, reader: snap, kept: k}
 }
 
 // Latest is the latest state; before block 1, what the genesis wrote.
@@ -203,9 +222,11 @@ func (a *App) Latest() ReadCtx {
 }
 
 // ViewOf is a context for queries over any reader of the state at a height.
-func (a *App) ViewOf(r state.Reader, height int64) ReadCtx {
+func (a *App) ViewOf(r state.Reader, height int64) ReadCtx { return a.view(r, height) }
+
+func (a *App) view(r state.Reader, height int64) *view {
 	v := &view{env: env{chainID: a.chainID, height: height, version: a.VersionIn(r)}, reader: r}
-	if h, ok := a.core.head.Lookup(r); ok {
+	if h, ok := a.core.head.Peek(r); ok {
 		v.time = h.Time
 	}
 	return v

@@ -175,6 +175,7 @@ type view struct {
 	env
 	reader state.Reader
 	meter  *meter // nil: not metered
+	kept   *kept  // nil: none
 }
 
 func (v *view) Lookup(key []byte) []byte {

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"github.com/cedar-policy/cedar-go/types"
 
 	"github.com/chancery/chancery/chain"
+	"github.com/chancery/chancery/chain/chaintest"
 	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/chain/state/statetest"
 	accessv1 "github.com/chancery/chancery/proto/chancery/access/v1"
@@ -23,17 +25,47 @@ import (
 
 var benchEntities = flag.Int("entities", 5_000, "how many entities the state of a benchmark of decisions holds")
 
-// bureau is a hospital in a memory tree with many policies and entities, and what
-// reads it as a node's queries do.
-type bureau struct {
-	*world
-	tree     *state.Memory
-	entities int
+// registry is a module over a state of its own, written directly and read as a node's
+// queries do.
+type registry struct {
+	module *Module
+	tree   *state.Memory
+	app    *chain.App
 }
 
-func (d *bureau) At(context.Context) (chain.ReadCtx, error) {
-	s := d.tree.Latest()
-	return d.App().ViewOf(s, s.Version()), nil
+func openRegistry(m *Module) (*registry, error) {
+	tree, err := state.OpenMemory(statetest.NewDisk(), state.MemoryOptions{NoSync: true})
+	if err != nil {
+		return nil, err
+	}
+	app, err := chain.New(chain.Options{
+		ChainID: chaintest.ChainID, Tree: tree, Authenticator: chaintest.Actors{}, Modules: []chain.Module{m},
+		Rand: bytes.NewReader(make([]byte, 32)), Partial: true,
+	})
+	return &registry{m, tree, app}, err
+}
+
+func (g *registry) At(context.Context) (chain.ReadCtx, error) {
+	r, _, err := g.app.View(0)
+	return r, err
+}
+
+// write makes a version.
+func (g *registry) write(fn func(w state.Writer)) error {
+	o := state.NewOverlay(g.tree.Latest())
+	fn(o)
+	if _, err := g.tree.Apply(o.Changes()); err != nil {
+		return err
+	}
+	return g.tree.Save()
+}
+
+// bureau is a hospital with many policies and entities.
+type bureau struct {
+	*world
+	*registry
+	queries  *queries
+	entities int
 }
 
 // newBureau writes policies that each fix a role, an action and a ward, a few of which
@@ -42,15 +74,15 @@ func (d *bureau) At(context.Context) (chain.ReadCtx, error) {
 func newBureau(b *testing.B, policies int) *bureau {
 	b.Helper()
 	d := &bureau{world: newWorld(b), entities: *benchEntities}
-	d.queries = &queries{module: d.module, snapshots: d}
-	for i := range 3 {
-		d.identity[doctor].roles = append(d.identity[doctor].roles, fmt.Sprintf("r%04d", i))
-	}
 	var err error
-	if d.tree, err = state.OpenMemory(statetest.NewDisk(), state.MemoryOptions{NoSync: true}); err != nil {
+	if d.registry, err = openRegistry(d.world.module); err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = d.tree.Close() })
+	d.queries = &queries{module: d.registry.module, snapshots: d.registry}
+	for i := range 3 {
+		d.identity[doctor].roles = append(d.identity[doctor].roles, fmt.Sprintf("r%04d", i))
+	}
 	var documents []*accessv1.Document
 	for i := range policies {
 		if per := (policies + maxDocuments - 1) / maxDocuments; i%per == 0 {
@@ -61,19 +93,21 @@ func newBureau(b *testing.B, policies int) *bureau {
 	}
 	documents[0].Text += "forbid(principal,action,resource)when{context.risk>9000||resource.level>9};\n"
 	// The bound on bytes is on what enters, and the set is as large as may enter.
-	set, err := d.module.caches.parseDocuments(documents)
+	set, err := d.registry.module.caches.parseDocuments(documents)
 	if err != nil {
 		b.Fatal(err)
 	}
-	d.write(b, func(w state.Writer) {
-		s := &d.module.store
+	if err := d.write(func(w state.Writer) {
+		s := &d.registry.module.store
 		s.organisations.Put(w, hospital, &accessv1.Organisation{Organisation: hospital, Version: 3, Policies: 1, Settings: 2, Entities: uint64(d.entities)})
 		s.policies.Put(w, state.Join(hospital, uint64(1)), &accessv1.PolicySet{Organisation: hospital, Version: 1, Documents: documents, Hash: documentsHash(documents)})
 		s.settings.Put(w, state.Join(hospital, uint64(2)), &accessv1.SettingsVersion{Organisation: hospital, Version: 2, Settings: settings()})
 		for i := range d.entities {
 			d.put(w, i, 1)
 		}
-	})
+	}); err != nil {
+		b.Fatal(err)
+	}
 	if len(set.policies) != policies+1 {
 		b.Fatal(len(set.policies))
 	}
@@ -86,19 +120,8 @@ func (d *bureau) put(w state.Writer, i int, level int) {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	d.module.store.entityHeads.Put(w, state.Join3(hospital, "Record", id), 3)
-	d.module.store.entities.Put(w, state.Join3(hospital, "Record", state.Join(id, uint64(3))), &accessv1.Entity{Organisation: hospital, Uid: uid("Record", id), Version: 3, Json: e.json})
-}
-
-func (d *bureau) write(tb testing.TB, fn func(w state.Writer)) {
-	o := state.NewOverlay(d.tree.Latest())
-	fn(o)
-	if _, err := d.tree.Apply(o.Changes()); err != nil {
-		tb.Error(err)
-	}
-	if err := d.tree.Save(); err != nil {
-		tb.Error(err)
-	}
+	d.registry.module.store.entityHeads.Put(w, state.Join3(hospital, "Record", id), 3)
+	d.registry.module.store.entities.Put(w, state.Join3(hospital, "Record", state.Join(id, uint64(3))), &accessv1.Entity{Organisation: hospital, Uid: uid("Record", id), Version: 3, Json: e.json})
 }
 
 // ask makes one unrecorded decision about any record.
@@ -142,10 +165,10 @@ func BenchmarkWholeSet(b *testing.B) {
 	for _, policies := range []int{10, 1000, 10_000} {
 		b.Run(fmt.Sprint(policies), func(b *testing.B) {
 			d := newBureau(b, policies)
-			r, _ := d.At(context.Background())
-			in := d.module.live(r, read(doctor, "7"))
+			r, _ := d.registry.At(context.Background())
+			in := d.registry.module.live(r, read(doctor, "7"))
 			in.consent = &accessv1.ConsentFinding{Status: consentNotRequired}
-			q, err := d.module.caches.question(in, types.NewEntityUID(typePerson, doctor))
+			q, err := d.registry.module.caches.question(in, types.NewEntityUID(typePerson, doctor))
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -210,11 +233,13 @@ func (d *bureau) commit(b *testing.B, stop <-chan struct{}) (blocks int) {
 			return blocks
 		case <-tick.C:
 		}
-		d.write(b, func(w state.Writer) {
+		if err := d.write(func(w state.Writer) {
 			for range 1000 {
 				d.put(w, r.IntN(d.entities), r.IntN(9))
 			}
-		})
+		}); err != nil {
+			b.Error(err)
+		}
 	}
 }
 

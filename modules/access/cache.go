@@ -19,7 +19,7 @@ type caches struct {
 }
 
 func newCaches() *caches {
-	return &caches{sets: cache[*policySet](cachedSets), schemas: cache[*cedarSchema](cachedSchemas), entities: cache[*entity](cachedEntities)}
+	return &caches{sets: cache[string, *policySet](cachedSets), schemas: cache[string, *cedarSchema](cachedSchemas), entities: cache[string, *entity](cachedEntities)}
 }
 
 // keepSet keeps a parsed set and lets go of those that were used least until all
@@ -38,8 +38,8 @@ func (c *caches) keepSet(hash string, set *policySet) {
 	}
 }
 
-func cache[V any](size int) *lru.Cache[string, V] {
-	c, err := lru.New[string, V](size)
+func cache[K comparable, V any](size int) *lru.Cache[K, V] {
+	c, err := lru.New[K, V](size)
 	if err != nil {
 		panic("access: a cache of fixed size: " + err.Error())
 	}

@@ -117,6 +117,19 @@ func (in *inputs) fullContext(given types.Record, action types.EntityUID, s *ced
 	return types.NewRecord(out)
 }
 
+// framed is a context with what of it the work depends on. It is shared and never changed.
+type framed struct {
+	record types.Record
+	size   size
+	refs   []types.EntityUID
+}
+
+func newFramed(r types.Record) *framed {
+	f := &framed{record: r}
+	f.size = measure(r, &f.refs)
+	return f
+}
+
 var withoutConsent = newConsentRecord(consentNotRequired, nil, 0)
 
 func consentRecord(f *accessv1.ConsentFinding) types.Record {

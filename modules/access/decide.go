@@ -70,31 +70,40 @@ func checkRequest(q *accessv1.Request) error {
 // live gathers the inputs of a request from state.
 func (m *Module) live(r chain.ReadCtx, q *accessv1.Request) *inputs {
 	o := m.store.standing(r, q.Organisation)
-	in := &inputs{
-		request:   q,
-		principal: m.principal(r, q.Principal),
-		time:      r.Time(),
-		height:    r.Height(),
-		consents:  func(a consentAsk) *accessv1.ConsentFinding { return m.findConsent(r, q, a) },
-		source: func(uid types.EntityUID) (*entity, uint64, bool) {
-			e, ok := m.store.entityNow(r, q.Organisation, string(uid.Type), string(uid.ID))
-			if !ok {
-				return nil, 0, false
-			}
-			r.Charge(chain.PolicyStep, parsing(e.Json))
-			return m.caches.entity(e.Json), e.Version, true
-		},
-		charge: func(steps uint64) { r.Charge(chain.PolicyStep, steps) },
+	in := m.inputs(r, q)
+	in.principal = m.principal(r, q.Principal)
+	in.source = func(uid types.EntityUID) (*entity, uint64, bool) {
+		e, ok := m.store.entityNow(r, q.Organisation, string(uid.Type), string(uid.ID))
+		if !ok {
+			return nil, 0, false
+		}
+		r.Charge(chain.PolicyStep, parsing(e.Json))
+		return m.caches.entity(e.Json), e.Version, true
 	}
-	if m.deps.Risks != nil {
-		in.risk = min(m.deps.Risks.Risk(r, q.Principal), 10_000)
-	}
+	in.risk = m.risk(r, q.Principal)
 	if g, ok := m.coveringGlass(r, q); ok {
 		in.glass = g.Id
 	}
 	guardRails := m.store.standing(r, m.deps.Identity.Consortium()).GuardRails
 	m.versions(r, in, o.Policies, o.Schema, o.Settings, guardRails)
 	return in
+}
+
+// inputs are those of a request that need not be looked up.
+func (m *Module) inputs(r chain.ReadCtx, q *accessv1.Request) *inputs {
+	return &inputs{
+		request: q, time: r.Time(), height: r.Height(),
+		consents: func(a consentAsk) *accessv1.ConsentFinding { return m.findConsent(r, q, a) },
+		charge:   func(steps uint64) { r.Charge(chain.PolicyStep, steps) },
+	}
+}
+
+// risk of a DID, 0 to 10000.
+func (m *Module) risk(r chain.ReadCtx, did string) uint32 {
+	if m.deps.Risks == nil {
+		return 0
+	}
+	return min(m.deps.Risks.Risk(r, did), 10_000)
 }
 
 // parsing is the steps of parsing a stored entity. They are charged whether or not

@@ -14,10 +14,11 @@ import (
 
 // entity is a parsed entity. It is shared and never changed.
 type entity struct {
-	cedar types.Entity
-	json  string            // canonical, with explicit escapes
-	refs  []types.EntityUID // that its attributes and tags hold, sorted
-	size  size
+	cedar   types.Entity
+	json    string            // canonical, with explicit escapes
+	parents []types.EntityUID // sorted
+	refs    []types.EntityUID // that its attributes and tags hold, sorted
+	size    size
 }
 
 // size is what of values evaluation's work depends on.
@@ -151,11 +152,15 @@ func parseEntity(text string, s *cedarSchema) (*entity, error) {
 
 // newEntity measures an entity that has a canonical form.
 func newEntity(e types.Entity, canonical string) *entity {
-	out := &entity{cedar: e, json: canonical}
+	out := &entity{cedar: e, json: canonical, parents: parentsOf(e)}
 	out.size.join(measure(e.Attributes, &out.refs))
 	out.size.join(measure(e.Tags, &out.refs))
 	out.refs = sortedUIDs(out.refs)
 	return out
+}
+
+func parentsOf(e types.Entity) []types.EntityUID {
+	return slices.SortedFunc(e.Parents.All(), compareUIDs)
 }
 
 func checkUID(typ types.EntityType, id types.String) error {

@@ -67,6 +67,11 @@ type inputs struct {
 	source     func(types.EntityUID) (*entity, uint64, bool)
 	charge     func(steps uint64)
 
+	// What a sitting has at hand.
+	sitting   *sitting   // nil: none, nor the rest
+	house     *house     // of the request's organisation
+	household *household // of the principal; nil: to be gathered
+
 	consent *accessv1.ConsentFinding // found on the way
 }
 
@@ -204,11 +209,14 @@ func conclude(in *inputs, out *evaluation) {
 // question puts the inputs into Cedar's terms.
 func (c *caches) question(in *inputs, principal types.EntityUID) (*question, error) {
 	q := &question{
-		request:     types.Request{Principal: principal, Action: toCedar(in.request.Action), Resource: toCedar(in.request.Resource)},
-		policies:    emptySet,
-		guardRails:  emptySet,
-		memberships: memberships(in.principal),
-		charge:      in.charge,
+		request:    types.Request{Principal: principal, Action: toCedar(in.request.Action), Resource: toCedar(in.request.Resource)},
+		policies:   emptySet,
+		guardRails: emptySet,
+		charge:     in.charge,
+		household:  in.household,
+	}
+	if q.household == nil {
+		q.memberships = memberships(in.principal)
 	}
 	var err error
 	if in.policies != nil {
@@ -221,14 +229,17 @@ func (c *caches) question(in *inputs, principal types.EntityUID) (*question, err
 			return nil, err
 		}
 	}
-	if q.schema, err = c.parseSchema(in.schema.GetSchema()); err != nil {
+	if in.house != nil {
+		q.schema = in.house.cedar
+	} else if q.schema, err = c.parseSchema(in.schema.GetSchema()); err != nil {
 		return nil, err
 	}
 	given, err := parseContext(in.request.Context)
 	if err != nil {
 		return nil, err
 	}
-	q.request.Context = in.fullContext(given, q.request.Action, q.schema)
+	q.framed = in.frame(given, q.request.Action, q.schema)
+	q.request.Context = q.framed.record
 	return q, nil
 }
 

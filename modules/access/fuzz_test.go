@@ -86,7 +86,7 @@ func FuzzCedarEntry(f *testing.F) {
 				continue
 			}
 			if a.allowed != first.allowed || a.steps != first.steps || !slices.Equal(a.policies, first.policies) || !slices.Equal(a.errors, first.errors) ||
-				a.malformed != first.malformed || len(a.slice.asked) != len(first.slice.asked) {
+				a.malformed != first.malformed || len(a.slice.asked()) != len(first.slice.asked()) {
 				t.Fatalf("two evaluations differ: %+v and %+v", first, a)
 			}
 			in := &inputs{request: &accessv1.Request{}, principal: &accessv1.Principal{}, consent: &accessv1.ConsentFinding{}}

@@ -18,6 +18,8 @@ type question struct {
 	source func(types.EntityUID) (*entity, uint64, bool)
 	// memberships are the principal's parents by identity.
 	memberships []types.EntityUID
+	household   *household // of the principal; nil: to be gathered
+	framed      *framed    // the request's context; nil: to be measured
 	// charge meters steps before they are taken.
 	charge func(steps uint64)
 }
@@ -92,17 +94,75 @@ func reasons(d types.Diagnostic) []string {
 type slice struct {
 	policies   *selection
 	guardRails *selection
-	seen       map[types.EntityUID]member
-	found      []found // in the organisation's entities, sorted by type and id
-	asked      []asked // every entity that was looked for, in the order of looking
+	household  *household // of the principal
+	rest       gathered   // what is not in the household
+	found      []found    // in the organisation's entities, sorted by type and id
 	size       size
 	edges      uint64
+	room       [8]member // of rest.members
 }
+
+// gathered is entities that were looked for, each once.
+type gathered struct {
+	members members
+	found   []found // in the organisation's entities
+	asked   []asked // every entity that was looked for there, in the order of looking
+	size    size
+	edges   uint64
+	bytes   int
+}
+
+// household is an entity with its ancestors. Once gathered it may be shared, and is not
+// changed.
+type household struct {
+	gathered
+	lineage []types.EntityUID // sorted
+}
+
+// members are entities by their uid. Few are searched one by one.
+type members struct {
+	list  []member
+	index map[types.EntityUID]int // nil while there are few
+}
+
+const fewMembers = 16
 
 // member is an entity of a slice, or the note that there is none.
 type member struct {
+	uid    types.EntityUID
 	entity *entity
 	there  bool
+}
+
+func (m *members) len() int { return len(m.list) }
+
+// find returns the member with a uid, or nil.
+func (m *members) find(uid types.EntityUID) *member {
+	if m.index != nil {
+		if i, ok := m.index[uid]; ok {
+			return &m.list[i]
+		}
+		return nil
+	}
+	for i := range m.list {
+		if m.list[i].uid == uid {
+			return &m.list[i]
+		}
+	}
+	return nil
+}
+
+func (m *members) add(one member) {
+	m.list = append(m.list, one)
+	switch {
+	case m.index != nil:
+		m.index[one.uid] = len(m.list) - 1
+	case len(m.list) > fewMembers:
+		m.index = make(map[types.EntityUID]int, 2*len(m.list))
+		for i := range m.list {
+			m.index[m.list[i].uid] = i
+		}
+	}
 }
 
 type found struct {
@@ -115,18 +175,28 @@ type asked struct {
 	version uint64 // 0: there is none
 }
 
+func (s *slice) find(uid types.EntityUID) *member {
+	if m := s.rest.members.find(uid); m != nil {
+		return m
+	}
+	return s.household.members.find(uid)
+}
+
 // Get implements types.EntityGetter.
 func (s *slice) Get(uid types.EntityUID) (types.Entity, bool) {
-	m, ok := s.seen[uid]
-	if !ok || !m.there {
+	m := s.find(uid)
+	if m == nil || !m.there {
 		return types.Entity{}, false
 	}
 	return m.entity.cedar, true
 }
 
+// asked is every entity that was looked for.
+func (s *slice) asked() []asked { return slices.Concat(s.household.asked, s.rest.asked) }
+
 // versions are the versions of every entity that was looked for, sorted.
 func (s *slice) versions() []*accessv1.EntityVersion {
-	sorted := slices.Clone(s.asked)
+	sorted := s.asked()
 	slices.SortFunc(sorted, func(a, b asked) int { return compareUIDs(a.uid, b.uid) })
 	out := make([]*accessv1.EntityVersion, len(sorted))
 	for i, a := range sorted {
@@ -138,43 +208,46 @@ func (s *slice) versions() []*accessv1.EntityVersion {
 // nothing stands for an entity that there is not.
 var nothing = &entity{}
 
-// gathering fills a slice.
+// gathering adds to what was gathered before.
 type gathering struct {
 	*question
-	*slice
-	bytes int
+	before *gathered
+	to     *gathered
 }
 
-// load brings an entity into the slice, at most once.
+// load brings an entity in, at most once.
 func (g *gathering) load(uid types.EntityUID) (*entity, error) {
-	if m, ok := g.seen[uid]; ok {
+	if m := g.to.members.find(uid); m != nil {
 		return m.entity, nil
 	}
-	if len(g.seen) >= maxSliceEntities {
+	if m := g.before.members.find(uid); m != nil {
+		return m.entity, nil
+	}
+	if g.before.members.len()+g.to.members.len() >= maxSliceEntities {
 		return nil, ErrSlice.With("more than %d entities", maxSliceEntities)
 	}
 	if g.schema != nil {
 		if action, ok := g.schema.resolved.Actions[uid]; ok {
-			e := &entity{cedar: action.Entity}
-			g.seen[uid] = member{e, true}
-			g.edges += uint64(action.Entity.Parents.Len())
+			e := &entity{cedar: action.Entity, parents: parentsOf(action.Entity)}
+			g.to.members.add(member{uid, e, true})
+			g.to.edges += uint64(len(e.parents))
 			return e, nil
 		}
 	}
 	e, version, ok := g.source(uid)
-	g.asked = append(g.asked, asked{uid, version})
+	g.to.asked = append(g.to.asked, asked{uid, version})
 	if ok {
-		g.found = append(g.found, found{e, version})
+		g.to.found = append(g.to.found, found{e, version})
 	} else {
 		e = nothing
 	}
 	if uid == g.request.Principal && len(g.memberships) > 0 {
 		e, ok = g.withMemberships(e), true
 	}
-	g.seen[uid] = member{e, ok}
-	g.size.join(e.size)
-	g.edges += uint64(e.cedar.Parents.Len())
-	if g.bytes += len(e.json); g.bytes > maxSliceBytes {
+	g.to.members.add(member{uid, e, ok})
+	g.to.size.join(e.size)
+	g.to.edges += uint64(len(e.parents))
+	if g.to.bytes += len(e.json); g.before.bytes+g.to.bytes > maxSliceBytes {
 		return nil, ErrSlice.With("more than %d bytes of entities", maxSliceBytes)
 	}
 	return e, nil
@@ -183,32 +256,36 @@ func (g *gathering) load(uid types.EntityUID) (*entity, error) {
 // ancestors loads entities and all their ancestors, level by level, and returns
 // them with the ancestors, sorted.
 func (g *gathering) ancestors(of ...types.EntityUID) ([]types.EntityUID, error) {
-	all := sortedUIDs(of)
-	for level := all; len(level) > 0; {
-		var parents []types.EntityUID
+	level := sortedUIDs(of)
+	all := append(make([]types.EntityUID, 0, len(level)+3), level...)
+	for len(level) > 0 {
+		var next []types.EntityUID
 		for _, uid := range level {
 			e, err := g.load(uid)
 			if err != nil {
 				return nil, err
 			}
-			for p := range e.cedar.Parents.All() {
-				parents = append(parents, p)
+			for _, p := range e.parents {
+				if _, known := slices.BinarySearchFunc(all, p, compareUIDs); !known {
+					next = append(next, p)
+				}
 			}
 		}
-		if len(parents) == 0 {
-			break
-		}
-		level = nil
-		for _, p := range sortedUIDs(parents) {
-			if _, known := slices.BinarySearchFunc(all, p, compareUIDs); !known {
-				level = append(level, p)
-			}
-		}
-		if len(level) > 0 {
-			all = sortedUIDs(slices.Concat(all, level))
-		}
+		slices.SortFunc(next, compareUIDs)
+		level = slices.Compact(next)
+		all = append(all, level...)
+		slices.SortFunc(all, compareUIDs)
 	}
 	return all, nil
+}
+
+// gatherHousehold gathers the principal's.
+func (q *question) gatherHousehold() (*household, error) {
+	h := &household{}
+	g := &gathering{question: q, before: new(gathered), to: &h.gathered}
+	var err error
+	h.lineage, err = g.ancestors(q.request.Principal)
+	return h, err
 }
 
 // slice gathers the entities that evaluation can reach. First the principal, the
@@ -217,23 +294,46 @@ func (g *gathering) ancestors(of ...types.EntityUID) ([]types.EntityUID, error) 
 // policies' conditions name, what the attributes of these and of the request's
 // entities lead to in as many hops as the policies take, and the ancestors of all.
 func (q *question) slice() (*slice, error) {
-	s := &slice{seen: make(map[types.EntityUID]member, 16), asked: make([]asked, 0, 12), found: make([]found, 0, 4)}
-	g := &gathering{question: q, slice: s}
-	request := [parts]lineage{{uid: q.request.Principal}, {uid: q.request.Action}, {uid: q.request.Resource}}
-	for i := range request {
+	s := &slice{household: q.household}
+	if s.household == nil {
 		var err error
-		if request[i].ancestors, err = g.ancestors(request[i].uid); err != nil {
+		if s.household, err = q.gatherHousehold(); err != nil {
+			return nil, err
+		}
+	}
+	s.rest.members.list = s.room[:0]
+	g := &gathering{question: q, before: &s.household.gathered, to: &s.rest}
+	request := [parts]lineage{{uid: q.request.Principal, ancestors: s.household.lineage}, {uid: q.request.Action}, {uid: q.request.Resource}}
+	for _, part := range []int{partAction, partResource} {
+		var err error
+		if request[part].ancestors, err = g.ancestors(request[part].uid); err != nil {
 			return nil, err
 		}
 	}
 	s.policies, s.guardRails = q.policies.choose(&request), q.guardRails.choose(&request)
+	if err := q.reach(g, s); err != nil {
+		return nil, err
+	}
+	s.found = slices.Concat(s.household.found, s.rest.found)
+	slices.SortFunc(s.found, func(a, b found) int { return compareUIDs(a.entity.cedar.UID, b.entity.cedar.UID) })
+	s.size.join(s.household.size)
+	s.size.join(s.rest.size)
+	s.edges = s.household.edges + s.rest.edges
+	return s, nil
+}
 
-	var level []types.EntityUID
-	s.size.join(measure(q.request.Context, &level))
-	level = s.guardRails.literals(s.policies.literals(level))
+// reach gathers what the chosen policies can see besides the request's entities and
+// their ancestors.
+func (q *question) reach(g *gathering, s *slice) error {
+	f := q.framed
+	if f == nil {
+		f = newFramed(q.request.Context)
+	}
+	s.size.join(f.size)
+	level := s.guardRails.literals(s.policies.literals(slices.Clone(f.refs)))
 	hops := max(s.policies.hops, s.guardRails.hops)
 	if hops == 0 && len(level) == 0 {
-		return s.sort(), nil
+		return nil
 	}
 	level = append(level, q.request.Principal, q.request.Action, q.request.Resource)
 	var all []types.EntityUID
@@ -247,7 +347,7 @@ func (q *question) slice() (*slice, error) {
 			followed[uid] = true
 			e, err := g.load(uid)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			if uid != q.request.Principal && uid != q.request.Action && uid != q.request.Resource {
 				all = append(all, uid)
@@ -256,26 +356,16 @@ func (q *question) slice() (*slice, error) {
 		}
 		level = next
 	}
-	if _, err := g.ancestors(all...); err != nil {
-		return nil, err
-	}
-	return s.sort(), nil
-}
-
-func (s *slice) sort() *slice {
-	slices.SortFunc(s.found, func(a, b found) int { return compareUIDs(a.entity.cedar.UID, b.entity.cedar.UID) })
-	return s
+	_, err := g.ancestors(all...)
+	return err
 }
 
 // withMemberships adds what identity says to the principal's own entity.
 func (q *question) withMemberships(e *entity) *entity {
-	parents := slices.Clone(q.memberships)
-	for p := range e.cedar.Parents.All() {
-		parents = append(parents, p)
-	}
 	out := *e
 	out.cedar.UID = q.request.Principal
-	out.cedar.Parents = types.NewEntityUIDSet(sortedUIDs(parents)...)
+	out.parents = sortedUIDs(slices.Concat(q.memberships, e.parents))
+	out.cedar.Parents = types.NewEntityUIDSet(out.parents...)
 	return &out
 }
 

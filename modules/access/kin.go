@@ -1,8 +1,6 @@
 package access
 
 import (
-	"github.com/cedar-policy/cedar-go/types"
-
 	"github.com/chancery/chancery/chain"
 	accessv1 "github.com/chancery/chancery/proto/chancery/access/v1"
 )
@@ -20,15 +18,9 @@ func (m *Module) Kin(r chain.ReadCtx, organisation string, resource *accessv1.En
 		return nil, false
 	}
 	r.Charge(chain.PolicyStep, parsing(stored.Json))
-	var first types.EntityUID
-	found := false
-	for parent := range m.caches.entity(stored.Json).cedar.Parents.All() {
-		if !found || compareUIDs(parent, first) < 0 {
-			first, found = parent, true
-		}
-	}
-	if !found {
+	parents := m.caches.entity(stored.Json).parents
+	if len(parents) == 0 {
 		return nil, false
 	}
-	return fromCedar(first), true
+	return fromCedar(parents[0]), true
 }

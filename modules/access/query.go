@@ -274,17 +274,19 @@ func (q *queries) Evaluate(ctx context.Context, req *accessv1.EvaluateRequest) (
 	if err != nil {
 		return nil, err
 	}
-	if err := checkRequest(req.Request); err != nil {
-		return nil, err
-	}
-	if err := q.module.checkOrganisation(r, req.Request.Organisation); err != nil {
-		return nil, err
-	}
-	e, err := q.module.caches.outcome(q.module.live(r, req.Request))
+	outcome, reason, err := q.module.evaluate(r, req.Request)
 	if err != nil {
 		return nil, err
 	}
-	return &accessv1.EvaluateResponse{Outcome: e.verdict.Outcome, Reason: e.verdict.Reason, Height: r.Height(), Time: r.Time()}, nil
+	return &accessv1.EvaluateResponse{Outcome: outcome, Reason: reason, Height: r.Height(), Time: r.Time()}, nil
+}
+
+func (q *queries) Evaluations(ctx context.Context, req *accessv1.EvaluationsRequest) (*accessv1.EvaluationsResponse, error) {
+	r, err := q.snapshots.At(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return q.module.evaluations(ctx, r, req)
 }
 
 func (q *queries) Explain(ctx context.Context, req *accessv1.ExplainRequest) (*accessv1.ExplainResponse, error) {

@@ -98,17 +98,23 @@ func Employ(ctx context.Context, c *client.Client, by Author, n int) ([]Author, 
 	return out, nil
 }
 
+// Care is the purpose of decisions.
+const Care = "https://w3id.org/dpv#MedicalCare"
+
 // What decisions are about.
 const (
 	recordType = "Record"
-	care       = "https://w3id.org/dpv#MedicalCare"
 	health     = "https://w3id.org/dpv/pd#HealthRecord"
 	records    = 64 // of each organisation
 )
 
 var read = &accessv1.EntityUid{Type: "Action", Id: "read"}
 
-// policies permit what decisions ask for, and something else besides.
+// Policies are those of an organisation that decisions are about. They permit what decisions ask for, and something else besides.
+func Policies(organisation string) string {
+	return strings.ReplaceAll(policies, "ORGANISATION", organisation)
+}
+
 const policies = `@id("care")
 permit (principal is Chancery::Person, action == Action::"read", resource is Record)
 when { context.purpose == "https://w3id.org/dpv#MedicalCare" };
@@ -155,7 +161,7 @@ func Furnish(ctx context.Context, c *client.Client, by Author) error {
 		subject := subjectOf(by.Organisation, i)
 		entities = append(entities, entity{uid{recordType, recordID(i)}, map[string]any{"subject": hex.EncodeToString(subject), "categories": []string{health}}, []uid{}})
 		consents = append(consents, &consentv1.Give{
-			Terms: terms(subject, by.Organisation, care, health, true), Method: consentv1.Method_METHOD_ELECTRONIC, EvidenceHash: evidence[:],
+			Terms: terms(subject, by.Organisation, Care, health, true), Method: consentv1.Method_METHOD_ELECTRONIC, EvidenceHash: evidence[:],
 		})
 	}
 	raw, err := json.Marshal(entities)
@@ -163,9 +169,9 @@ func Furnish(ctx context.Context, c *client.Client, by Author) error {
 		return err
 	}
 	if _, err := c.Do(ctx, by.Organisation, by.Signers,
-		&accessv1.SetPolicies{Organisation: by.Organisation, Documents: []*accessv1.Document{{Name: "bench", Text: strings.ReplaceAll(policies, "ORGANISATION", by.Organisation)}}},
+		&accessv1.SetPolicies{Organisation: by.Organisation, Documents: []*accessv1.Document{{Name: "bench", Text: Policies(by.Organisation)}}},
 		&accessv1.SetSettings{Organisation: by.Organisation, Settings: &accessv1.Settings{
-			Purposes:   []*accessv1.Purpose{{Iri: care, LegalBasis: "https://w3id.org/dpv/legal/eu/gdpr#A6-1-a"}},
+			Purposes:   []*accessv1.Purpose{{Iri: Care, LegalBasis: "https://w3id.org/dpv/legal/eu/gdpr#A6-1-a"}},
 			BreakGlass: accessv1.BreakGlassRule_BREAK_GLASS_RULE_MEMBERS, ReviewMs: 3 * 24 * 3600 * 1000, GrantMs: 8 * 3600 * 1000,
 		}},
 		&accessv1.PutEntities{Organisation: by.Organisation, Entities: string(raw)},

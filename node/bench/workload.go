@@ -36,6 +36,7 @@ var Workloads = []string{Consent, Decision, Provenance, Anchor, Mixed}
 var workEvents = []string{
 	"chancery.consent.v1.Given", "chancery.consent.v1.Withdrawn", decidedEvent,
 	"chancery.provenance.v1.EntityRegistered", "chancery.provenance.v1.BatchAnchored",
+	"chancery.access.v1.EntitiesPut", "chancery.provenance.v1.Related", // of what fills a state
 }
 
 const (
@@ -95,7 +96,7 @@ func (w *Work) Next() (*Tx, error) {
 			messages = append(messages, giveOf(sum[:], by.Organisation))
 		case Decision:
 			messages = append(messages, &accessv1.Decide{Request: &accessv1.Request{
-				Principal: by.DID, Action: read, Organisation: by.Organisation, Purpose: care,
+				Principal: by.DID, Action: read, Organisation: by.Organisation, Purpose: Care,
 				Resource: &accessv1.EntityUid{Type: recordType, Id: recordID(int(binary.BigEndian.Uint16(sum[:])) % records)},
 			}})
 		case Provenance:

@@ -18,6 +18,7 @@ import (
 	"github.com/chancery/chancery/node/bench"
 	"github.com/chancery/chancery/node/client"
 	"github.com/chancery/chancery/node/config"
+	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
 	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
 	threatv1 "github.com/chancery/chancery/proto/chancery/threat/v1"
@@ -38,7 +39,9 @@ type office struct {
 	clerksEach   int
 	net          *network
 	chain        *bench.Chain
+	admins       []bench.Author // one of each organisation
 	clerks       []bench.Author
+	params       *chainv1.Params // nil: those of a new chain
 
 	// What is known of the number of keys in state.
 	keys       float64
@@ -51,7 +54,6 @@ func (c *office) start(ctx context.Context, dir string) error {
 		return err
 	}
 	f := identity.Founding{At: time.Now().Add(-standing).UnixMilli(), Threshold: uint32(c.Validators*2/3 + 1)}
-	var admins []bench.Author
 	var teams [][]bench.Author
 	for i, m := range c.net.members {
 		organisation := fmt.Sprintf("did:chancery:org-%d", i+1)
@@ -61,7 +63,7 @@ func (c *office) start(ctx context.Context, dir string) error {
 		if err != nil {
 			return err
 		}
-		admins = append(admins, bench.Author{
+		c.admins = append(c.admins, bench.Author{
 			DID: organisation, Organisation: organisation, Signers: []tx.Signer{client.Signer(organisation+"#key-1", signer)},
 		})
 		pub, err := m.pv.GetPubKey()
@@ -111,7 +113,7 @@ func (c *office) start(ctx context.Context, dir string) error {
 	}); err != nil {
 		return err
 	}
-	_, err = bench.Prepare(ctx, c.chain.First(), c.Workload, admins, 0)
+	_, err = bench.Prepare(ctx, c.chain.First(), c.Workload, c.admins, 0)
 	return err
 }
 
@@ -125,6 +127,11 @@ func (c *office) writeGenesis(f identity.Founding) error {
 		return err
 	}
 	sections := map[string]json.RawMessage{"identity": section}
+	if c.params != nil {
+		if sections["chain"], err = chain.WriteGenesis(&chainv1.Genesis{Params: c.params}); err != nil {
+			return err
+		}
+	}
 	if c.scored {
 		raw, ok := detector.Default()
 		if !ok {

@@ -14,6 +14,11 @@
 // from when a transaction was due to the news of its block. Figures are medians over the
 // rounds with the least and the most; ratios are those of each round's pairs.
 //
+// 'bench reads' measures what a node of one such network answers while blocks are
+// committed: decisions, recorded and not, proofs, ancestries, and the replay of events.
+//
+//	go run ./scripts/bench reads --binary bin/chancery --entities 1000000 --graph 1000000
+//
 // With --out it writes NAME.json, NAME.md and the plots into a folder. With --baseline it
 // compares the ratios with committed ones, and fails when one fell too far.
 package main
@@ -121,7 +126,7 @@ func main() {
 		}
 		return
 	}
-	o, err := flags(os.Args[1:])
+	measure, err := parsed(os.Args[1:])
 	if errors.Is(err, flag.ErrHelp) {
 		return
 	}
@@ -131,10 +136,20 @@ func main() {
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	if err := run(ctx, o); err != nil {
+	if err := measure(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+}
+
+// parsed is what the arguments ask to be measured.
+func parsed(args []string) (func(context.Context) error, error) {
+	if len(args) > 0 && args[0] == "reads" {
+		o, err := readFlags(args[1:])
+		return func(ctx context.Context) error { return runReads(ctx, o) }, err
+	}
+	o, err := flags(args)
+	return func(ctx context.Context) error { return run(ctx, o) }, err
 }
 
 func flags(args []string) (options, error) {

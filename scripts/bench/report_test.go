@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
+
 	"github.com/chancery/chancery/node/bench"
 )
 
@@ -143,5 +145,53 @@ func TestTheReportIsWhole(t *testing.T) {
 func TestTheCommandHasNoPathsOfThisMachine(t *testing.T) {
 	if got := command([]string{"--binary", "/home/you/bin/chancery", "--out=/tmp/x", "--rate", "5"}); got != "go run ./scripts/bench --binary chancery --out=x --rate 5" {
 		t.Error(got)
+	}
+}
+
+func TestReadsAreReportedForACPUSecond(t *testing.T) {
+	h := hdrhistogram.New(1, longestCall, 3)
+	for us := int64(1); us <= 1000; us++ {
+		if err := h.RecordValue(us); err != nil {
+			t.Fatal(err)
+		}
+	}
+	row := &readRow{Name: "decisions", Seconds: 10}
+	// Of 6 s of processor time 1 s is the load's, so 100 000 answers took 5 s.
+	row.finish(100_000, h, 6, 0.1)
+	if row.Rate != 10_000 || row.CPU != 50 || row.Latency.P50 != 0.5 || row.Latency.P99 != 0.99 || row.Latency.Max != 1 {
+		t.Errorf("%+v", row)
+	}
+	dir := t.TempDir()
+	r := &readReport{Command: "bench reads", Rows: []*readRow{{Name: "nothing but the load"}, row}}
+	if err := r.write(dir, "reads"); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "reads.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), "| decisions | 10000 | 20000 | 0.50 | 0.99 | 1.00 | 0 |") || strings.Contains(string(text), "nothing but") {
+		t.Errorf("%s", text)
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "reads.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var again readReport
+	if err := json.Unmarshal(raw, &again); err != nil || len(again.Rows) != 2 || *again.Rows[1] != *row {
+		t.Errorf("%v of %s", err, raw)
+	}
+}
+
+func TestReadFlagsAreBounded(t *testing.T) {
+	for _, args := range [][]string{
+		{"--policies", "10001"}, {"--entities", "1000001"}, {"--graph", "1999"}, {"--tree", "air"}, {"--batch", "1001"}, {"--clients", "0"}, {"more"},
+	} {
+		if _, err := readFlags(args); err == nil {
+			t.Errorf("%v are taken", args)
+		}
+	}
+	if o, err := readFlags([]string{"--policies", "10000,1000", "--entities", "1000000", "--graph", "1000000"}); err != nil || o.policies[0] != 1000 {
+		t.Errorf("%v, %v", o, err)
 	}
 }

@@ -1321,6 +1321,209 @@ func (x *EvaluateResponse) GetTime() int64 {
 	return 0
 }
 
+// EvaluationsRequest asks for many decisions without recording, of together at most
+// 1 MiB.
+type EvaluationsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is asked, 1 to 1000.
+	Requests []*Request `protobuf:"bytes,1,rep,name=requests,proto3" json:"requests,omitempty"`
+	// What a request leaves empty it takes from here; optional.
+	Defaults      *Request `protobuf:"bytes,2,opt,name=defaults,proto3" json:"defaults,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EvaluationsRequest) Reset() {
+	*x = EvaluationsRequest{}
+	mi := &file_chancery_access_v1_query_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EvaluationsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EvaluationsRequest) ProtoMessage() {}
+
+func (x *EvaluationsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_access_v1_query_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EvaluationsRequest.ProtoReflect.Descriptor instead.
+func (*EvaluationsRequest) Descriptor() ([]byte, []int) {
+	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *EvaluationsRequest) GetRequests() []*Request {
+	if x != nil {
+		return x.Requests
+	}
+	return nil
+}
+
+func (x *EvaluationsRequest) GetDefaults() *Request {
+	if x != nil {
+		return x.Defaults
+	}
+	return nil
+}
+
+// EvaluationsResponse has one answer for each request.
+type EvaluationsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of the requests.
+	Evaluations []*Evaluation `protobuf:"bytes,1,rep,name=evaluations,proto3" json:"evaluations,omitempty"`
+	// Height and time that all answers are about.
+	Height int64 `protobuf:"varint,2,opt,name=height,proto3" json:"height,omitempty"`
+	// Unix milliseconds.
+	Time          int64 `protobuf:"varint,3,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EvaluationsResponse) Reset() {
+	*x = EvaluationsResponse{}
+	mi := &file_chancery_access_v1_query_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EvaluationsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EvaluationsResponse) ProtoMessage() {}
+
+func (x *EvaluationsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_access_v1_query_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EvaluationsResponse.ProtoReflect.Descriptor instead.
+func (*EvaluationsResponse) Descriptor() ([]byte, []int) {
+	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *EvaluationsResponse) GetEvaluations() []*Evaluation {
+	if x != nil {
+		return x.Evaluations
+	}
+	return nil
+}
+
+func (x *EvaluationsResponse) GetHeight() int64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *EvaluationsResponse) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+// Evaluation is the answer to one of many requests. With a code the request was refused,
+// as Evaluate would have refused it, and there is no outcome.
+type Evaluation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Allowed or denied.
+	Outcome Outcome `protobuf:"varint,1,opt,name=outcome,proto3,enum=chancery.access.v1.Outcome" json:"outcome,omitempty"`
+	// As in Verdict.reason.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Permanent code of the error within codespace; 0: none.
+	Code uint32 `protobuf:"varint,3,opt,name=code,proto3" json:"code,omitempty"`
+	// The module that refused.
+	Codespace string `protobuf:"bytes,4,opt,name=codespace,proto3" json:"codespace,omitempty"`
+	// What to do.
+	Message       string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Evaluation) Reset() {
+	*x = Evaluation{}
+	mi := &file_chancery_access_v1_query_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Evaluation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Evaluation) ProtoMessage() {}
+
+func (x *Evaluation) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_access_v1_query_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Evaluation.ProtoReflect.Descriptor instead.
+func (*Evaluation) Descriptor() ([]byte, []int) {
+	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Evaluation) GetOutcome() Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return Outcome_OUTCOME_UNSPECIFIED
+}
+
+func (x *Evaluation) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Evaluation) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *Evaluation) GetCodespace() string {
+	if x != nil {
+		return x.Codespace
+	}
+	return ""
+}
+
+func (x *Evaluation) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 // ExplainRequest names a recorded decision or a hypothetical request.
 type ExplainRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1335,7 +1538,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_chancery_access_v1_query_proto_msgTypes[16]
+	mi := &file_chancery_access_v1_query_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1347,7 +1550,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_access_v1_query_proto_msgTypes[16]
+	mi := &file_chancery_access_v1_query_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1360,7 +1563,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{16}
+	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ExplainRequest) GetWhat() isExplainRequest_What {
@@ -1421,7 +1624,7 @@ type ConditionFinding struct {
 
 func (x *ConditionFinding) Reset() {
 	*x = ConditionFinding{}
-	mi := &file_chancery_access_v1_query_proto_msgTypes[17]
+	mi := &file_chancery_access_v1_query_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1433,7 +1636,7 @@ func (x *ConditionFinding) String() string {
 func (*ConditionFinding) ProtoMessage() {}
 
 func (x *ConditionFinding) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_access_v1_query_proto_msgTypes[17]
+	mi := &file_chancery_access_v1_query_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1446,7 +1649,7 @@ func (x *ConditionFinding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConditionFinding.ProtoReflect.Descriptor instead.
 func (*ConditionFinding) Descriptor() ([]byte, []int) {
-	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{17}
+	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ConditionFinding) GetKind() string {
@@ -1496,7 +1699,7 @@ type PolicyFinding struct {
 
 func (x *PolicyFinding) Reset() {
 	*x = PolicyFinding{}
-	mi := &file_chancery_access_v1_query_proto_msgTypes[18]
+	mi := &file_chancery_access_v1_query_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1508,7 +1711,7 @@ func (x *PolicyFinding) String() string {
 func (*PolicyFinding) ProtoMessage() {}
 
 func (x *PolicyFinding) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_access_v1_query_proto_msgTypes[18]
+	mi := &file_chancery_access_v1_query_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1521,7 +1724,7 @@ func (x *PolicyFinding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyFinding.ProtoReflect.Descriptor instead.
 func (*PolicyFinding) Descriptor() ([]byte, []int) {
-	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{18}
+	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PolicyFinding) GetId() string {
@@ -1597,7 +1800,7 @@ type EntityFact struct {
 
 func (x *EntityFact) Reset() {
 	*x = EntityFact{}
-	mi := &file_chancery_access_v1_query_proto_msgTypes[19]
+	mi := &file_chancery_access_v1_query_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1609,7 +1812,7 @@ func (x *EntityFact) String() string {
 func (*EntityFact) ProtoMessage() {}
 
 func (x *EntityFact) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_access_v1_query_proto_msgTypes[19]
+	mi := &file_chancery_access_v1_query_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1622,7 +1825,7 @@ func (x *EntityFact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntityFact.ProtoReflect.Descriptor instead.
 func (*EntityFact) Descriptor() ([]byte, []int) {
-	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{19}
+	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *EntityFact) GetUid() *EntityUid {
@@ -1685,7 +1888,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_chancery_access_v1_query_proto_msgTypes[20]
+	mi := &file_chancery_access_v1_query_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1697,7 +1900,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_access_v1_query_proto_msgTypes[20]
+	mi := &file_chancery_access_v1_query_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1710,7 +1913,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{20}
+	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ExplainResponse) GetRequest() *Request {
@@ -1813,7 +2016,7 @@ type WhatIfChange struct {
 
 func (x *WhatIfChange) Reset() {
 	*x = WhatIfChange{}
-	mi := &file_chancery_access_v1_query_proto_msgTypes[21]
+	mi := &file_chancery_access_v1_query_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1825,7 +2028,7 @@ func (x *WhatIfChange) String() string {
 func (*WhatIfChange) ProtoMessage() {}
 
 func (x *WhatIfChange) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_access_v1_query_proto_msgTypes[21]
+	mi := &file_chancery_access_v1_query_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1838,7 +2041,7 @@ func (x *WhatIfChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhatIfChange.ProtoReflect.Descriptor instead.
 func (*WhatIfChange) Descriptor() ([]byte, []int) {
-	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{21}
+	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WhatIfChange) GetDocuments() []*Document {
@@ -1915,7 +2118,7 @@ type WhatIfRequest struct {
 
 func (x *WhatIfRequest) Reset() {
 	*x = WhatIfRequest{}
-	mi := &file_chancery_access_v1_query_proto_msgTypes[22]
+	mi := &file_chancery_access_v1_query_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1927,7 +2130,7 @@ func (x *WhatIfRequest) String() string {
 func (*WhatIfRequest) ProtoMessage() {}
 
 func (x *WhatIfRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_access_v1_query_proto_msgTypes[22]
+	mi := &file_chancery_access_v1_query_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1940,7 +2143,7 @@ func (x *WhatIfRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhatIfRequest.ProtoReflect.Descriptor instead.
 func (*WhatIfRequest) Descriptor() ([]byte, []int) {
-	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{22}
+	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WhatIfRequest) GetOrganisation() string {
@@ -2024,7 +2227,7 @@ type Flip struct {
 
 func (x *Flip) Reset() {
 	*x = Flip{}
-	mi := &file_chancery_access_v1_query_proto_msgTypes[23]
+	mi := &file_chancery_access_v1_query_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2036,7 +2239,7 @@ func (x *Flip) String() string {
 func (*Flip) ProtoMessage() {}
 
 func (x *Flip) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_access_v1_query_proto_msgTypes[23]
+	mi := &file_chancery_access_v1_query_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2049,7 +2252,7 @@ func (x *Flip) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Flip.ProtoReflect.Descriptor instead.
 func (*Flip) Descriptor() ([]byte, []int) {
-	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{23}
+	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Flip) GetDecisionId() []byte {
@@ -2128,7 +2331,7 @@ type WhatIfResponse struct {
 
 func (x *WhatIfResponse) Reset() {
 	*x = WhatIfResponse{}
-	mi := &file_chancery_access_v1_query_proto_msgTypes[24]
+	mi := &file_chancery_access_v1_query_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2140,7 +2343,7 @@ func (x *WhatIfResponse) String() string {
 func (*WhatIfResponse) ProtoMessage() {}
 
 func (x *WhatIfResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_access_v1_query_proto_msgTypes[24]
+	mi := &file_chancery_access_v1_query_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2153,7 +2356,7 @@ func (x *WhatIfResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhatIfResponse.ProtoReflect.Descriptor instead.
 func (*WhatIfResponse) Descriptor() ([]byte, []int) {
-	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{24}
+	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WhatIfResponse) GetFlips() []*Flip {
@@ -2202,7 +2405,7 @@ type BreakGlassRequest struct {
 
 func (x *BreakGlassRequest) Reset() {
 	*x = BreakGlassRequest{}
-	mi := &file_chancery_access_v1_query_proto_msgTypes[25]
+	mi := &file_chancery_access_v1_query_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2214,7 +2417,7 @@ func (x *BreakGlassRequest) String() string {
 func (*BreakGlassRequest) ProtoMessage() {}
 
 func (x *BreakGlassRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_access_v1_query_proto_msgTypes[25]
+	mi := &file_chancery_access_v1_query_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2227,7 +2430,7 @@ func (x *BreakGlassRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BreakGlassRequest.ProtoReflect.Descriptor instead.
 func (*BreakGlassRequest) Descriptor() ([]byte, []int) {
-	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{25}
+	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *BreakGlassRequest) GetId() []byte {
@@ -2255,7 +2458,7 @@ type BreakGlassesRequest struct {
 
 func (x *BreakGlassesRequest) Reset() {
 	*x = BreakGlassesRequest{}
-	mi := &file_chancery_access_v1_query_proto_msgTypes[26]
+	mi := &file_chancery_access_v1_query_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2267,7 +2470,7 @@ func (x *BreakGlassesRequest) String() string {
 func (*BreakGlassesRequest) ProtoMessage() {}
 
 func (x *BreakGlassesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_access_v1_query_proto_msgTypes[26]
+	mi := &file_chancery_access_v1_query_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2280,7 +2483,7 @@ func (x *BreakGlassesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BreakGlassesRequest.ProtoReflect.Descriptor instead.
 func (*BreakGlassesRequest) Descriptor() ([]byte, []int) {
-	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{26}
+	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *BreakGlassesRequest) GetBy() isBreakGlassesRequest_By {
@@ -2353,7 +2556,7 @@ type BreakGlassesResponse struct {
 
 func (x *BreakGlassesResponse) Reset() {
 	*x = BreakGlassesResponse{}
-	mi := &file_chancery_access_v1_query_proto_msgTypes[27]
+	mi := &file_chancery_access_v1_query_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2365,7 +2568,7 @@ func (x *BreakGlassesResponse) String() string {
 func (*BreakGlassesResponse) ProtoMessage() {}
 
 func (x *BreakGlassesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_access_v1_query_proto_msgTypes[27]
+	mi := &file_chancery_access_v1_query_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2378,7 +2581,7 @@ func (x *BreakGlassesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BreakGlassesResponse.ProtoReflect.Descriptor instead.
 func (*BreakGlassesResponse) Descriptor() ([]byte, []int) {
-	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{27}
+	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *BreakGlassesResponse) GetGlasses() []*Glass {
@@ -2412,7 +2615,7 @@ type ReviewsRequest struct {
 
 func (x *ReviewsRequest) Reset() {
 	*x = ReviewsRequest{}
-	mi := &file_chancery_access_v1_query_proto_msgTypes[28]
+	mi := &file_chancery_access_v1_query_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2424,7 +2627,7 @@ func (x *ReviewsRequest) String() string {
 func (*ReviewsRequest) ProtoMessage() {}
 
 func (x *ReviewsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_access_v1_query_proto_msgTypes[28]
+	mi := &file_chancery_access_v1_query_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2437,7 +2640,7 @@ func (x *ReviewsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReviewsRequest.ProtoReflect.Descriptor instead.
 func (*ReviewsRequest) Descriptor() ([]byte, []int) {
-	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{28}
+	return file_chancery_access_v1_query_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ReviewsRequest) GetOrganisation() string {
@@ -2483,7 +2686,7 @@ type HistoryResponse_Version struct {
 
 func (x *HistoryResponse_Version) Reset() {
 	*x = HistoryResponse_Version{}
-	mi := &file_chancery_access_v1_query_proto_msgTypes[29]
+	mi := &file_chancery_access_v1_query_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2495,7 +2698,7 @@ func (x *HistoryResponse_Version) String() string {
 func (*HistoryResponse_Version) ProtoMessage() {}
 
 func (x *HistoryResponse_Version) ProtoReflect() protoreflect.Message {
-	mi := &file_chancery_access_v1_query_proto_msgTypes[29]
+	mi := &file_chancery_access_v1_query_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2609,7 +2812,21 @@ const file_chancery_access_v1_query_proto_rawDesc = "" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x1b.chancery.access.v1.OutcomeR\aoutcome\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
 	"\x06height\x18\x03 \x01(\x03R\x06height\x12\x12\n" +
-	"\x04time\x18\x04 \x01(\x03R\x04time\"t\n" +
+	"\x04time\x18\x04 \x01(\x03R\x04time\"\x86\x01\n" +
+	"\x12EvaluationsRequest\x127\n" +
+	"\brequests\x18\x01 \x03(\v2\x1b.chancery.access.v1.RequestR\brequests\x127\n" +
+	"\bdefaults\x18\x02 \x01(\v2\x1b.chancery.access.v1.RequestR\bdefaults\"\x83\x01\n" +
+	"\x13EvaluationsResponse\x12@\n" +
+	"\vevaluations\x18\x01 \x03(\v2\x1e.chancery.access.v1.EvaluationR\vevaluations\x12\x16\n" +
+	"\x06height\x18\x02 \x01(\x03R\x06height\x12\x12\n" +
+	"\x04time\x18\x03 \x01(\x03R\x04time\"\xa7\x01\n" +
+	"\n" +
+	"Evaluation\x125\n" +
+	"\aoutcome\x18\x01 \x01(\x0e2\x1b.chancery.access.v1.OutcomeR\aoutcome\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x12\n" +
+	"\x04code\x18\x03 \x01(\rR\x04code\x12\x1c\n" +
+	"\tcodespace\x18\x04 \x01(\tR\tcodespace\x12\x18\n" +
+	"\amessage\x18\x05 \x01(\tR\amessage\"t\n" +
 	"\x0eExplainRequest\x12!\n" +
 	"\vdecision_id\x18\x01 \x01(\fH\x00R\n" +
 	"decisionId\x127\n" +
@@ -2733,7 +2950,7 @@ const file_chancery_access_v1_query_proto_rawDesc = "" +
 	"\x06Effect\x12\x16\n" +
 	"\x12EFFECT_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rEFFECT_PERMIT\x10\x01\x12\x11\n" +
-	"\rEFFECT_FORBID\x10\x022\xca\x12\n" +
+	"\rEFFECT_FORBID\x10\x022\xce\x13\n" +
 	"\x05Query\x12\x8a\x01\n" +
 	"\fOrganisation\x12'.chancery.access.v1.OrganisationRequest\x1a .chancery.access.v1.Organisation\"/\x82\xd3\xe4\x93\x02)\x12'/v1/access/organisations/{organisation}\x12\x87\x01\n" +
 	"\bPolicies\x12\".chancery.access.v1.VersionRequest\x1a\x1d.chancery.access.v1.PolicySet\"8\x82\xd3\xe4\x93\x022\x120/v1/access/organisations/{organisation}/policies\x12\x80\x01\n" +
@@ -2748,7 +2965,8 @@ const file_chancery_access_v1_query_proto_rawDesc = "" +
 	"\bDecision\x12#.chancery.access.v1.DecisionRequest\x1a\x1c.chancery.access.v1.Decision\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/access/decisions/{id}\x12v\n" +
 	"\tDecisions\x12$.chancery.access.v1.DecisionsRequest\x1a%.chancery.access.v1.DecisionsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/access/decisions\x12\x8b\x01\n" +
 	"\vGrantStatus\x12#.chancery.access.v1.DecisionRequest\x1a'.chancery.access.v1.GrantStatusResponse\".\x82\xd3\xe4\x93\x02(\x12&/v1/access/decisions/{id}/grant-status\x12u\n" +
-	"\bEvaluate\x12#.chancery.access.v1.EvaluateRequest\x1a$.chancery.access.v1.EvaluateResponse\"\x1e\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/v1/access/evaluate\x12q\n" +
+	"\bEvaluate\x12#.chancery.access.v1.EvaluateRequest\x1a$.chancery.access.v1.EvaluateResponse\"\x1e\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/v1/access/evaluate\x12\x81\x01\n" +
+	"\vEvaluations\x12&.chancery.access.v1.EvaluationsRequest\x1a'.chancery.access.v1.EvaluationsResponse\"!\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/v1/access/evaluations\x12q\n" +
 	"\aExplain\x12\".chancery.access.v1.ExplainRequest\x1a#.chancery.access.v1.ExplainResponse\"\x1d\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/v1/access/explain\x12n\n" +
 	"\x06WhatIf\x12!.chancery.access.v1.WhatIfRequest\x1a\".chancery.access.v1.WhatIfResponse\"\x1d\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/v1/access/what-if\x12u\n" +
 	"\n" +
@@ -2769,7 +2987,7 @@ func file_chancery_access_v1_query_proto_rawDescGZIP() []byte {
 }
 
 var file_chancery_access_v1_query_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_chancery_access_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_chancery_access_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_chancery_access_v1_query_proto_goTypes = []any{
 	(HistoryKind)(0),                // 0: chancery.access.v1.HistoryKind
 	(GrantState)(0),                 // 1: chancery.access.v1.GrantState
@@ -2791,111 +3009,120 @@ var file_chancery_access_v1_query_proto_goTypes = []any{
 	(*GrantStatusResponse)(nil),     // 17: chancery.access.v1.GrantStatusResponse
 	(*EvaluateRequest)(nil),         // 18: chancery.access.v1.EvaluateRequest
 	(*EvaluateResponse)(nil),        // 19: chancery.access.v1.EvaluateResponse
-	(*ExplainRequest)(nil),          // 20: chancery.access.v1.ExplainRequest
-	(*ConditionFinding)(nil),        // 21: chancery.access.v1.ConditionFinding
-	(*PolicyFinding)(nil),           // 22: chancery.access.v1.PolicyFinding
-	(*EntityFact)(nil),              // 23: chancery.access.v1.EntityFact
-	(*ExplainResponse)(nil),         // 24: chancery.access.v1.ExplainResponse
-	(*WhatIfChange)(nil),            // 25: chancery.access.v1.WhatIfChange
-	(*WhatIfRequest)(nil),           // 26: chancery.access.v1.WhatIfRequest
-	(*Flip)(nil),                    // 27: chancery.access.v1.Flip
-	(*WhatIfResponse)(nil),          // 28: chancery.access.v1.WhatIfResponse
-	(*BreakGlassRequest)(nil),       // 29: chancery.access.v1.BreakGlassRequest
-	(*BreakGlassesRequest)(nil),     // 30: chancery.access.v1.BreakGlassesRequest
-	(*BreakGlassesResponse)(nil),    // 31: chancery.access.v1.BreakGlassesResponse
-	(*ReviewsRequest)(nil),          // 32: chancery.access.v1.ReviewsRequest
-	(*HistoryResponse_Version)(nil), // 33: chancery.access.v1.HistoryResponse.Version
-	(*EntityUid)(nil),               // 34: chancery.access.v1.EntityUid
-	(*Entity)(nil),                  // 35: chancery.access.v1.Entity
-	(*Decision)(nil),                // 36: chancery.access.v1.Decision
-	(*Request)(nil),                 // 37: chancery.access.v1.Request
-	(Outcome)(0),                    // 38: chancery.access.v1.Outcome
-	(*Verdict)(nil),                 // 39: chancery.access.v1.Verdict
-	(*Principal)(nil),               // 40: chancery.access.v1.Principal
-	(*Document)(nil),                // 41: chancery.access.v1.Document
-	(*SchemaText)(nil),              // 42: chancery.access.v1.SchemaText
-	(*Glass)(nil),                   // 43: chancery.access.v1.Glass
-	(*Change)(nil),                  // 44: chancery.access.v1.Change
-	(*Organisation)(nil),            // 45: chancery.access.v1.Organisation
-	(*PolicySet)(nil),               // 46: chancery.access.v1.PolicySet
-	(*Schema)(nil),                  // 47: chancery.access.v1.Schema
-	(*SettingsVersion)(nil),         // 48: chancery.access.v1.SettingsVersion
+	(*EvaluationsRequest)(nil),      // 20: chancery.access.v1.EvaluationsRequest
+	(*EvaluationsResponse)(nil),     // 21: chancery.access.v1.EvaluationsResponse
+	(*Evaluation)(nil),              // 22: chancery.access.v1.Evaluation
+	(*ExplainRequest)(nil),          // 23: chancery.access.v1.ExplainRequest
+	(*ConditionFinding)(nil),        // 24: chancery.access.v1.ConditionFinding
+	(*PolicyFinding)(nil),           // 25: chancery.access.v1.PolicyFinding
+	(*EntityFact)(nil),              // 26: chancery.access.v1.EntityFact
+	(*ExplainResponse)(nil),         // 27: chancery.access.v1.ExplainResponse
+	(*WhatIfChange)(nil),            // 28: chancery.access.v1.WhatIfChange
+	(*WhatIfRequest)(nil),           // 29: chancery.access.v1.WhatIfRequest
+	(*Flip)(nil),                    // 30: chancery.access.v1.Flip
+	(*WhatIfResponse)(nil),          // 31: chancery.access.v1.WhatIfResponse
+	(*BreakGlassRequest)(nil),       // 32: chancery.access.v1.BreakGlassRequest
+	(*BreakGlassesRequest)(nil),     // 33: chancery.access.v1.BreakGlassesRequest
+	(*BreakGlassesResponse)(nil),    // 34: chancery.access.v1.BreakGlassesResponse
+	(*ReviewsRequest)(nil),          // 35: chancery.access.v1.ReviewsRequest
+	(*HistoryResponse_Version)(nil), // 36: chancery.access.v1.HistoryResponse.Version
+	(*EntityUid)(nil),               // 37: chancery.access.v1.EntityUid
+	(*Entity)(nil),                  // 38: chancery.access.v1.Entity
+	(*Decision)(nil),                // 39: chancery.access.v1.Decision
+	(*Request)(nil),                 // 40: chancery.access.v1.Request
+	(Outcome)(0),                    // 41: chancery.access.v1.Outcome
+	(*Verdict)(nil),                 // 42: chancery.access.v1.Verdict
+	(*Principal)(nil),               // 43: chancery.access.v1.Principal
+	(*Document)(nil),                // 44: chancery.access.v1.Document
+	(*SchemaText)(nil),              // 45: chancery.access.v1.SchemaText
+	(*Glass)(nil),                   // 46: chancery.access.v1.Glass
+	(*Change)(nil),                  // 47: chancery.access.v1.Change
+	(*Organisation)(nil),            // 48: chancery.access.v1.Organisation
+	(*PolicySet)(nil),               // 49: chancery.access.v1.PolicySet
+	(*Schema)(nil),                  // 50: chancery.access.v1.Schema
+	(*SettingsVersion)(nil),         // 51: chancery.access.v1.SettingsVersion
 }
 var file_chancery_access_v1_query_proto_depIdxs = []int32{
 	0,  // 0: chancery.access.v1.HistoryRequest.kind:type_name -> chancery.access.v1.HistoryKind
-	33, // 1: chancery.access.v1.HistoryResponse.versions:type_name -> chancery.access.v1.HistoryResponse.Version
-	34, // 2: chancery.access.v1.EntityRequest.uid:type_name -> chancery.access.v1.EntityUid
-	35, // 3: chancery.access.v1.EntitiesResponse.entities:type_name -> chancery.access.v1.Entity
-	34, // 4: chancery.access.v1.EntityHistoryRequest.uid:type_name -> chancery.access.v1.EntityUid
+	36, // 1: chancery.access.v1.HistoryResponse.versions:type_name -> chancery.access.v1.HistoryResponse.Version
+	37, // 2: chancery.access.v1.EntityRequest.uid:type_name -> chancery.access.v1.EntityUid
+	38, // 3: chancery.access.v1.EntitiesResponse.entities:type_name -> chancery.access.v1.Entity
+	37, // 4: chancery.access.v1.EntityHistoryRequest.uid:type_name -> chancery.access.v1.EntityUid
 	15, // 5: chancery.access.v1.DecisionsRequest.resource:type_name -> chancery.access.v1.ResourceOf
-	34, // 6: chancery.access.v1.ResourceOf.uid:type_name -> chancery.access.v1.EntityUid
-	36, // 7: chancery.access.v1.DecisionsResponse.decisions:type_name -> chancery.access.v1.Decision
+	37, // 6: chancery.access.v1.ResourceOf.uid:type_name -> chancery.access.v1.EntityUid
+	39, // 7: chancery.access.v1.DecisionsResponse.decisions:type_name -> chancery.access.v1.Decision
 	1,  // 8: chancery.access.v1.GrantStatusResponse.state:type_name -> chancery.access.v1.GrantState
-	37, // 9: chancery.access.v1.EvaluateRequest.request:type_name -> chancery.access.v1.Request
-	38, // 10: chancery.access.v1.EvaluateResponse.outcome:type_name -> chancery.access.v1.Outcome
-	37, // 11: chancery.access.v1.ExplainRequest.request:type_name -> chancery.access.v1.Request
-	3,  // 12: chancery.access.v1.PolicyFinding.effect:type_name -> chancery.access.v1.Effect
-	2,  // 13: chancery.access.v1.PolicyFinding.status:type_name -> chancery.access.v1.PolicyStatus
-	21, // 14: chancery.access.v1.PolicyFinding.conditions:type_name -> chancery.access.v1.ConditionFinding
-	34, // 15: chancery.access.v1.EntityFact.uid:type_name -> chancery.access.v1.EntityUid
-	34, // 16: chancery.access.v1.EntityFact.parents:type_name -> chancery.access.v1.EntityUid
-	37, // 17: chancery.access.v1.ExplainResponse.request:type_name -> chancery.access.v1.Request
-	39, // 18: chancery.access.v1.ExplainResponse.verdict:type_name -> chancery.access.v1.Verdict
-	22, // 19: chancery.access.v1.ExplainResponse.policies:type_name -> chancery.access.v1.PolicyFinding
-	23, // 20: chancery.access.v1.ExplainResponse.entities:type_name -> chancery.access.v1.EntityFact
-	40, // 21: chancery.access.v1.ExplainResponse.principal:type_name -> chancery.access.v1.Principal
-	41, // 22: chancery.access.v1.WhatIfChange.documents:type_name -> chancery.access.v1.Document
-	42, // 23: chancery.access.v1.WhatIfChange.schema:type_name -> chancery.access.v1.SchemaText
-	41, // 24: chancery.access.v1.WhatIfChange.guard_rails:type_name -> chancery.access.v1.Document
-	34, // 25: chancery.access.v1.WhatIfChange.removed_entities:type_name -> chancery.access.v1.EntityUid
-	25, // 26: chancery.access.v1.WhatIfRequest.change:type_name -> chancery.access.v1.WhatIfChange
-	37, // 27: chancery.access.v1.Flip.request:type_name -> chancery.access.v1.Request
-	38, // 28: chancery.access.v1.Flip.recorded:type_name -> chancery.access.v1.Outcome
-	38, // 29: chancery.access.v1.Flip.changed:type_name -> chancery.access.v1.Outcome
-	27, // 30: chancery.access.v1.WhatIfResponse.flips:type_name -> chancery.access.v1.Flip
-	43, // 31: chancery.access.v1.BreakGlassesResponse.glasses:type_name -> chancery.access.v1.Glass
-	44, // 32: chancery.access.v1.HistoryResponse.Version.change:type_name -> chancery.access.v1.Change
-	4,  // 33: chancery.access.v1.Query.Organisation:input_type -> chancery.access.v1.OrganisationRequest
-	5,  // 34: chancery.access.v1.Query.Policies:input_type -> chancery.access.v1.VersionRequest
-	5,  // 35: chancery.access.v1.Query.Schema:input_type -> chancery.access.v1.VersionRequest
-	5,  // 36: chancery.access.v1.Query.Settings:input_type -> chancery.access.v1.VersionRequest
-	6,  // 37: chancery.access.v1.Query.GuardRails:input_type -> chancery.access.v1.GuardRailsRequest
-	7,  // 38: chancery.access.v1.Query.History:input_type -> chancery.access.v1.HistoryRequest
-	9,  // 39: chancery.access.v1.Query.Entity:input_type -> chancery.access.v1.EntityRequest
-	10, // 40: chancery.access.v1.Query.Entities:input_type -> chancery.access.v1.EntitiesRequest
-	12, // 41: chancery.access.v1.Query.EntityHistory:input_type -> chancery.access.v1.EntityHistoryRequest
-	13, // 42: chancery.access.v1.Query.Decision:input_type -> chancery.access.v1.DecisionRequest
-	14, // 43: chancery.access.v1.Query.Decisions:input_type -> chancery.access.v1.DecisionsRequest
-	13, // 44: chancery.access.v1.Query.GrantStatus:input_type -> chancery.access.v1.DecisionRequest
-	18, // 45: chancery.access.v1.Query.Evaluate:input_type -> chancery.access.v1.EvaluateRequest
-	20, // 46: chancery.access.v1.Query.Explain:input_type -> chancery.access.v1.ExplainRequest
-	26, // 47: chancery.access.v1.Query.WhatIf:input_type -> chancery.access.v1.WhatIfRequest
-	29, // 48: chancery.access.v1.Query.BreakGlass:input_type -> chancery.access.v1.BreakGlassRequest
-	30, // 49: chancery.access.v1.Query.BreakGlasses:input_type -> chancery.access.v1.BreakGlassesRequest
-	32, // 50: chancery.access.v1.Query.Reviews:input_type -> chancery.access.v1.ReviewsRequest
-	45, // 51: chancery.access.v1.Query.Organisation:output_type -> chancery.access.v1.Organisation
-	46, // 52: chancery.access.v1.Query.Policies:output_type -> chancery.access.v1.PolicySet
-	47, // 53: chancery.access.v1.Query.Schema:output_type -> chancery.access.v1.Schema
-	48, // 54: chancery.access.v1.Query.Settings:output_type -> chancery.access.v1.SettingsVersion
-	46, // 55: chancery.access.v1.Query.GuardRails:output_type -> chancery.access.v1.PolicySet
-	8,  // 56: chancery.access.v1.Query.History:output_type -> chancery.access.v1.HistoryResponse
-	35, // 57: chancery.access.v1.Query.Entity:output_type -> chancery.access.v1.Entity
-	11, // 58: chancery.access.v1.Query.Entities:output_type -> chancery.access.v1.EntitiesResponse
-	11, // 59: chancery.access.v1.Query.EntityHistory:output_type -> chancery.access.v1.EntitiesResponse
-	36, // 60: chancery.access.v1.Query.Decision:output_type -> chancery.access.v1.Decision
-	16, // 61: chancery.access.v1.Query.Decisions:output_type -> chancery.access.v1.DecisionsResponse
-	17, // 62: chancery.access.v1.Query.GrantStatus:output_type -> chancery.access.v1.GrantStatusResponse
-	19, // 63: chancery.access.v1.Query.Evaluate:output_type -> chancery.access.v1.EvaluateResponse
-	24, // 64: chancery.access.v1.Query.Explain:output_type -> chancery.access.v1.ExplainResponse
-	28, // 65: chancery.access.v1.Query.WhatIf:output_type -> chancery.access.v1.WhatIfResponse
-	43, // 66: chancery.access.v1.Query.BreakGlass:output_type -> chancery.access.v1.Glass
-	31, // 67: chancery.access.v1.Query.BreakGlasses:output_type -> chancery.access.v1.BreakGlassesResponse
-	31, // 68: chancery.access.v1.Query.Reviews:output_type -> chancery.access.v1.BreakGlassesResponse
-	51, // [51:69] is the sub-list for method output_type
-	33, // [33:51] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	40, // 9: chancery.access.v1.EvaluateRequest.request:type_name -> chancery.access.v1.Request
+	41, // 10: chancery.access.v1.EvaluateResponse.outcome:type_name -> chancery.access.v1.Outcome
+	40, // 11: chancery.access.v1.EvaluationsRequest.requests:type_name -> chancery.access.v1.Request
+	40, // 12: chancery.access.v1.EvaluationsRequest.defaults:type_name -> chancery.access.v1.Request
+	22, // 13: chancery.access.v1.EvaluationsResponse.evaluations:type_name -> chancery.access.v1.Evaluation
+	41, // 14: chancery.access.v1.Evaluation.outcome:type_name -> chancery.access.v1.Outcome
+	40, // 15: chancery.access.v1.ExplainRequest.request:type_name -> chancery.access.v1.Request
+	3,  // 16: chancery.access.v1.PolicyFinding.effect:type_name -> chancery.access.v1.Effect
+	2,  // 17: chancery.access.v1.PolicyFinding.status:type_name -> chancery.access.v1.PolicyStatus
+	24, // 18: chancery.access.v1.PolicyFinding.conditions:type_name -> chancery.access.v1.ConditionFinding
+	37, // 19: chancery.access.v1.EntityFact.uid:type_name -> chancery.access.v1.EntityUid
+	37, // 20: chancery.access.v1.EntityFact.parents:type_name -> chancery.access.v1.EntityUid
+	40, // 21: chancery.access.v1.ExplainResponse.request:type_name -> chancery.access.v1.Request
+	42, // 22: chancery.access.v1.ExplainResponse.verdict:type_name -> chancery.access.v1.Verdict
+	25, // 23: chancery.access.v1.ExplainResponse.policies:type_name -> chancery.access.v1.PolicyFinding
+	26, // 24: chancery.access.v1.ExplainResponse.entities:type_name -> chancery.access.v1.EntityFact
+	43, // 25: chancery.access.v1.ExplainResponse.principal:type_name -> chancery.access.v1.Principal
+	44, // 26: chancery.access.v1.WhatIfChange.documents:type_name -> chancery.access.v1.Document
+	45, // 27: chancery.access.v1.WhatIfChange.schema:type_name -> chancery.access.v1.SchemaText
+	44, // 28: chancery.access.v1.WhatIfChange.guard_rails:type_name -> chancery.access.v1.Document
+	37, // 29: chancery.access.v1.WhatIfChange.removed_entities:type_name -> chancery.access.v1.EntityUid
+	28, // 30: chancery.access.v1.WhatIfRequest.change:type_name -> chancery.access.v1.WhatIfChange
+	40, // 31: chancery.access.v1.Flip.request:type_name -> chancery.access.v1.Request
+	41, // 32: chancery.access.v1.Flip.recorded:type_name -> chancery.access.v1.Outcome
+	41, // 33: chancery.access.v1.Flip.changed:type_name -> chancery.access.v1.Outcome
+	30, // 34: chancery.access.v1.WhatIfResponse.flips:type_name -> chancery.access.v1.Flip
+	46, // 35: chancery.access.v1.BreakGlassesResponse.glasses:type_name -> chancery.access.v1.Glass
+	47, // 36: chancery.access.v1.HistoryResponse.Version.change:type_name -> chancery.access.v1.Change
+	4,  // 37: chancery.access.v1.Query.Organisation:input_type -> chancery.access.v1.OrganisationRequest
+	5,  // 38: chancery.access.v1.Query.Policies:input_type -> chancery.access.v1.VersionRequest
+	5,  // 39: chancery.access.v1.Query.Schema:input_type -> chancery.access.v1.VersionRequest
+	5,  // 40: chancery.access.v1.Query.Settings:input_type -> chancery.access.v1.VersionRequest
+	6,  // 41: chancery.access.v1.Query.GuardRails:input_type -> chancery.access.v1.GuardRailsRequest
+	7,  // 42: chancery.access.v1.Query.History:input_type -> chancery.access.v1.HistoryRequest
+	9,  // 43: chancery.access.v1.Query.Entity:input_type -> chancery.access.v1.EntityRequest
+	10, // 44: chancery.access.v1.Query.Entities:input_type -> chancery.access.v1.EntitiesRequest
+	12, // 45: chancery.access.v1.Query.EntityHistory:input_type -> chancery.access.v1.EntityHistoryRequest
+	13, // 46: chancery.access.v1.Query.Decision:input_type -> chancery.access.v1.DecisionRequest
+	14, // 47: chancery.access.v1.Query.Decisions:input_type -> chancery.access.v1.DecisionsRequest
+	13, // 48: chancery.access.v1.Query.GrantStatus:input_type -> chancery.access.v1.DecisionRequest
+	18, // 49: chancery.access.v1.Query.Evaluate:input_type -> chancery.access.v1.EvaluateRequest
+	20, // 50: chancery.access.v1.Query.Evaluations:input_type -> chancery.access.v1.EvaluationsRequest
+	23, // 51: chancery.access.v1.Query.Explain:input_type -> chancery.access.v1.ExplainRequest
+	29, // 52: chancery.access.v1.Query.WhatIf:input_type -> chancery.access.v1.WhatIfRequest
+	32, // 53: chancery.access.v1.Query.BreakGlass:input_type -> chancery.access.v1.BreakGlassRequest
+	33, // 54: chancery.access.v1.Query.BreakGlasses:input_type -> chancery.access.v1.BreakGlassesRequest
+	35, // 55: chancery.access.v1.Query.Reviews:input_type -> chancery.access.v1.ReviewsRequest
+	48, // 56: chancery.access.v1.Query.Organisation:output_type -> chancery.access.v1.Organisation
+	49, // 57: chancery.access.v1.Query.Policies:output_type -> chancery.access.v1.PolicySet
+	50, // 58: chancery.access.v1.Query.Schema:output_type -> chancery.access.v1.Schema
+	51, // 59: chancery.access.v1.Query.Settings:output_type -> chancery.access.v1.SettingsVersion
+	49, // 60: chancery.access.v1.Query.GuardRails:output_type -> chancery.access.v1.PolicySet
+	8,  // 61: chancery.access.v1.Query.History:output_type -> chancery.access.v1.HistoryResponse
+	38, // 62: chancery.access.v1.Query.Entity:output_type -> chancery.access.v1.Entity
+	11, // 63: chancery.access.v1.Query.Entities:output_type -> chancery.access.v1.EntitiesResponse
+	11, // 64: chancery.access.v1.Query.EntityHistory:output_type -> chancery.access.v1.EntitiesResponse
+	39, // 65: chancery.access.v1.Query.Decision:output_type -> chancery.access.v1.Decision
+	16, // 66: chancery.access.v1.Query.Decisions:output_type -> chancery.access.v1.DecisionsResponse
+	17, // 67: chancery.access.v1.Query.GrantStatus:output_type -> chancery.access.v1.GrantStatusResponse
+	19, // 68: chancery.access.v1.Query.Evaluate:output_type -> chancery.access.v1.EvaluateResponse
+	21, // 69: chancery.access.v1.Query.Evaluations:output_type -> chancery.access.v1.EvaluationsResponse
+	27, // 70: chancery.access.v1.Query.Explain:output_type -> chancery.access.v1.ExplainResponse
+	31, // 71: chancery.access.v1.Query.WhatIf:output_type -> chancery.access.v1.WhatIfResponse
+	46, // 72: chancery.access.v1.Query.BreakGlass:output_type -> chancery.access.v1.Glass
+	34, // 73: chancery.access.v1.Query.BreakGlasses:output_type -> chancery.access.v1.BreakGlassesResponse
+	34, // 74: chancery.access.v1.Query.Reviews:output_type -> chancery.access.v1.BreakGlassesResponse
+	56, // [56:75] is the sub-list for method output_type
+	37, // [37:56] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_chancery_access_v1_query_proto_init() }
@@ -2911,11 +3138,11 @@ func file_chancery_access_v1_query_proto_init() {
 		(*DecisionsRequest_ConsentId)(nil),
 		(*DecisionsRequest_BreakGlassId)(nil),
 	}
-	file_chancery_access_v1_query_proto_msgTypes[16].OneofWrappers = []any{
+	file_chancery_access_v1_query_proto_msgTypes[19].OneofWrappers = []any{
 		(*ExplainRequest_DecisionId)(nil),
 		(*ExplainRequest_Request)(nil),
 	}
-	file_chancery_access_v1_query_proto_msgTypes[26].OneofWrappers = []any{
+	file_chancery_access_v1_query_proto_msgTypes[29].OneofWrappers = []any{
 		(*BreakGlassesRequest_Organisation)(nil),
 		(*BreakGlassesRequest_Person)(nil),
 	}
@@ -2925,7 +3152,7 @@ func file_chancery_access_v1_query_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chancery_access_v1_query_proto_rawDesc), len(file_chancery_access_v1_query_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   30,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -32,6 +32,7 @@ const (
 	Query_Decisions_FullMethodName     = "/chancery.access.v1.Query/Decisions"
 	Query_GrantStatus_FullMethodName   = "/chancery.access.v1.Query/GrantStatus"
 	Query_Evaluate_FullMethodName      = "/chancery.access.v1.Query/Evaluate"
+	Query_Evaluations_FullMethodName   = "/chancery.access.v1.Query/Evaluations"
 	Query_Explain_FullMethodName       = "/chancery.access.v1.Query/Explain"
 	Query_WhatIf_FullMethodName        = "/chancery.access.v1.Query/WhatIf"
 	Query_BreakGlass_FullMethodName    = "/chancery.access.v1.Query/BreakGlass"
@@ -72,6 +73,9 @@ type QueryClient interface {
 	GrantStatus(ctx context.Context, in *DecisionRequest, opts ...grpc.CallOption) (*GrantStatusResponse, error)
 	// Evaluate decides without recording, by the same rules as Decide.
 	Evaluate(ctx context.Context, in *EvaluateRequest, opts ...grpc.CallOption) (*EvaluateResponse, error)
+	// Evaluations decides many requests at one height without recording, each as
+	// Evaluate does.
+	Evaluations(ctx context.Context, in *EvaluationsRequest, opts ...grpc.CallOption) (*EvaluationsResponse, error)
 	// Explain shows how a recorded or hypothetical decision came about.
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
 	// WhatIf repeats recorded decisions with changed policies and lists exactly
@@ -224,6 +228,16 @@ func (c *queryClient) Evaluate(ctx context.Context, in *EvaluateRequest, opts ..
 	return out, nil
 }
 
+func (c *queryClient) Evaluations(ctx context.Context, in *EvaluationsRequest, opts ...grpc.CallOption) (*EvaluationsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EvaluationsResponse)
+	err := c.cc.Invoke(ctx, Query_Evaluations_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *queryClient) Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ExplainResponse)
@@ -307,6 +321,9 @@ type QueryServer interface {
 	GrantStatus(context.Context, *DecisionRequest) (*GrantStatusResponse, error)
 	// Evaluate decides without recording, by the same rules as Decide.
 	Evaluate(context.Context, *EvaluateRequest) (*EvaluateResponse, error)
+	// Evaluations decides many requests at one height without recording, each as
+	// Evaluate does.
+	Evaluations(context.Context, *EvaluationsRequest) (*EvaluationsResponse, error)
 	// Explain shows how a recorded or hypothetical decision came about.
 	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
 	// WhatIf repeats recorded decisions with changed policies and lists exactly
@@ -367,6 +384,9 @@ func (UnimplementedQueryServer) GrantStatus(context.Context, *DecisionRequest) (
 }
 func (UnimplementedQueryServer) Evaluate(context.Context, *EvaluateRequest) (*EvaluateResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Evaluate not implemented")
+}
+func (UnimplementedQueryServer) Evaluations(context.Context, *EvaluationsRequest) (*EvaluationsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Evaluations not implemented")
 }
 func (UnimplementedQueryServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
@@ -638,6 +658,24 @@ func _Query_Evaluate_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Query_Evaluations_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EvaluationsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QueryServer).Evaluations(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Query_Evaluations_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QueryServer).Evaluations(ctx, req.(*EvaluationsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Query_Explain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ExplainRequest)
 	if err := dec(in); err != nil {
@@ -786,6 +824,10 @@ var Query_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Evaluate",
 			Handler:    _Query_Evaluate_Handler,
+		},
+		{
+			MethodName: "Evaluations",
+			Handler:    _Query_Evaluations_Handler,
 		},
 		{
 			MethodName: "Explain",

@@ -1,0 +1,186 @@
+package access
+
+import (
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/cedar-policy/cedar-go/types"
+
+	"github.com/chancery/chancery/chain"
+	"github.com/chancery/chancery/chain/state"
+	accessv1 "github.com/chancery/chancery/proto/chancery/access/v1"
+)
+
+// How much a sitting holds; what was used least gives way.
+const (
+	sittingHouses   = 64
+	sittingParties  = 2048
+	sittingEntities = 8192
+	sittingContexts = 2048
+	// partyEntities is of how many entities a household may be that is kept.
+	partyEntities = 32
+)
+
+// sitting is what the unrecorded decisions about one committed state share, each part
+// read once. It holds what that state says and nothing else, so no answer depends on what
+// is in it. Transactions have none: they are charged for what they read.
+type sitting struct {
+	houses   *lru.Cache[string, *house]
+	parties  *lru.Cache[partyKey, *party]
+	entities *lru.Cache[entityKey, looked]
+	contexts *lru.Cache[contextKey, *framed]
+}
+
+// house is an organisation and what it decides by.
+type house struct {
+	policies   *accessv1.PolicySet
+	guardRails *accessv1.PolicySet
+	schema     *accessv1.Schema
+	cedar      *cedarSchema // of schema, parsed
+	settings   *accessv1.SettingsVersion
+}
+
+type partyKey struct{ organisation, principal string }
+
+// party is a principal before an organisation.
+type party struct {
+	principal *accessv1.Principal
+	risk      uint32
+	glass     *accessv1.Glass // open; nil: none
+	// household is nil where it is not kept.
+	household *household
+}
+
+// looked is what came of looking for an entity.
+type looked struct {
+	entity  *entity
+	version uint64
+	ok      bool
+}
+
+// contextKey is what the context of a request without one of its own depends on.
+type contextKey struct {
+	partyKey
+	purpose string
+	action  types.EntityUID
+}
+
+func newSitting() *sitting {
+	return &sitting{
+		houses: cache[string, *house](sittingHouses), parties: cache[partyKey, *party](sittingParties),
+		entities: cache[entityKey, looked](sittingEntities), contexts: cache[contextKey, *framed](sittingContexts),
+	}
+}
+
+// evaluate is an unrecorded decision at the state that r reads: the outcome and the
+// reason that record would write down.
+func (m *Module) evaluate(r chain.ReadCtx, q *accessv1.Request) (accessv1.Outcome, string, error) {
+	if err := checkRequest(q); err != nil {
+		return 0, "", err
+	}
+	in, err := m.seated(r, q)
+	if err != nil {
+		return 0, "", err
+	}
+	e, err := m.caches.outcome(in)
+	if err != nil {
+		return 0, "", err
+	}
+	return e.verdict.Outcome, e.verdict.Reason, nil
+}
+
+// seated is live for a query, from the sitting if the state has one.
+func (m *Module) seated(r chain.ReadCtx, q *accessv1.Request) (*inputs, error) {
+	s, ok := chain.Kept(r, m.Name(), newSitting)
+	if !ok {
+		if err := m.checkOrganisation(r, q.Organisation); err != nil {
+			return nil, err
+		}
+		return m.live(r, q), nil
+	}
+	h, err := m.house(r, s, q.Organisation)
+	if err != nil {
+		return nil, err
+	}
+	in := m.inputs(r, q)
+	in.policies, in.guardRails, in.schema, in.settings = h.policies, h.guardRails, h.schema, h.settings
+	in.source = func(uid types.EntityUID) (*entity, uint64, bool) { return m.lookedUp(r, s, q.Organisation, uid) }
+	in.sitting, in.house = s, h
+	p := m.party(r, in)
+	in.principal, in.risk, in.household = p.principal, p.risk, p.household
+	if p.glass != nil && covers(p.glass.Scope, q) {
+		in.glass = p.glass.Id
+	}
+	return in, nil
+}
+
+func (m *Module) house(r chain.ReadCtx, s *sitting, did string) (*house, error) {
+	if h, ok := s.houses.Get(did); ok {
+		return h, nil
+	}
+	if err := m.checkOrganisation(r, did); err != nil {
+		return nil, err
+	}
+	o := m.store.standing(r, did)
+	in := &inputs{request: &accessv1.Request{Organisation: did}}
+	m.versions(r, in, o.Policies, o.Schema, o.Settings, m.store.standing(r, m.deps.Identity.Consortium()).GuardRails)
+	schema, err := m.caches.parseSchema(in.schema.GetSchema())
+	if err != nil {
+		return nil, err
+	}
+	h := &house{policies: in.policies, guardRails: in.guardRails, schema: in.schema, cedar: schema, settings: in.settings}
+	s.houses.Add(did, h)
+	return h, nil
+}
+
+// party is the principal of a request before the request's organisation.
+func (m *Module) party(r chain.ReadCtx, in *inputs) *party {
+	key := partyKey{in.request.Organisation, in.request.Principal}
+	if p, ok := in.sitting.parties.Get(key); ok {
+		return p
+	}
+	p := &party{principal: m.principal(r, in.request.Principal), risk: m.risk(r, in.request.Principal)}
+	if g, ok := m.openGlass(r, in.request.Organisation, in.request.Principal); ok {
+		p.glass = g
+	}
+	uid, ok := principalUID(in.request.Principal, p.principal.Kind)
+	if ok && p.principal.Active {
+		q := &question{request: types.Request{Principal: uid}, schema: in.house.cedar, source: in.source, memberships: memberships(p.principal)}
+		// One that is beyond a bound is refused where the question is judged.
+		if h, err := q.gatherHousehold(); err == nil && h.members.len() <= partyEntities {
+			p.household = h
+		}
+	}
+	in.sitting.parties.Add(key, p)
+	return p
+}
+
+// lookedUp is an entity of an organisation.
+func (m *Module) lookedUp(r state.Reader, s *sitting, organisation string, uid types.EntityUID) (*entity, uint64, bool) {
+	key := state.Join3(organisation, string(uid.Type), string(uid.ID))
+	if l, ok := s.entities.Get(key); ok {
+		return l.entity, l.version, l.ok
+	}
+	var l looked
+	if stored, ok := m.store.entityNow(r, organisation, key.B, key.C); ok {
+		l = looked{m.caches.entity(stored.Json), stored.Version, true}
+		if len(stored.Json) > cachedEntityBytes {
+			return l.entity, l.version, l.ok
+		}
+	}
+	s.entities.Add(key, l)
+	return l.entity, l.version, l.ok
+}
+
+// frame is the context that policies see of a request, measured.
+func (in *inputs) frame(given types.Record, action types.EntityUID, schema *cedarSchema) *framed {
+	if in.sitting == nil || given.Len() > 0 || len(in.glass) > 0 || in.consent.Status != consentNotRequired {
+		return newFramed(in.fullContext(given, action, schema))
+	}
+	key := contextKey{partyKey{in.request.Organisation, in.request.Principal}, in.request.Purpose, action}
+	if f, ok := in.sitting.contexts.Get(key); ok {
+		return f
+	}
+	f := newFramed(in.fullContext(given, action, schema))
+	in.sitting.contexts.Add(key, f)
+	return f
+}
