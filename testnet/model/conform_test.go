@@ -1,6 +1,7 @@
 package model
 
 import (
+	"os"
 	"slices"
 	"testing"
 
@@ -40,7 +41,8 @@ func perKind(actions []Action) (out [][]Action) {
 	return out
 }
 
-// The system does what the model says, whatever is done in whatever order.
+// The system does what the model says, whatever is done in whatever order; and what is
+// recorded of it, read again, is what the model says.
 func TestTheSystemDoesWhatTheModelSays(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		m := rules(rapid.Int8Range(3, MaxOrganisations).Draw(r, "organisations"))
@@ -56,5 +58,46 @@ func TestTheSystemDoesWhatTheModelSays(t *testing.T) {
 			s.does(a)
 		}
 		s.does(Action{Kind: End})
+		s.reads()
 	})
+}
+
+// Where a flawed model goes wrong, the system goes with the sound one.
+func TestTheSystemHasNoneOfTheFlaws(t *testing.T) {
+	for i, c := range flaws {
+		t.Run(c.name, func(t *testing.T) {
+			x, e := flawed(t, i)
+			x.Flaw = Sound
+			s := newSystem(t, x.Model)
+			for _, a := range e.Broken.Way {
+				s.does(a)
+			}
+			for range 4 {
+				s.does(Action{Kind: End})
+			}
+		})
+	}
+}
+
+// Ways to states that are far from the first, of each scope, lead the system to the same.
+func TestTheSystemFollowsTheModelsWays(t *testing.T) {
+	ways := 12
+	if os.Getenv("CHANCERY_LONG") != "" {
+		ways = 500
+	}
+	for _, x := range scopes(false) {
+		t.Run(x.Name, func(t *testing.T) {
+			e, err := x.Explore(most)
+			if err != nil || e.Broken != nil {
+				t.Fatal(err, e.Broken)
+			}
+			for i := range ways {
+				s := newSystem(t, x.Model)
+				for _, a := range e.Way(e.States - 1 - i*(e.States/ways)) {
+					s.does(a)
+				}
+				s.does(Action{Kind: End})
+			}
+		})
+	}
 }

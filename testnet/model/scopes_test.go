@@ -14,44 +14,48 @@ func rules(organisations int8) Model {
 	}
 }
 
-// scopes are those that are explored to the end; in long runs larger ones.
+// scopes are those that are explored to the end; larger ones in long runs.
 func scopes(long bool) []*Scope {
-	more := func(n int8) int8 {
+	or := func(n, more int8) int8 {
 		if long {
-			return n + 1
+			return more
 		}
 		return n
 	}
+	reviewers := []Actor{Administrator(0, 0), Administrator(1, 0), Administrator(1, 1)}
+	if long {
+		reviewers = append(reviewers, Administrator(2, 0))
+	}
 	return []*Scope{
 		{
-			Name: "consent", Model: rules(3), Blocks: 3, Busy: 2, Sent: more(2), Subjects: 1,
+			Name: "consent", Model: rules(3), Blocks: 4, Busy: or(2, 3), Sent: 2, Subjects: 1,
 			Kinds:    []Kind{Give, Narrow, Withdraw, Expire, Restrict, Lift, Decide},
 			Actors:   []Actor{0, Administrator(0, 1)},
 			Purposes: []Purposes{Care, Care | Research}, Lasting: []int8{0, 1}, Paper: []bool{false}, Weights: []Weight{Light},
 			Consents: 2, Restrictions: 1, Grants: 1,
 		},
 		{
-			Name: "delegation", Model: rules(3), Blocks: 3, Busy: 2, Sent: more(2), Subjects: 1,
+			Name: "delegation", Model: rules(3), Blocks: 4, Busy: or(2, 3), Sent: 2, Subjects: or(1, 2),
 			Kinds:    []Kind{Give, Narrow, Withdraw, Delegate, Revoke},
 			Actors:   []Actor{0, 1, Administrator(0, 0)},
 			Purposes: []Purposes{Care}, Lasting: []int8{0, 1}, Paper: []bool{false, true}, Delegates: []Actor{1}, Scopes: []Scopes{MayGive, MayWithdraw},
 			Weights: []Weight{Light}, Consents: 2,
 		},
 		{
-			Name: "holds", Model: rules(3), Blocks: 9, Busy: more(4), Sent: 2, Subjects: 1,
+			Name: "holds", Model: rules(3), Blocks: 10, Busy: or(4, 5), Sent: 2, Subjects: 1,
 			Kinds:   []Kind{Note, Release, Reject, Appeal},
-			Actors:  []Actor{0, Administrator(0, 0), Administrator(1, 0), Administrator(1, 1)},
-			Weights: []Weight{Heavy, Monstrous}, Holds: 1,
+			Actors:  append([]Actor{0}, reviewers...),
+			Weights: []Weight{Heavy, Monstrous}, Holds: or(1, 2),
 		},
 		{
-			Name: "validators", Model: rules(5), Blocks: 5, Busy: more(2), Sent: 2,
+			Name: "validators", Model: rules(5), Blocks: 6, Busy: or(2, 3), Sent: or(2, 3),
 			Kinds: []Kind{Bind, Replace}, Weights: []Weight{Light},
 			Keys: []int8{1, 3, 8, 10}, Powers: []int8{0, 5, 10},
 		},
 		{
-			Name: "together", Model: rules(3), Blocks: 5, Busy: more(3), Sent: 2, Subjects: 1,
+			Name: "together", Model: rules(3), Blocks: 6, Busy: or(3, 4), Sent: 2, Subjects: 1,
 			Kinds:    []Kind{Give, Withdraw, Rotate, Decide, Release, Reject, Bind},
-			Actors:   []Actor{0, Administrator(0, 1), Administrator(1, 0)},
+			Actors:   append([]Actor{0, Administrator(0, 1)}, reviewers[1:]...),
 			Purposes: []Purposes{Care}, Lasting: []int8{0}, Paper: []bool{false}, Weights: []Weight{Light, Heavy},
 			Keys: []int8{2, 4}, Powers: []int8{0, 10}, Consents: 1, Grants: 1, Holds: 1, Rotations: 1,
 		},

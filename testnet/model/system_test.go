@@ -187,7 +187,7 @@ func newSystem(t testing.TB, m Model) *system {
 	}
 	s.acting = engine.NewValidatorSet(first)
 	s.next = s.acting.Copy()
-	s.zero = s.Now + tick - tick // one tick before the first block of the model
+	s.zero = s.Now
 	s.begin()
 	return s
 }
@@ -597,7 +597,7 @@ func (s *system) projectHolds(w *threatv1.Genesis, got *State) {
 	}
 }
 
-// key is the key that an actor signs with after so many rotations.
+// signer is the key that an actor signs with after so many rotations.
 func signer(a Actor, rotated int8) chaintest.Key {
 	if rotated == 0 {
 		return chaintest.Actor(didOf(a))
@@ -629,9 +629,7 @@ func (s *system) filler(a Action) proto.Message {
 	s.fillers++
 	switch {
 	case a.Actor == Consortium:
-		p := chain.DefaultParams()
-		p.MaxValidityMs += int64(s.fillers % 2)
-		return &chainv1.SetParams{Params: p}
+		return &chainv1.SetParams{Params: chain.DefaultParams()}
 	case NeverHeld(a):
 		sum := sha256.Sum256(fmt.Appendf(nil, "filler %d", s.fillers))
 		return &consentv1.Refuse{Terms: termsOf(sum[:], Care, 0)}
