@@ -45,7 +45,8 @@ func perKind(actions []Action) (out [][]Action) {
 // recorded of it, read again, is what the model says.
 func TestTheSystemDoesWhatTheModelSays(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
-		m := rules(rapid.Int8Range(3, MaxOrganisations).Draw(r, "organisations"))
+		organisations := rapid.Int8Range(3, MaxOrganisations).Draw(r, "organisations")
+		m := rules(organisations, rapid.Int8Range(3, organisations).Draw(r, "with validators"))
 		m.Reviewers = rapid.Int8Range(1, 3).Draw(r, "reviewers")
 		m.HoldBlocks, m.AppealBlocks = rapid.Int8Range(2, 3).Draw(r, "hold"), rapid.Int8Range(2, 3).Draw(r, "appeal")
 		x := wide(m)
