@@ -52,7 +52,7 @@ func TestTheSystemDoesWhatTheModelSays(t *testing.T) {
 		x := wide(m)
 		s := newSystem(t, m)
 		s.fail = r.Fatalf
-		for range rapid.IntRange(5, 60).Draw(r, "steps") {
+		for range rapid.IntRange(5, 40).Draw(r, "steps") {
 			groups := perKind(x.Actions(&s.state))
 			group := groups[rapid.IntRange(0, len(groups)-1).Draw(r, "kind")]
 			a := group[rapid.IntRange(0, len(group)-1).Draw(r, "which")]
