@@ -334,6 +334,13 @@ func TestVotingPowerDoesNotComeOrGoAtOnce(t *testing.T) {
 	w.Block()
 	w.do(did.Consortium, bind("i", mercy, 2), bind("j", acme, 2), bind("k", quay, 2)) // the chain goes on with the 16
 
+	// Newcomers' share grows also where others go: 16 of 56 are less than a third, 16 of 46 are not.
+	w = begin()
+	w.do(did.Consortium, bind("a", mercy, 4), bind("b", acme, 4), bind("c", quay, 4), bind("d", hold, 4))
+	w.fails(ErrTooMuchTurnover, did.Consortium, remove(mercy, mercy))
+	w.do(did.Consortium, remove("a", mercy))   // their own going is no matter
+	w.do(did.Consortium, remove(mercy, mercy)) // 12 of 42
+
 	// Replacing one validator of four takes its power away and brings it back.
 	w = begin()
 	w.do(did.Consortium, remove(mercy, mercy), bind("other", mercy, 10))

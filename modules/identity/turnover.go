@@ -34,7 +34,8 @@ func (m *Module) noteTurnover(ctx *chain.Ctx) {
 // before consensus was seen to go on without what went and with what came: more than a
 // third of the power that there was would be gone, or newcomers, who may all be silent,
 // would hold a third of the power or more. It rests where fewer than four organisations
-// had validators, and for changes that make neither larger.
+// had validators, and for changes that make neither what is gone nor the newcomers' share
+// larger. Powers are bounded so that the products fit int64.
 func checkTurnover(settled, before, after []*identityv1.Validator) error {
 	if len(powers(settled)) < 4 {
 		return nil
@@ -44,7 +45,7 @@ func checkTurnover(settled, before, after []*identityv1.Validator) error {
 	switch was, is := total(settled), total(after); {
 	case 3*gone > was && gone > goneBefore:
 		return ErrTooMuchTurnover.With("%d of %d would be gone", gone, was)
-	case 3*came >= is && came > cameBefore:
+	case 3*came >= is && came*total(before) > cameBefore*is: // their share grows also where others go
 		return ErrTooMuchTurnover.With("%d of %d would be new", came, is)
 	}
 	return nil
