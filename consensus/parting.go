@@ -18,7 +18,6 @@ import (
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/consensus/divergence"
-	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
 	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
 )
 
@@ -279,48 +278,71 @@ func (p *parting) investigate(ctx context.Context, own state.Snapshot, agreed *d
 	defer cancel()
 	r := divergence.NewReport(agreed)
 	r.ChainID, r.Time, r.Height = p.n.o.App.ChainID(), now().UTC().Format(time.RFC3339), own.Version()
-	membership := p.n.o.App.Latest()
-	power := powersByOrganisation(p.n.o.Membership.Validators(membership))
-	id := string(p.n.node.NodeInfo().ID())
-	organisation, _ := p.n.o.Membership.NodeOrganisation(membership, id)
 	r.Own = divergence.Own{
-		NodeID: id, AppHash: hex.EncodeToString(own.Root()), Version: p.n.o.Version, StateVersion: p.n.o.App.VersionIn(own),
-		Tree: p.n.o.Tree, Organisation: organisation, Power: power[organisation],
+		NodeID: string(p.n.node.NodeInfo().ID()), AppHash: hex.EncodeToString(own.Root()), Version: p.n.o.Version,
+		StateVersion: p.n.o.App.VersionIn(own), Tree: p.n.o.Tree,
 	}
-	// The other side: who has the root that was agreed on, or any other than this node's.
+	r.Own.Organisation, r.Own.Power = p.weight(r.Own.NodeID)
+	// Who has the root that was agreed on, or any other than this node's.
 	opposite := func(x divergence.Peer) bool {
 		if agreed != nil {
 			return x.AppHash == agreed.AppHash
 		}
 		return x.AppHash != "" && x.AppHash != r.Own.AppHash
 	}
+	r.Peers = p.gather(ctx, own.Version(), opposite)
+	r.Tally()
+	peers := slices.DeleteFunc(slices.Clone(r.Peers), func(x divergence.Peer) bool { return !opposite(x) })
+	slices.SortStableFunc(peers, func(a, b divergence.Peer) int { return cmp.Compare(b.Power, a.Power) })
+	p.compare(ctx, r, own, peers[:min(len(peers), maxCompared)])
+	return r
+}
+
+// gather asks for peers' roots of a height until all that are listed are connected and one is
+// of the other side, or it has taken too long.
+func (p *parting) gather(ctx context.Context, height int64, opposite func(divergence.Peer) bool) []divergence.Peer {
 	for end := now().Add(gatherTime); ; {
-		r.Peers = nil
-		for _, a := range p.ask(ctx, &nodev1.HashesRequest{Height: own.Version()}) {
+		var out []divergence.Peer
+		for _, a := range p.ask(ctx, &nodev1.HashesRequest{Height: height}) {
 			x := divergence.Peer{NodeID: string(a.id)}
-			x.Organisation, _ = p.n.o.Membership.NodeOrganisation(membership, x.NodeID)
-			x.Power = power[x.Organisation]
+			x.Organisation, x.Power = p.weight(x.NodeID)
 			if a.err != nil {
 				x.Silent = a.err.Error()
 			} else {
 				x.AppHash, x.Version, x.Tree = hex.EncodeToString(a.answer.AppHash), a.answer.Version, a.answer.Tree
 			}
-			r.Peers = append(r.Peers, x)
+			out = append(out, x)
 		}
-		// All that are listed, or in the end whoever there is.
-		if slices.ContainsFunc(r.Peers, opposite) && len(r.Peers) >= p.n.Listed() || ctx.Err() != nil || now().After(end) {
-			break
+		if slices.ContainsFunc(out, opposite) && len(out) >= p.n.Listed() || now().After(end) {
+			return out
 		}
 		select {
 		case <-ctx.Done():
+			return out
 		case <-time.After(gatherPause):
 		}
 	}
-	r.Tally()
-	peers := slices.DeleteFunc(slices.Clone(r.Peers), func(x divergence.Peer) bool { return !opposite(x) })
-	slices.SortStableFunc(peers, func(a, b divergence.Peer) int { return cmp.Compare(b.Power, a.Power) })
+}
+
+// weight is the organisation of a node, and the power of its validators.
+func (p *parting) weight(nodeID string) (organisation string, power int64) {
+	r := p.n.o.App.Latest()
+	organisation, ok := p.n.o.Membership.NodeOrganisation(r, nodeID)
+	if !ok {
+		return "", 0
+	}
+	for _, v := range p.n.o.Membership.Validators(r) {
+		if v.Organisation == organisation {
+			power += v.Power
+		}
+	}
+	return organisation, power
+}
+
+// compare compares the own state with those of peers, until one answered to the end.
+func (p *parting) compare(ctx context.Context, r *divergence.Report, own state.Snapshot, peers []divergence.Peer) {
 	r.Problem = "no peer of the other side answered"
-	for _, x := range peers[:min(len(peers), maxCompared)] {
+	for _, x := range peers {
 		c, err := divergence.Compare(ctx, p.n.o.App.Registry(), own.Version(), divergence.Local(own), p.reactor.From(p2p.ID(x.NodeID)))
 		if c != nil {
 			r.Compared, r.Comparison = x.NodeID, c
@@ -332,18 +354,10 @@ func (p *parting) investigate(ctx context.Context, own state.Snapshot, agreed *d
 			r.Problem = fmt.Sprintf("%s has another root, and no other record: the trees differ in their shape", x.NodeID)
 		default:
 			r.Problem = ""
+			return
 		}
-		if r.Problem == "" || ctx.Err() != nil {
-			break
+		if ctx.Err() != nil {
+			return
 		}
 	}
-	return r
-}
-
-func powersByOrganisation(validators []*identityv1.Validator) map[string]int64 {
-	out := make(map[string]int64)
-	for _, v := range validators {
-		out[v.Organisation] += v.Power
-	}
-	return out
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/chain/state/statetest"
 	"github.com/chancery/chancery/consensus/divergence"
+	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
 )
 
 // damaged is a tree in which, with the block of a height, a value changes of which the block
@@ -142,6 +143,21 @@ func TestNetworkNamesTheKeyInWhichAStateParted(t *testing.T) {
 			d := r.Comparison.First
 			if d.RawKey != hex.EncodeToString(blobKey) || d.Collection != "probe/blobs" || d.Key != "5" || !d.Proved || d.Left == d.Right {
 				t.Errorf("the first difference is %+v", d)
+			}
+			// What a node that catches up rests on: the header that a peer shows.
+			shown, err := nodes[1].Hashes(ctx, &nodev1.HashesRequest{Height: height, Header: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if a := nodes[2].parting.signed(height+1, shown.Next); a == nil || a.AppHash != r.Agreed.AppHash || a.Power < 30 || a.Of != 40 {
+				t.Errorf("the header says %+v", a)
+			}
+			if a := nodes[2].parting.signed(height, shown.Next); a != nil {
+				t.Errorf("the header of another height says %+v", a)
+			}
+			forged := bytes.Replace(shown.Next, right.Root(), nodes[0].App().Tree().Root(), 1)
+			if a := nodes[2].parting.signed(height+1, forged); bytes.Equal(forged, shown.Next) || a != nil {
+				t.Errorf("a header that nobody signed says %+v", a)
 			}
 			for _, m := range r.Comparison.Modules {
 				if m.Differs() != (m.Name == "probe") {
