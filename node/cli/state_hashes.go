@@ -21,9 +21,10 @@ func (a *app) stateHashes() *cobra.Command {
 		Long: lines(
 			"Shows how many keys each module has in a state, and a hash of them. With two states it",
 			"says which modules differ, and finds the first key that does by hashes of ever smaller",
-			"ranges of keys: no values are sent, and little else. It is what nodes do by themselves",
-			"when an app hash parts. The states are named as for chancery state diff, which shows all",
-			"keys that differ with their values. Exit code 0: they are equal; 1: they differ.",
+			"ranges of keys; of values that of this key alone is sent, in its proof. It is what nodes",
+			"do by themselves when an app hash parts. The states are named as for chancery state diff,",
+			"which shows all keys that differ with their values. Exit code 0: they are equal; 1: they",
+			"differ.",
 		),
 		Example: examples(
 			"chancery state hashes 127.0.0.1:9090",
