@@ -25,6 +25,8 @@ import (
 type Membership interface {
 	// NodeAllowed tells whether a node id is bound to an active organisation.
 	NodeAllowed(r chain.ReadCtx, nodeID string) bool
+	// NodeOrganisation is the organisation that a node id is bound to.
+	NodeOrganisation(r chain.ReadCtx, nodeID string) (did string, ok bool)
 	// Validators are the validators, sorted by public key.
 	Validators(r chain.ReadCtx) []*identityv1.Validator
 }

@@ -18,6 +18,7 @@
 //
 //	persisting before Commit bricks the node            commit.go, TestTrapPersistInCommitAlone
 //	a consensus panic leaves the process alive          watchdog.go, TestTrapHaltedConsensusExits
+//	nobody is told in what an app hash parts            parting.go, TestNetworkNamesTheKeyInWhichAStateParted
 //	queries wait for consensus behind one mutex         node.go, TestTrapQueriesDoNotWait
 //	the block size defaults to tens of MiB              node/config
 //	extensions can't be enabled later without care      extend_vote.go, TestTrapExtensionsFromHeightOne

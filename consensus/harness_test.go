@@ -90,6 +90,8 @@ type everybody struct{}
 
 func (everybody) NodeAllowed(_ chain.ReadCtx, id string) bool { return id != "stranger" }
 
+func (everybody) NodeOrganisation(chain.ReadCtx, string) (string, bool) { return "", false }
+
 func (everybody) Validators(chain.ReadCtx) []*identityv1.Validator {
 	var out []*identityv1.Validator
 	for _, v := range voters {

@@ -34,6 +34,7 @@ import (
 type circle struct {
 	*probe
 	public [][]byte
+	nodes  []string // node ids of the organisations org-0, org-1, …
 }
 
 func (c circle) InitGenesis(ctx *chain.Ctx, _ json.RawMessage) error {
@@ -45,10 +46,17 @@ func (c circle) InitGenesis(ctx *chain.Ctx, _ json.RawMessage) error {
 
 func (c circle) NodeAllowed(chain.ReadCtx, string) bool { return true }
 
+func (c circle) NodeOrganisation(_ chain.ReadCtx, id string) (string, bool) {
+	i := slices.Index(c.nodes, id)
+	return organisation(i), i >= 0
+}
+
+func organisation(i int) string { return fmt.Sprintf("org-%d", i) }
+
 func (c circle) Validators(chain.ReadCtx) []*identityv1.Validator {
 	var out []*identityv1.Validator
-	for _, k := range c.public {
-		out = append(out, &identityv1.Validator{PublicKey: k, Power: 10})
+	for i, k := range c.public {
+		out = append(out, &identityv1.Validator{PublicKey: k, Power: 10, Organisation: organisation(i)})
 	}
 	return out
 }
@@ -61,9 +69,25 @@ func (c circle) Powers(r chain.ReadCtx) ([]chain.Power, int64) {
 // before it starts.
 func network(t *testing.T, n int, change func(i int, o *Options)) []*Node {
 	t.Helper()
+	return networkOver(t, n, func(int) state.Tree { return diskTree(t) }, change)
+}
+
+func diskTree(t *testing.T) state.Tree {
+	t.Helper()
+	tree, err := state.OpenIAVL(dbm.NewMemDB(), state.IAVLOptions{NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tree
+}
+
+// networkOver is a network whose nodes have these trees. Each of the first ten blocks adds a
+// blob to the state.
+func networkOver(t *testing.T, n int, trees func(i int) state.Tree, change func(i int, o *Options)) []*Node {
+	t.Helper()
 	configs := make([]*config.Config, n)
 	public := make([][]byte, n)
-	peers := make([]string, n)
+	peers, ids := make([]string, n), make([]string, n)
 	for i := range configs {
 		c := config.DefaultConfig()
 		c.SetRoot(t.TempDir())
@@ -81,7 +105,8 @@ func network(t *testing.T, n int, change func(i int, o *Options)) []*Node {
 		}
 		address := freeAddress(t)
 		c.P2P.ListenAddress = "tcp://" + address
-		peers[i] = string(key.ID()) + "@" + address
+		ids[i] = string(key.ID())
+		peers[i] = ids[i] + "@" + address
 		pub, err := privval.LoadOrGenFilePV(c.PrivValidatorKeyFile(), c.PrivValidatorStateFile()).GetPubKey()
 		if err != nil {
 			t.Fatal(err)
@@ -102,11 +127,9 @@ func network(t *testing.T, n int, change func(i int, o *Options)) []*Node {
 			}
 		}
 		c.P2P.PersistentPeers = strings.Join(others, ",")
-		tree, err := state.OpenIAVL(dbm.NewMemDB(), state.IAVLOptions{NoSync: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		members := circle{probe: newProbe(), public: public}
+		tree := trees(i)
+		members := circle{probe: newProbe(), public: public, nodes: ids}
+		members.grow = 40
 		app, err := chain.New(chain.Options{
 			ChainID: chaintest.ChainID, Tree: tree, Authenticator: chaintest.Actors{}, Screen: judging, Validators: members,
 			Modules: []chain.Module{members}, Rand: rand.New(rand.NewSource(1)), Partial: true,

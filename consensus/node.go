@@ -22,6 +22,7 @@ import (
 
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/tx"
+	"github.com/chancery/chancery/consensus/divergence"
 	"github.com/chancery/chancery/consensus/recent"
 	"github.com/chancery/chancery/consensus/records"
 	"github.com/chancery/chancery/consensus/snapshots"
@@ -72,6 +73,11 @@ type Options struct {
 	Log           *slog.Logger
 	// Version is the binary's, for Status.
 	Version string
+	// Tree is the kind of App's tree, for peers: "disk" or "memory".
+	Tree string
+	// Parted keeps the report of a state that has parted from peers', and says where it is;
+	// nil: nothing does but the log.
+	Parted func(*divergence.Report) (path string, err error)
 }
 
 // Node is one validator or full node.
@@ -95,6 +101,8 @@ type Node struct {
 	group     sync.WaitGroup
 	watch     *watchdog
 	peering   *peering
+	parting   *parting
+	ended     chan struct{} // closed when consensus has ended, by a fault or by Stop
 	pruner    *pruner
 	pruned    func() // ends pruning, and returns when it has ended; nil: it did not begin
 
@@ -125,7 +133,7 @@ func Open(o Options) (*Node, error) {
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics(nil)
 	}
-	n := &Node{o: o, log: o.Log, done: make(chan struct{})}
+	n := &Node{o: o, log: o.Log, done: make(chan struct{}), ended: make(chan struct{})}
 	o.Pool.Full = func() bool { return n.pruner.full() }
 	n.pool = NewPool(o.App, o.Pool, o.Metrics)
 	if o.Registry != nil {
@@ -143,7 +151,8 @@ func Open(o Options) (*Node, error) {
 
 		snapshots: o.Snapshots, interval: o.SnapshotInterval, halt: n.halt, unsync: n.stopBlockSync,
 	}
-	var options []cmtnode.Option
+	n.parting = newParting(n)
+	options := []cmtnode.Option{cmtnode.CustomReactors(map[string]p2p.Reactor{"DIVERGENCE": n.parting.reactor})}
 	if o.Sync != nil && o.App.Tree().Version() == 0 {
 		provider, err := newStateProvider(*o.Sync, o.Genesis, o.Log.With("part", "sync"))
 		if err != nil {
@@ -228,8 +237,9 @@ func (n *Node) Start() error {
 		// The engine recovers a panic of consensus, logs it and goes on without
 		// consensus; a node in that state is of no use to anybody.
 		n.state.Wait()
-		n.halt(errors.New("consensus has halted; the log says why. The node must be looked at before it is started again"))
+		close(n.ended)
 	}()
+	n.group.Go(func() { n.parting.run(ctx) })
 	return nil
 }
 
@@ -373,6 +383,9 @@ func (n *Node) Status() Status {
 	if n.app.beginning() {
 		s.CatchingUp, s.Healthy, s.Reason = true, false, n.app.progress()
 	}
+	if note := n.parting.note(s.Height); note != "" && !s.Healthy {
+		s.Reason += "; " + note
+	}
 	if err := n.Err(); err != nil {
 		s.Healthy, s.Reason = false, err.Error()
 	}
@@ -466,6 +479,13 @@ func (n *Node) Header(height int64) (*types.Header, bool) {
 		return nil, false
 	}
 	return &meta.Header, true
+}
+
+// Hashes answers a question about the node's state, as it does to peers. The error is
+// divergence.ErrQuestion for what may not be asked, and chain.ErrBadHeight for a state that
+// is not here.
+func (n *Node) Hashes(ctx context.Context, q *nodev1.HashesRequest) (*nodev1.HashesResponse, error) {
+	return n.parting.reactor.Answer(ctx, q)
 }
 
 // link is the header of a height, which announces other validators, and these.

@@ -35,6 +35,7 @@ import (
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/consensus"
+	"github.com/chancery/chancery/consensus/divergence"
 	"github.com/chancery/chancery/consensus/records"
 	"github.com/chancery/chancery/modules/threat"
 	"github.com/chancery/chancery/node/checkpoint"
@@ -129,13 +130,13 @@ func Run(ctx context.Context, home config.Home, o Options) error {
 	return err
 }
 
-// lingerTime is how long the process of a node that the guard or an upgrade stopped goes on
-// telling so: longer than collectors take to come by.
+// lingerTime is how long the process of a node that the guard, an upgrade or a parted state
+// stopped goes on telling so: longer than collectors take to come by.
 const lingerTime = 45 * time.Second
 
-// linger tells collectors that the guard stopped the node, or that it needs another version
-// of the program, before the process ends: of all reasons these are the ones that a restart
-// must not paper over.
+// linger tells collectors that the guard stopped the node, that it needs another version of
+// the program, or that its state has parted, before the process ends: of all reasons these
+// are the ones that a restart must not paper over.
 func (n *Node) linger(ctx context.Context, err error) {
 	mark, state := telemetry.NewRefused(), telemetry.Halted
 	switch {
@@ -143,6 +144,8 @@ func (n *Node) linger(ctx context.Context, err error) {
 		return
 	case errors.Is(err, chain.ErrUpgradeNeeded):
 		mark, state = telemetry.NewUpgradeNeeded(), telemetry.UpgradeNeeded
+	case errors.Is(err, divergence.ErrParted):
+		mark = telemetry.NewParted()
 	case !errors.Is(err, errForeign):
 		return
 	}
@@ -228,7 +231,7 @@ func (n *Node) open(o Options) error {
 	}
 	registry := newRegistry()
 	n.registry = registry
-	registry.MustRegister(telemetry.NewRefused(), telemetry.NewUpgradeNeeded(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(telemetry.NewRefused(), telemetry.NewUpgradeNeeded(), telemetry.NewParted(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := n.openTracer(o.Version, keys.NodeID, registry); err != nil {
 		return err
 	}
@@ -329,6 +332,9 @@ func (n *Node) openEngine(version string, registry *registry) error {
 	if err != nil {
 		return err
 	}
+	if err := refuseParted(n.home, tree); err != nil {
+		return errors.Join(err, tree.Close())
+	}
 	app, err := n.modules.App(n.genesis.ChainID, tree)
 	if err != nil {
 		return errors.Join(err, tree.Close())
@@ -379,7 +385,7 @@ func (n *Node) openEngine(version string, registry *registry) error {
 			Budget: c.Pruning.DiskBytes, Used: func() int64 { return bytesUnder(n.home.Data()) },
 		},
 		Metrics: n.metrics, Registry: registry, EngineMetrics: engineMetrics(engine.Instrumentation, registry),
-		Log: n.log, Version: version,
+		Log: n.log, Version: version, Tree: c.State.Tree, Parted: func(r *divergence.Report) (string, error) { return keepReport(n.home, r) },
 	})
 	if err != nil {
 		err = errors.Join(err, kept.Close(), log.Close(), app.Close())
@@ -746,6 +752,9 @@ func (e engine) Txs(height int64) ([][]byte, bool) { return e.n.Txs(height) }
 func (e engine) LightBlock(height int64) (*types.LightBlock, error) { return e.n.LightBlock(height) }
 
 func (e engine) Header(height int64) (*types.Header, bool) { return e.n.Header(height) }
+func (e engine) Hashes(ctx context.Context, q *nodev1.HashesRequest) (*nodev1.HashesResponse, error) {
+	return e.n.Hashes(ctx, q)
+}
 
 func (e engine) History() (receipt.History, error) {
 	h := receipt.History{First: receipt.FirstValidators(e.n.Genesis()), Oldest: e.n.Pruning().OldestHeader}

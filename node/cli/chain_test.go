@@ -418,6 +418,13 @@ func TestTheStateIsShownProvenComparedAndExported(t *testing.T) {
 	if o := s.run("state", "diff", s.env[nodeVariable], s.env[nodeVariable]); o.code != 0 || !strings.Contains(o.err, "are equal") {
 		t.Errorf("%v", o)
 	}
+	if out := s.ok("state", "hashes", s.env[nodeVariable]); !strings.Contains(out, "provenance  ") || !strings.HasPrefix(out, "MODULE") {
+		t.Errorf("%s", out)
+	}
+	if o := s.run("state", "hashes", s.env[nodeVariable], s.env[nodeVariable]); o.code != 0 || !strings.Contains(o.err, "are equal") || strings.Contains(o.out, "differ") {
+		t.Errorf("%v", o)
+	}
+	s.fails(5, "chain/13", "state", "hashes", s.env[nodeVariable], "--at-height", "99999999")
 	export := s.path("state.json")
 	s.ok("state", "export", "--out", export)
 	raw, err := os.ReadFile(export)

@@ -18,4 +18,5 @@
 //	5  there is no such thing
 //	6  the transaction is held: kept, not executed, until reviewers decide
 //	7  another version of the program is needed, before an upgrade or after one
+//	8  the node's state has parted from what the others signed, and a restart does not help
 package cli

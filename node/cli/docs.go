@@ -57,6 +57,8 @@ An error is one sentence on standard error that says what to do, with the module
 | 4 | time ran out; the outcome of a transaction is then not known, and %chancery tx wait% asks for it |
 | 5 | there is no such thing: what was asked for is absent, or a file to read is |
 | 6 | the transaction is in a block and held: kept, not executed, until reviewers release or reject it (%chain/16%) |
+| 7 | another version of the program is needed, before an upgrade or after one |
+| 8 | the node's state has parted from what the others signed (%divergence/2%); a restart does not help |
 
 A query that is proven (%--prove%) and finds nothing ends with 5 and writes its receipt, which proves the absence. A
 transaction that was refused ends with 1, never with 5.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/errs"
+	"github.com/chancery/chancery/consensus/divergence"
 	"github.com/chancery/chancery/node/client"
 	"github.com/chancery/chancery/node/keyring"
 	"github.com/chancery/chancery/testnet"
@@ -29,6 +30,7 @@ const (
 	exitNotFound    = 5
 	exitHeld        = 6
 	exitUpgrade     = 7
+	exitParted      = 8
 )
 
 // The errors of the command line itself. Codes are permanent.
@@ -93,6 +95,8 @@ func code(err error) int {
 		return exitHeld
 	case errors.Is(err, chain.ErrUpgradeNeeded), errors.Is(err, chain.ErrTooNew):
 		return exitUpgrade
+	case errors.Is(err, divergence.ErrParted):
+		return exitParted
 	case errors.Is(err, errUsage), errors.Is(err, client.ErrAddress), errors.As(err, &network):
 		return exitUsage
 	case errors.Is(err, errNotSaved), errors.Is(err, errHome), errors.Is(err, keyring.ErrNoPassphrase):

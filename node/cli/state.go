@@ -27,11 +27,12 @@ func (a *app) stateCommand() *cobra.Command {
 		Short: "Look into a node's state",
 		Long: lines(
 			"Reads the raw state: collections of keys and values, which the program decodes. Where",
-			"two nodes' state roots differ, chancery state diff says in which keys.",
+			"two nodes' state roots differ, chancery state hashes finds the first key that differs, and",
+			"chancery state diff all of them.",
 		),
 		Example: examples("chancery state collections", "chancery state get consent/records"),
 	}
-	c.AddCommand(a.stateCollections(), a.stateGet(), a.stateDiff(), a.stateExport())
+	c.AddCommand(a.stateCollections(), a.stateGet(), a.stateHashes(), a.stateDiff(), a.stateExport())
 	return c
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/chancery/chancery/chain/state"
+	"github.com/chancery/chancery/consensus/divergence"
 	"github.com/chancery/chancery/node"
 	"github.com/chancery/chancery/node/backup"
 	"github.com/chancery/chancery/node/client"
@@ -44,37 +46,19 @@ func (a *app) stateDiff() *cobra.Command {
 			if err := notNegative(flagOf{"at-height", height}); err != nil {
 				return err
 			}
-			if filepath.Clean(args[0]) == filepath.Clean(args[1]) {
-				if _, err := os.Stat(args[0]); err == nil {
-					return usagef("both states are that of %s", args[0])
-				}
-			}
 			registry, err := node.Registry()
 			if err != nil {
 				return err
 			}
 			ctx, cancel := a.within(cmd)
 			defer cancel()
-			left, err := a.openSide(ctx, args[0], "")
+			left, right, err := a.openSides(ctx, args[0], args[1])
 			if err != nil {
 				return err
 			}
-			defer func() { err = errors.Join(err, left.close()) }()
-			right, err := a.openSide(ctx, args[1], left.chainID())
-			if err != nil {
+			defer func() { err = errors.Join(err, left.close(), right.close()) }()
+			if height, err = commonHeight(ctx, height, left, right); err != nil {
 				return err
-			}
-			defer func() { err = errors.Join(err, right.close()) }()
-			if height == 0 {
-				x, err := left.latest(ctx)
-				if err != nil {
-					return err
-				}
-				y, err := right.latest(ctx)
-				if err != nil {
-					return err
-				}
-				height = min(x, y)
 			}
 			return a.diff(ctx, registry, left, right, height)
 		},
@@ -89,12 +73,46 @@ type side interface {
 	latest(ctx context.Context) (int64, error)
 	// walk begins to read all pairs at a height, in order of key.
 	walk(ctx context.Context, height int64) (pairReader, error)
+	// hashes answers questions about the state of a height.
+	hashes(height int64) (divergence.Source, error)
 	close() error
 }
 
 // pairReader yields pairs, and nil at the end.
 type pairReader interface {
 	next() (*nodev1.Pair, error)
+}
+
+// openSides opens two states of one chain.
+func (a *app) openSides(ctx context.Context, one, other string) (left, right side, err error) {
+	if filepath.Clean(one) == filepath.Clean(other) {
+		if _, err := os.Stat(one); err == nil {
+			return nil, nil, usagef("both states are that of %s", one)
+		}
+	}
+	if left, err = a.openSide(ctx, one, ""); err != nil {
+		return nil, nil, err
+	}
+	if right, err = a.openSide(ctx, other, left.chainID()); err != nil {
+		return nil, nil, errors.Join(err, left.close())
+	}
+	return left, right, nil
+}
+
+// commonHeight is the height that was asked for, or where that is 0 the latest that all have.
+func commonHeight(ctx context.Context, asked int64, sides ...side) (int64, error) {
+	if asked > 0 {
+		return asked, nil
+	}
+	common := int64(math.MaxInt64)
+	for _, s := range sides {
+		h, err := s.latest(ctx)
+		if err != nil {
+			return 0, err
+		}
+		common = min(common, h)
+	}
+	return common, nil
 }
 
 // openSide opens what an argument names: a folder, a file, or else a node. A chain id
@@ -134,6 +152,16 @@ func (s nodeSide) latest(ctx context.Context) (int64, error) {
 
 func (s nodeSide) walk(ctx context.Context, height int64) (pairReader, error) {
 	return openPairs(ctx, s.c, height, nil)
+}
+
+func (s nodeSide) hashes(int64) (divergence.Source, error) {
+	return func(ctx context.Context, q *nodev1.HashesRequest) (r *nodev1.HashesResponse, err error) {
+		err = patiently(ctx, func() error {
+			r, err = nodev1.NewNodeClient(s.c.Conn()).Hashes(ctx, q)
+			return err
+		})
+		return r, err
+	}, nil
 }
 
 // homeSide is the state in a home, which no node uses meanwhile.
@@ -216,10 +244,26 @@ func (s *homeSide) latest(context.Context) (int64, error) {
 	return 0, sentence(errNothing, "%s holds no state of a block", s.name)
 }
 
-func (s *homeSide) walk(_ context.Context, height int64) (pairReader, error) {
+func (s *homeSide) at(height int64) (state.Snapshot, error) {
 	at, err := s.tree.At(height)
 	if err != nil {
 		return nil, sentence(errNothing, "%s has no state of height %d; its latest is %d", s.name, height, s.tree.Version())
+	}
+	return at, nil
+}
+
+func (s *homeSide) hashes(height int64) (divergence.Source, error) {
+	at, err := s.at(height)
+	if err != nil {
+		return nil, err
+	}
+	return divergence.Local(at), nil
+}
+
+func (s *homeSide) walk(_ context.Context, height int64) (pairReader, error) {
+	at, err := s.at(height)
+	if err != nil {
+		return nil, err
 	}
 	next, stop := iter.Pull2(at.Walk(nil, nil, false))
 	s.stop = stop

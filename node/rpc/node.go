@@ -10,6 +10,7 @@ import (
 
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/state"
+	"github.com/chancery/chancery/consensus/divergence"
 	"github.com/chancery/chancery/consensus/records"
 	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
 )
@@ -230,4 +231,20 @@ func (n *nodeService) State(req *nodev1.StateRequest, stream nodev1.Node_StateSe
 		}
 	}
 	return flush()
+}
+
+// Hashes implements nodev1.NodeServer.
+func (n *nodeService) Hashes(ctx context.Context, req *nodev1.HashesRequest) (*nodev1.HashesResponse, error) {
+	if !n.s.heavy.take() {
+		return nil, ErrBusy.With("another export or walk of the state is under way")
+	}
+	defer n.s.heavy.give()
+	resp, err := n.s.engine.Hashes(ctx, req)
+	if errors.Is(err, divergence.ErrQuestion) {
+		return nil, ErrBadRequest.Wrap(err)
+	}
+	if fault := new(state.Fault); errors.As(err, &fault) {
+		panic(fault) // as other reads raise it
+	}
+	return resp, err
 }

@@ -42,6 +42,9 @@ type Engine interface {
 	// Txs are the transactions of a committed block in order, without its docket; false
 	// where the engine does not have the block, or has it no more.
 	Txs(height int64) ([][]byte, bool)
+	// Hashes answers a question about the state, with divergence.ErrQuestion for one that may
+	// not be asked.
+	Hashes(ctx context.Context, q *nodev1.HashesRequest) (*nodev1.HashesResponse, error)
 	// Status is how the node is. The door fills in what it knows itself.
 	Status() *nodev1.StatusResponse
 }

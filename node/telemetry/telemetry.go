@@ -217,6 +217,12 @@ func NewUpgradeNeeded() prometheus.Gauge {
 	return prometheus.NewGauge(prometheus.GaugeOpts{Name: "chancery_upgrade_stopped", Help: "1 when the node stopped because the program does not know the version of the state machine that the next block needs; told for a while before the process ends."})
 }
 
+// NewParted is the measurement of whether the node stopped because its state has parted from
+// what the others signed.
+func NewParted() prometheus.Gauge {
+	return prometheus.NewGauge(prometheus.GaugeOpts{Name: "chancery_state_parted", Help: "1 when the node stopped because its state is not what more than two thirds of the voting power signed; told for a while before the process ends."})
+}
+
 // Refused stands in for the server of a node that has stopped for a reason that nobody
 // should overlook, until ctx ends. It serves a mark, set to 1, and a state.
 func Refused(ctx context.Context, address string, mark prometheus.Gauge, state State, why error, log *slog.Logger) error {

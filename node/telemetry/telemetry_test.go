@@ -220,8 +220,15 @@ func TestUpgradeNeededTells(t *testing.T) {
 	}
 }
 
-// A node that the guard stopped says so to whoever comes by before its process ends.
+// A node that the guard stopped, or whose state has parted, says so to whoever comes by before
+// its process ends.
 func TestRefusedTells(t *testing.T) {
+	tells(t, NewRefused(), "ChanceryGuardRefused", "chancery_guard_refused 1\n")
+	tells(t, NewParted(), "ChanceryStateParted", "chancery_state_parted 1\n")
+}
+
+func tells(t *testing.T, mark prometheus.Gauge, alert, want string) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -231,7 +238,7 @@ func TestRefusedTells(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- Refused(ctx, address, NewRefused(), Halted, errors.New("block 7 carries a foreign signature"), slog.New(slog.DiscardHandler))
+		done <- Refused(ctx, address, mark, Halted, errors.New("block 7 carries a foreign signature"), slog.New(slog.DiscardHandler))
 	}()
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		if c, err := net.Dial("tcp", address); err == nil {
@@ -241,10 +248,10 @@ func TestRefusedTells(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	rec := alerttest.Record(t, "ChanceryGuardRefused")
+	rec := alerttest.Record(t, alert)
 	takesPart := listenHealth(t, healthy)
 	rec.Scrape(0, "node", takesPart)
-	if body := rec.Scrape(5, "node", address); !strings.Contains(body, "chancery_guard_refused 1\n") {
+	if body := rec.Scrape(5, "node", address); !strings.Contains(body, want) {
 		t.Error(body)
 	}
 	rec.Scrape(10, "node", takesPart)

@@ -29,6 +29,7 @@ const (
 	Node_Collections_FullMethodName = "/chancery.node.v1.Node/Collections"
 	Node_Export_FullMethodName      = "/chancery.node.v1.Node/Export"
 	Node_State_FullMethodName       = "/chancery.node.v1.Node/State"
+	Node_Hashes_FullMethodName      = "/chancery.node.v1.Node/Hashes"
 	Node_OpenAPI_FullMethodName     = "/chancery.node.v1.Node/OpenAPI"
 )
 
@@ -57,6 +58,9 @@ type NodeClient interface {
 	Export(ctx context.Context, in *ExportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportResponse], error)
 	// State streams the raw pairs of the state, in order of key.
 	State(ctx context.Context, in *StateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StateResponse], error)
+	// Hashes cuts the state of a height, or a part of it, into ranges of keys and hashes each,
+	// so that two nodes find where they differ without showing each other their records.
+	Hashes(ctx context.Context, in *HashesRequest, opts ...grpc.CallOption) (*HashesResponse, error)
 	// OpenAPI describes what the node serves over HTTP, as an OpenAPI document.
 	OpenAPI(ctx context.Context, in *OpenAPIRequest, opts ...grpc.CallOption) (*httpbody.HttpBody, error)
 }
@@ -186,6 +190,16 @@ func (c *nodeClient) State(ctx context.Context, in *StateRequest, opts ...grpc.C
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Node_StateClient = grpc.ServerStreamingClient[StateResponse]
 
+func (c *nodeClient) Hashes(ctx context.Context, in *HashesRequest, opts ...grpc.CallOption) (*HashesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HashesResponse)
+	err := c.cc.Invoke(ctx, Node_Hashes_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *nodeClient) OpenAPI(ctx context.Context, in *OpenAPIRequest, opts ...grpc.CallOption) (*httpbody.HttpBody, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(httpbody.HttpBody)
@@ -221,6 +235,9 @@ type NodeServer interface {
 	Export(*ExportRequest, grpc.ServerStreamingServer[ExportResponse]) error
 	// State streams the raw pairs of the state, in order of key.
 	State(*StateRequest, grpc.ServerStreamingServer[StateResponse]) error
+	// Hashes cuts the state of a height, or a part of it, into ranges of keys and hashes each,
+	// so that two nodes find where they differ without showing each other their records.
+	Hashes(context.Context, *HashesRequest) (*HashesResponse, error)
 	// OpenAPI describes what the node serves over HTTP, as an OpenAPI document.
 	OpenAPI(context.Context, *OpenAPIRequest) (*httpbody.HttpBody, error)
 	mustEmbedUnimplementedNodeServer()
@@ -259,6 +276,9 @@ func (UnimplementedNodeServer) Export(*ExportRequest, grpc.ServerStreamingServer
 }
 func (UnimplementedNodeServer) State(*StateRequest, grpc.ServerStreamingServer[StateResponse]) error {
 	return status.Error(codes.Unimplemented, "method State not implemented")
+}
+func (UnimplementedNodeServer) Hashes(context.Context, *HashesRequest) (*HashesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Hashes not implemented")
 }
 func (UnimplementedNodeServer) OpenAPI(context.Context, *OpenAPIRequest) (*httpbody.HttpBody, error) {
 	return nil, status.Error(codes.Unimplemented, "method OpenAPI not implemented")
@@ -425,6 +445,24 @@ func _Node_State_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Node_StateServer = grpc.ServerStreamingServer[StateResponse]
 
+func _Node_Hashes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HashesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServer).Hashes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Node_Hashes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServer).Hashes(ctx, req.(*HashesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Node_OpenAPI_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(OpenAPIRequest)
 	if err := dec(in); err != nil {
@@ -473,6 +511,10 @@ var Node_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Collections",
 			Handler:    _Node_Collections_Handler,
+		},
+		{
+			MethodName: "Hashes",
+			Handler:    _Node_Hashes_Handler,
 		},
 		{
 			MethodName: "OpenAPI",
