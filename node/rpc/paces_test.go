@@ -26,6 +26,7 @@ const (
 // full is a door whose pool has room for nothing but "urgent". It counts what it refused.
 func full(t *testing.T, l rpc.Limits) (*door, *atomic.Int64) {
 	t.Helper()
+	l.SlowReader = 10 * time.Second // however slow the test itself is
 	d, refused := open(t, l), new(atomic.Int64)
 	d.engine.submit = func(_ context.Context, raw []byte) (tx.ID, error) {
 		if string(raw) == "urgent" {
