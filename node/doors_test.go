@@ -571,3 +571,37 @@ func TestDoorBoundsEachIdentity(t *testing.T) {
 		t.Errorf("a third call under way: %v", err)
 	}
 }
+
+// What is refused for now is counted by identity, whatever connection it comes on.
+func TestDoorPacesEachIdentity(t *testing.T) {
+	d := openDoors(t, func(o *rpc.Options) { o.Engine = fullEngine{o.Engine} })
+	pair := d.pair(d.alpha, certs.Request{DID: desk})
+	submit := func(conn *grpc.ClientConn) error {
+		s, err := nodev1.NewTxClient(conn).SubmitStream(t.Context())
+		if err != nil {
+			return client.FromStatus(err)
+		}
+		if err := s.Send(&nodev1.SubmitStreamRequest{Txs: make([][]byte, 500)}); err != nil && !errors.Is(err, io.EOF) {
+			t.Fatal(err)
+		}
+		_, err = s.Recv()
+		return client.FromStatus(err)
+	}
+	var err error
+	for n := 0; err == nil && n < 20; n++ {
+		err = submit(d.dial(pair))
+	}
+	if !errors.Is(err, rpc.ErrShare) {
+		t.Errorf("twenty streams with 500 refusals each, all on connections of their own: %v", err)
+	}
+	if err := submit(d.dial(d.pair(d.beta, certs.Request{DID: beta + ":desk"}))); err != nil {
+		t.Errorf("another identity: %v", err)
+	}
+}
+
+// fullEngine has no room for any transaction.
+type fullEngine struct{ rpc.Engine }
+
+func (fullEngine) Submit(context.Context, []byte, bool) (tx.ID, *chainv1.Verdict, error) {
+	return tx.ID{}, nil, chain.ErrBusy
+}

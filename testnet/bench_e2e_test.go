@@ -55,15 +55,21 @@ func TestBenchWorkloads(t *testing.T) {
 
 // A network that is offered five times what it can do goes on doing what it can, tells
 // everybody that it refuses when to come back, loses nothing that it took, and serves
-// others who ask for little.
+// others who ask for little; also where those who ask for too much do not heed.
 func TestBenchOverload(t *testing.T) {
 	e := newE2E(t)
 	e.run("testnet", "start", "--dir", e.dir, "--detach")
+	for name, flags := range map[string][]string{"heeding": nil, "rude": {"--rude"}} {
+		t.Run(name, func(t *testing.T) { overload(t, e, flags) })
+	}
+}
+
+func overload(t *testing.T, e *e2e, flags []string) {
 	span, long := "5s", os.Getenv("CHANCERY_LONG") != ""
 	if long {
 		span = "1m"
 	}
-	r := e.bench("--rate", "5x", "--duration", span, "--patience", "5s", "--drain", "10m")
+	r := e.bench(append([]string{"--rate", "5x", "--duration", span, "--patience", "5s", "--drain", "10m"}, flags...)...)
 	c := r.Result.Counts
 	if r.Result.Rate < 4.9*r.Peak.Throughput {
 		t.Errorf("%.0f a second were offered, and the peak is %.0f", r.Result.Rate, r.Peak.Throughput)

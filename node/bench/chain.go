@@ -17,7 +17,8 @@ import (
 	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
 )
 
-// unanswered is how many batches may wait for an answer on one stream.
+// unanswered is how many batches may wait for an answer on one stream of a client that is
+// not rude.
 const unanswered = 64
 
 // The events that tell what became of a transaction, by full name.
@@ -75,17 +76,23 @@ func (c *Chain) Entries() int { return len(c.nodes) }
 
 // stream is an Entry over one call.
 type stream struct {
-	s *client.Stream
+	s sender
 
 	mu   sync.Mutex // guards sent
 	sent [][]*Tx    // batches without an answer, oldest first
 }
 
-// Open implements Target.
-func (c *Chain) Open(ctx context.Context, i int, answers func([]*Tx, []Answer)) (Entry, error) {
+// sender submits batches over one call.
+type sender interface {
+	Send(txs [][]byte) (uint64, error)
+	Close() error
+}
+
+// Open implements Target. A rude stream has any number of batches under way, and never keeps
+// away from a node that asks for it.
+func (c *Chain) Open(ctx context.Context, i int, rude bool, answers func([]*Tx, []Answer)) (Entry, error) {
 	e := new(stream)
-	var err error
-	e.s, err = c.nodes[i].Stream(ctx, unanswered, func(_ uint64, acks []*nodev1.Ack) {
+	heard := func(_ uint64, acks []*nodev1.Ack) {
 		e.mu.Lock()
 		if len(e.sent) == 0 || len(e.sent[0]) != len(acks) {
 			e.mu.Unlock()
@@ -102,7 +109,13 @@ func (c *Chain) Open(ctx context.Context, i int, answers func([]*Tx, []Answer)) 
 			}
 		}
 		answers(batch, out)
-	})
+	}
+	var err error
+	if rude {
+		e.s, err = openRude(ctx, nodev1.NewTxClient(c.nodes[i].Conn()), heard)
+	} else {
+		e.s, err = c.nodes[i].Stream(ctx, unanswered, heard)
+	}
 	if err != nil {
 		return nil, err
 	}

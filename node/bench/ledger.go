@@ -48,6 +48,7 @@ type ledger struct {
 	seconds []second
 	count   Counts
 	inSpan  int // executed in the span
+	rude    bool
 	bytes   int // of executed transactions
 	clock   func() time.Time
 }
@@ -55,7 +56,7 @@ type ledger struct {
 // Counts says what became of every transaction.
 type Counts struct {
 	// Due were to be submitted, and Withheld of them never were, because too many were
-	// under way.
+	// under way, or the nodes took in nothing until patience was over.
 	Due      int `json:"due"`
 	Withheld int `json:"withheld"`
 	// Taken were answered by a node that has them.
@@ -171,6 +172,9 @@ func (l *ledger) answered(batch []*Tx, answers []Answer, patience time.Duration)
 			l.count.Unadvised++
 		}
 		pause := max(min(firstPause<<min(f.tries, 10), longestPause), a.After)
+		if l.rude {
+			pause = firstPause
+		}
 		f.tries++
 		if now.Add(pause).After(f.due.Add(patience)) {
 			l.count.Abandoned++

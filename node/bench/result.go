@@ -16,6 +16,8 @@ type Result struct {
 	Load   string  `json:"load"`
 	Rate   float64 `json:"rate,omitempty"`
 	Window int     `json:"window,omitempty"`
+	// Rude says that the load did not heed when nodes asked it to come back.
+	Rude bool `json:"rude,omitempty"`
 	// Seconds is the span of the figures, without the warm-up.
 	Seconds float64 `json:"seconds"`
 	WarmUp  float64 `json:"warm_up_seconds"`
@@ -83,7 +85,7 @@ func (r *run) result(u *usage) *Result {
 	seconds := r.Duration.Seconds()
 	h := l.latency
 	out := &Result{
-		Load: "closed", Window: r.Window, Seconds: seconds, WarmUp: r.WarmUp.Seconds(),
+		Load: "closed", Window: r.Window, Seconds: seconds, WarmUp: r.WarmUp.Seconds(), Rude: r.Rude,
 		Throughput: float64(l.inSpan) / seconds, Lateness: float64(r.lateness.Microseconds()) / 1000, Counts: l.count,
 		Latency: Latency{
 			Count: h.TotalCount(), Min: ms(h.Min()), Mean: h.Mean() / 1000, P50: ms(h.ValueAtQuantile(50)), P90: ms(h.ValueAtQuantile(90)),
@@ -145,6 +147,9 @@ func (r *Result) Text() string {
 	} else {
 		row("load", "closed loop, %d transactions under way for %.0f s after %.0f s of warm-up", r.Window, r.Seconds, r.WarmUp)
 	}
+	if r.Rude {
+		row("client", "rude: it sends whenever nodes ask it to come back")
+	}
 	row("throughput", "%.0f transactions a second (%.0f messages)", r.Throughput, r.MessageRate)
 	row("latency", "p50 %.0f ms  p90 %.0f ms  p99 %.0f ms  p99.9 %.0f ms  max %.0f ms", r.Latency.P50, r.Latency.P90, r.Latency.P99, r.Latency.P999, r.Latency.Max)
 	if r.Load == "open" {
@@ -154,7 +159,7 @@ func (r *Result) Text() string {
 	}
 	row("outcome", "%d executed, %d held, %d failed, %d void, %d not known", c.Executed, c.Held, c.Failed, c.Void, c.Unknown)
 	if c.Withheld+c.Rejected+c.Abandoned > 0 {
-		row("not taken", "%d refused for good, %d refused for too long, %d not sent because too many were under way", c.Rejected, c.Abandoned, c.Withheld)
+		row("not taken", "%d refused for good, %d refused for too long, %d not sent because too many were under way or nodes let this program wait", c.Rejected, c.Abandoned, c.Withheld)
 	}
 	for _, code := range slices.Sorted(maps.Keys(c.Refused)) {
 		row("refused", "%d times with %s", c.Refused[code], code)

@@ -36,8 +36,12 @@ type Options struct {
 	WarmUp, Duration time.Duration
 	// Most ends submitting after so many transactions; 0: Duration alone does.
 	Most int
-	// Patience is how long a transaction that is refused for now is offered again.
+	// Patience is how long a transaction that is refused for now is offered again and, in
+	// an open loop, how late one is sent at all; 0: never again, and however late.
 	Patience time.Duration
+	// Rude makes a client that does not heed when a node asks it to come back: it sends
+	// what is due at once, and what was refused again after 100 ms.
+	Rude bool
 	// Drain is how long the run waits at its end for what is under way.
 	Drain time.Duration
 	// Ahead is how many transactions are signed before the first is submitted, so that
@@ -58,6 +62,7 @@ type run struct {
 	target   Target
 	ledger   *ledger
 	entries  []chan []*Tx
+	follow   chan []*Tx // an entry of its own to the node that tells of blocks
 	supply   chan *Tx
 	fault    error         // of the workload; read after supply is closed
 	turn     int           // the entry that is next; of the goroutine that submits
@@ -75,6 +80,7 @@ func Run(ctx context.Context, target Target, w Workload, o Options) (*Result, er
 	defer background.Wait()
 	defer cancel()
 	r := &run{Options: o, target: target, ledger: newLedger(time.Now)}
+	r.ledger.rude = o.Rude
 
 	ready := make(chan struct{})
 	watching := make(chan error, 1)
@@ -98,12 +104,16 @@ func Run(ctx context.Context, target Target, w Workload, o Options) (*Result, er
 		return nil, ctx.Err()
 	}
 
-	broken := make(chan error, target.Entries())
-	for i := range target.Entries() {
+	broken := make(chan error, target.Entries()+1)
+	enter := func(i int) chan []*Tx {
 		batches := make(chan []*Tx, 2)
-		r.entries = append(r.entries, batches)
 		background.Go(func() { r.enter(ctx, i, batches, broken) })
+		return batches
 	}
+	for i := range target.Entries() {
+		r.entries = append(r.entries, enter(i))
+	}
+	r.follow = enter(0)
 	background.Go(func() { r.lookUp(ctx) })
 
 	began := time.Now()
@@ -233,7 +243,7 @@ func (r *run) open(ctx context.Context, began time.Time) error {
 		var txs []*Tx
 		var dues []time.Time
 		for ; len(txs) < batchSize && !due.After(now) && due.Before(end) && (r.Most == 0 || n < r.Most); n, due = n+1, dueAt(n+1) {
-			if r.ledger.underWay()+len(txs) >= maxUnderWay {
+			if r.ledger.underWay()+len(txs) >= maxUnderWay || r.Patience > 0 && now.Sub(due) > r.Patience {
 				r.ledger.withhold(due)
 				continue
 			}
@@ -307,7 +317,7 @@ func (r *run) offerAgain(ctx context.Context) error {
 }
 
 // submit hands a batch to the first entry in turn that has room, and waits where none
-// has. Those that follow others go to the node that tells of blocks.
+// has. Those that follow others go to the node that tells of blocks, on an entry of their own.
 func (r *run) submit(ctx context.Context, txs []*Tx) error {
 	var any, first []*Tx
 	for _, tx := range txs {
@@ -317,7 +327,7 @@ func (r *run) submit(ctx context.Context, txs []*Tx) error {
 			any = append(any, tx)
 		}
 	}
-	err := r.hand(ctx, r.entries[0], first)
+	err := r.hand(ctx, r.follow, first)
 	for range r.entries {
 		if len(any) == 0 {
 			return err
@@ -356,7 +366,7 @@ func (r *run) enter(ctx context.Context, i int, batches <-chan []*Tx, broken cha
 	for range maxReopen {
 		var mu sync.Mutex // guards open
 		var open [][]*Tx  // sent, and not yet answered
-		entry, err := r.target.Open(ctx, i, func(batch []*Tx, answers []Answer) {
+		entry, err := r.target.Open(ctx, i, r.Rude, func(batch []*Tx, answers []Answer) {
 			mu.Lock()
 			if len(open) > 0 {
 				open = open[1:]

@@ -39,11 +39,12 @@ type fake struct {
 	hold   func() time.Duration             // how long Send waits; nil: not at all
 	look   func(ID) Outcome                 // nil: Pending
 	fail   func(n int) error                // of the nth Send of all; nil: none
-	mu     sync.Mutex                       // guards tell, sends and first
+	mu     sync.Mutex                       // guards all below
 	tell   func(News)
 	sends  int
 	first  []*Tx // what the first node took
 	got    []*Tx // what any node took
+	rude   int   // how many entries were opened rudely
 }
 
 func (f *fake) Entries() int { return f.nodes }
@@ -70,7 +71,12 @@ type fakeEntry struct {
 	answers func([]*Tx, []Answer)
 }
 
-func (f *fake) Open(_ context.Context, i int, answers func([]*Tx, []Answer)) (Entry, error) {
+func (f *fake) Open(_ context.Context, i int, rude bool, answers func([]*Tx, []Answer)) (Entry, error) {
+	if rude {
+		f.mu.Lock()
+		f.rude++
+		f.mu.Unlock()
+	}
 	return &fakeEntry{f, i, answers}, nil
 }
 
@@ -213,6 +219,37 @@ func TestRefusalsAreOfferedAgainWhenTheNodeSays(t *testing.T) {
 	}
 	if r.Latency.Min < 300 {
 		t.Errorf("the least latency is %v ms, and all were refused for 300 ms", r.Latency.Min)
+	}
+}
+
+// A rude client comes again whatever the node asks for, and on streams that do, too.
+func TestARudeClientDoesNotHeed(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	asked := make(map[ID]bool)
+	f := &fake{nodes: 2, answer: func(tx *Tx) Answer {
+		mu.Lock()
+		defer mu.Unlock()
+		if !asked[tx.ID] {
+			asked[tx.ID] = true
+			return Answer{Refusal: "pool/32001", Again: true, After: time.Hour}
+		}
+		return Answer{}
+	}}
+	r := loaded(t, f, later(), Options{Rate: 100, Duration: 300 * time.Millisecond, Patience: time.Minute, Drain: 20 * time.Second, Rude: true})
+	if r.Counts.Executed != r.Counts.Due || !r.Rude || f.rude != 3 {
+		t.Errorf("%d rude streams, want one to each node and one for what follows; %+v", f.rude, r.Counts)
+	}
+}
+
+// What nodes do not take in until patience is over is not sent any more: it was due, and is
+// counted as such.
+func TestWhatIsDueForTooLongIsWithheld(t *testing.T) {
+	t.Parallel()
+	f := &fake{nodes: 1, hold: func() time.Duration { return 400 * time.Millisecond }}
+	r := loaded(t, f, later(), Options{Rate: 1000, Duration: time.Second, Patience: 200 * time.Millisecond, Drain: 20 * time.Second, Ahead: 1000})
+	if c := r.Counts; c.Withheld == 0 || c.Executed == 0 || c.Due != 1000 || c.Executed+c.Withheld != c.Due {
+		t.Errorf("%+v", c)
 	}
 }
 

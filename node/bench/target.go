@@ -66,9 +66,9 @@ const (
 type Target interface {
 	// Entries is how many nodes take transactions.
 	Entries() int
-	// Open begins to submit to the i-th node. answers is called for each batch in the
-	// order of sending, from another goroutine.
-	Open(ctx context.Context, i int, answers func(batch []*Tx, answers []Answer)) (Entry, error)
+	// Open begins to submit to the i-th node, with rude whatever that asks for. answers is
+	// called for each batch in the order of sending, from another goroutine.
+	Open(ctx context.Context, i int, rude bool, answers func(batch []*Tx, answers []Answer)) (Entry, error)
 	// Watch tells of blocks, as the first node does, until ctx ends. It calls ready once no later block will be
 	// missed.
 	Watch(ctx context.Context, ready func(), tell func(News)) error

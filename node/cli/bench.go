@@ -43,6 +43,7 @@ type loading struct {
 	warmUp   time.Duration
 	patience time.Duration
 	drain    time.Duration
+	rude     bool
 	out      string
 
 	perSecond, times float64 // what rate says: one of them
@@ -65,7 +66,8 @@ func (a *app) benchCommand() *cobra.Command {
 			"",
 			"Refused transactions are offered again after what the node asks for, until --patience is",
 			"over. Whatever a node took is accounted for: by its events or, failing that, by a",
-			"question; exit code 1 says that some were lost.",
+			"question; exit code 1 says that some were lost. With --rude the load sends all the same when",
+			"nodes ask it to come back, which shows what they bear; the peak and the others never are so.",
 			"",
 			"--testnet takes nodes, keys and processes from a folder of 'chancery testnet'. Otherwise",
 			"--node names the nodes, each of which takes a share of the load, and --key the keys: of",
@@ -95,8 +97,9 @@ func (a *app) benchCommand() *cobra.Command {
 	f.IntVar(&l.window, "window", 1000, "transactions under way: a closed loop, unless --rate is given")
 	f.DurationVar(&l.duration, "duration", 30*time.Second, "how long to measure, at most 8m")
 	f.DurationVar(&l.warmUp, "warm-up", 3*time.Second, "how long to submit before that without measuring")
-	f.DurationVar(&l.patience, "patience", 30*time.Second, "how long a refused transaction is offered again")
+	f.DurationVar(&l.patience, "patience", 30*time.Second, "how long a refused transaction is offered again, and how late one is sent at all")
 	f.DurationVar(&l.drain, "drain", time.Minute, "how long to wait at the end for what is under way")
+	f.BoolVar(&l.rude, "rude", false, "do not heed when nodes ask to come back: send what is due at once")
 	f.StringVar(&l.out, "out", "", "folder for report.json, report.txt, latency.png and throughput.png")
 	complete(c, "workload", bench.Workloads...)
 	return c
@@ -294,7 +297,7 @@ func (l *loading) do(cmd *cobra.Command) error {
 		l.perSecond = min(max(l.times*r.Peak.Throughput, 1), maxRate)
 	}
 	o := l.options(s, "load", l.duration)
-	o.Rate, o.Window = l.perSecond, l.window
+	o.Rate, o.Window, o.Rude = l.perSecond, l.window, l.rude
 	honest := make(chan error, 1)
 	if len(others) > 0 {
 		h := l.options(s, "", l.duration)

@@ -180,7 +180,7 @@ func (f *fake) SubmitStream(s nodev1.Tx_SubmitStreamServer) error {
 			if f.ack != nil {
 				if err := f.ack(n, raw); err != nil {
 					e := errs.As(err)
-					ack.Code, ack.Codespace, ack.Log = e.Code, e.Module, e.Error()
+					ack.Code, ack.Codespace, ack.Log, ack.RetryAfterMs = e.Code, e.Module, e.Error(), uint32(e.RetryMs)
 				}
 			}
 			out.Acks = append(out.Acks, ack)

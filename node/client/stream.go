@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 
 	"github.com/chancery/chancery/chain"
+	"github.com/chancery/chancery/chain/errs"
 	"github.com/chancery/chancery/chain/tx"
 	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
 )
@@ -20,6 +22,9 @@ const (
 	maxBatchBytes = 900 << 10
 	// window is how many batches of SubmitBatch are under way.
 	window = 8
+	// longestAway is how long a stream keeps away from a node at most, before the span
+	// that is drawn to spread clients.
+	longestAway = 30 * time.Second
 )
 
 // Stream submits batches of transactions over one call, several under way at a
@@ -31,12 +36,14 @@ type Stream struct {
 	done   chan struct{} // closed when receiving has ended
 	seq    uint64
 
-	mu  sync.Mutex // guards err
-	err error      // why receiving ended, nil for its end in good order
+	mu   sync.Mutex // guards all below
+	err  error      // why receiving ended, nil for its end in good order
+	away time.Time  // until when the node wants nothing more
 }
 
 // Stream opens a stream on which at most window batches wait for an answer; Send
-// blocks beyond. acks is called for each answered batch, in order, from another
+// blocks beyond, and for as long as a node asks that refused all of a batch for now, half
+// a minute at most. acks is called for each answered batch, in order, from another
 // goroutine, with the number that Send returned. An ack says that the node took a
 // transaction, or why not: not what becomes of it in a block. A Stream does not
 // resume: after an error, submit what was not answered on another one.
@@ -65,12 +72,54 @@ func (s *Stream) receive(acks func(uint64, []*nodev1.Ack)) {
 			return
 		}
 		acks(r.Seq, r.Acks)
+		s.heed(r.Acks)
 		select {
 		case <-s.slots:
 		default:
 			s.mu.Lock()
 			s.err = ErrNoAnswer.With("the node answered a batch that was not sent")
 			s.mu.Unlock()
+			return
+		}
+	}
+}
+
+// heed keeps away from a node that refused all of a batch for now, for the least that it asks
+// for and up to half as long again, so that many clients do not come back together.
+func (s *Stream) heed(acks []*nodev1.Ack) {
+	pause := min(leastPause(acks), longestAway)
+	if pause == 0 {
+		return
+	}
+	s.mu.Lock()
+	s.away = time.Now().Add(pause + rand.N(pause/2+1))
+	s.mu.Unlock()
+}
+
+// leastPause is the least of the pauses that the acks of a batch ask for, 0 where one asks for
+// none.
+func leastPause(acks []*nodev1.Ack) (least time.Duration) {
+	for i, a := range acks {
+		after := time.Duration(a.RetryAfterMs) * time.Millisecond
+		if i == 0 || after < least {
+			least = after
+		}
+	}
+	return least
+}
+
+// keepAway waits until the node may be sent to again, or receiving has ended.
+func (s *Stream) keepAway() {
+	for {
+		s.mu.Lock()
+		left := time.Until(s.away)
+		s.mu.Unlock()
+		if left <= 0 {
+			return
+		}
+		select {
+		case <-time.After(left):
+		case <-s.done:
 			return
 		}
 	}
@@ -84,6 +133,7 @@ func (s *Stream) Send(txs [][]byte) (uint64, error) {
 	case <-s.done:
 		return 0, s.failure()
 	}
+	s.keepAway()
 	s.seq++
 	if err := s.stream.Send(&nodev1.SubmitStreamRequest{Txs: txs, Seq: s.seq}); err != nil {
 		if errors.Is(err, io.EOF) { // the reason comes from Recv
@@ -165,12 +215,35 @@ func (c *Client) SubmitBatch(ctx context.Context, txs [][]byte) ([]error, error)
 		if len(open) < before {
 			pace.reset()
 		}
-		if waiting := pace.pause(ctx, retryDelay(err)); waiting != nil {
+		if waiting := pace.pause(ctx, max(retryDelay(err), soonest(out, open))); waiting != nil {
 			waiting = FromStatus(waiting)
 			return settle(out, open, waiting), waiting
 		}
 	}
 	return out, nil
+}
+
+// soonest is when the first of those at open is best submitted again, 0 where one does not say.
+func soonest(out []error, open []int) (least time.Duration) {
+	for k, i := range open {
+		after := time.Duration(0)
+		var e *errs.Error
+		if errors.As(out[i], &e) {
+			after = time.Duration(e.RetryMs) * time.Millisecond
+		}
+		if k == 0 || after < least {
+			least = after
+		}
+	}
+	return least
+}
+
+// fromAck is the refusal that an ack stands for, nil where the node took the transaction.
+func fromAck(a *nodev1.Ack) error {
+	if a.Code == 0 {
+		return nil
+	}
+	return refusal(a.Codespace, a.Code, a.Log).RetryIn(int64(a.RetryAfterMs))
 }
 
 // settle gives those that were never answered the error that ended it all.
@@ -195,7 +268,7 @@ func (c *Client) submitOnce(ctx context.Context, txs [][]byte, open []int, out [
 		defer mu.Unlock()
 		for k, i := range batches[seq] {
 			if k < len(acks) {
-				out[i] = FromCode(acks[k].Codespace, acks[k].Code, acks[k].Log)
+				out[i] = fromAck(acks[k])
 				if errors.Is(out[i], chain.ErrSeen) {
 					out[i] = nil
 				}

@@ -169,3 +169,64 @@ func TestABatchDoesNotWaitForWhatIsTooFarAhead(t *testing.T) {
 		t.Errorf("%v, %v", got, err)
 	}
 }
+
+// A node that has no room for anything of a batch is left alone for the least that it asks
+// for, and one that took something is not.
+func TestAStreamKeepsAwayWhileTheNodeAsksForIt(t *testing.T) {
+	const least = 300 * time.Millisecond
+	f := serve(t, &fake{ack: func(n int, _ []byte) error {
+		switch n {
+		case 1:
+			return chain.ErrBusy.RetryIn(10_000)
+		case 2:
+			return chain.ErrBusy.RetryIn(least.Milliseconds())
+		case 3:
+			return nil
+		}
+		return chain.ErrBusy.RetryIn(10_000)
+	}})
+	acked := make(chan int, 10)
+	s, err := dialFake(t, f.address).Stream(t.Context(), 1, func(_ uint64, acks []*nodev1.Ack) { acked <- len(acks) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func() time.Duration {
+		t.Helper()
+		begun := time.Now()
+		if _, err := s.Send(raws(2, 0)); err != nil {
+			t.Fatal(err)
+		}
+		<-acked
+		return time.Since(begun)
+	}
+	send()
+	if took := send(); took < least {
+		t.Errorf("the next batch was sent and answered after %v, and the node asked for %v", took, least)
+	}
+	if took := send(); took > 5*time.Second {
+		t.Errorf("a batch of which the node took a part was followed by a pause of %v", took)
+	}
+	// The third was refused for ten seconds: the end of the stream ends that pause, too.
+	go s.cancel()
+	if _, err := s.Send(raws(2, 0)); err == nil {
+		t.Error("a batch was sent on a stream that has ended")
+	}
+}
+
+func TestSubmitBatchComesBackWhenTheNodeSays(t *testing.T) {
+	const after = 400 * time.Millisecond
+	f := serve(t, &fake{ack: func(n int, _ []byte) error {
+		if n <= 2 {
+			return chain.ErrBusy.RetryIn(after.Milliseconds())
+		}
+		return nil
+	}})
+	begun := time.Now()
+	got, err := dialFake(t, f.address).SubmitBatch(t.Context(), raws(2, 0))
+	if err != nil || got[0] != nil || got[1] != nil {
+		t.Fatal(got, err)
+	}
+	if took := time.Since(begun); took < after {
+		t.Errorf("the batch was submitted again within %v, and the node asked for %v", took, after)
+	}
+}

@@ -21,6 +21,7 @@ type metrics struct {
 	subscribers prometheus.Gauge
 	events      prometheus.Counter
 	slow        prometheus.Counter
+	paced       prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -50,11 +51,14 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		slow: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: "chancery", Subsystem: "rpc", Name: "slow_readers_total", Help: "Streams cut off because the client took nothing.",
 		}),
+		paced: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "chancery", Subsystem: "rpc", Name: "streams_paced_seconds_total", Help: "Time for which submission streams were not read after their transactions were refused for now.",
+		}),
 	}
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.calls, m.seconds, m.connections, m.refused, m.replaced, m.subscribers, m.events, m.slow} {
+	for _, c := range []prometheus.Collector{m.calls, m.seconds, m.connections, m.refused, m.replaced, m.subscribers, m.events, m.slow, m.paced} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("register the metrics of the door: %w", err)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cometbft/cometbft/types"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
@@ -102,6 +103,7 @@ type Server struct {
 	subscribers slots
 	heavy       slots // exports and walks of the whole state
 	shares      *shares
+	paces       *paces
 
 	tls            bool
 	nodeID         string
@@ -127,6 +129,7 @@ func New(o Options) (*Server, error) {
 		health: health.NewServer(), methods: make(map[string]query),
 		connections: newConnections(o.Limits.Connections, m), calls: make(slots, o.Limits.Calls),
 		subscribers: make(slots, o.Limits.Subscribers), heavy: make(slots, 1),
+		paces: &paces{of: make(map[string]*rate.Limiter)},
 	}
 	s.shares, s.tls, s.identities, s.administrators, s.policies, s.now = newShares(o.Limits), o.TLS != nil, o.Identities, o.Administrators, o.Policies, o.Now
 	if s.administrators == nil {

@@ -37,6 +37,13 @@ func (t *txService) Submit(ctx context.Context, req *nodev1.SubmitRequest) (*nod
 
 // SubmitStream implements nodev1.TxServer.
 func (t *txService) SubmitStream(stream nodev1.Tx_SubmitStreamServer) error {
+	caller, err := t.s.submitter(stream.Context())
+	if err != nil {
+		return err
+	}
+	if err := t.s.inDebt(caller); err != nil {
+		return err
+	}
 	for {
 		req, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -52,7 +59,20 @@ func (t *txService) SubmitStream(stream nodev1.Tx_SubmitStreamServer) error {
 		if err := stream.Send(resp); err != nil {
 			return err
 		}
+		if err := t.s.pace(stream.Context(), caller, refusedForNow(resp.Acks)); err != nil {
+			return err
+		}
 	}
+}
+
+// refusedForNow is how many may be submitted again.
+func refusedForNow(acks []*nodev1.Ack) (n int) {
+	for _, a := range acks {
+		if a.Code >= errs.RetryFrom {
+			n++
+		}
+	}
+	return n
 }
 
 // submitAll submits side by side, so that the pool verifies their signatures

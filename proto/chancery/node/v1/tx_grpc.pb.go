@@ -39,8 +39,8 @@ type TxClient interface {
 	// same bytes again is no error and has no second effect.
 	Submit(ctx context.Context, in *SubmitRequest, opts ...grpc.CallOption) (*SubmitResponse, error)
 	// SubmitStream submits many transactions over one connection. Each request is
-	// answered by one response, in order; refusals are in the acks and do not end
-	// the stream.
+	// answered by one response, in order, with refusals in the acks. The more of them have
+	// codes from 32000, the later the next request is read.
 	SubmitStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SubmitStreamRequest, SubmitStreamResponse], error)
 	// Simulate executes a transaction on the latest state and keeps nothing of it.
 	Simulate(ctx context.Context, in *SimulateRequest, opts ...grpc.CallOption) (*SimulateResponse, error)
@@ -122,8 +122,8 @@ type TxServer interface {
 	// same bytes again is no error and has no second effect.
 	Submit(context.Context, *SubmitRequest) (*SubmitResponse, error)
 	// SubmitStream submits many transactions over one connection. Each request is
-	// answered by one response, in order; refusals are in the acks and do not end
-	// the stream.
+	// answered by one response, in order, with refusals in the acks. The more of them have
+	// codes from 32000, the later the next request is read.
 	SubmitStream(grpc.BidiStreamingServer[SubmitStreamRequest, SubmitStreamResponse]) error
 	// Simulate executes a transaction on the latest state and keeps nothing of it.
 	Simulate(context.Context, *SimulateRequest) (*SimulateResponse, error)
