@@ -27,6 +27,7 @@ import (
 	"github.com/chancery/chancery/chain/chaintest"
 	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/chain/tx"
+	"github.com/chancery/chancery/consensus/divergence"
 	"github.com/chancery/chancery/consensus/records"
 	"github.com/chancery/chancery/node/receipt"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
@@ -303,6 +304,15 @@ func (n *Chain) LightBlock(height int64) (*types.LightBlock, error) {
 		return nil, chain.ErrBadHeight.With("no block %d", height)
 	}
 	return n.lights[height-1], nil
+}
+
+// Hashes answers a question about the state.
+func (n *Chain) Hashes(ctx context.Context, q *nodev1.HashesRequest) (*nodev1.HashesResponse, error) {
+	_, s, err := n.App.View(q.Height)
+	if err != nil {
+		return nil, err
+	}
+	return divergence.Answer(ctx, s, q)
 }
 
 // History implements receipt.Blocks: the chain has all its headers.
