@@ -31,6 +31,7 @@ import (
 	"github.com/chancery/chancery/consensus/records"
 	"github.com/chancery/chancery/node/receipt"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
+	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
 )
 
 // Config is what a Chain is made of.
