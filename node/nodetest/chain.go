@@ -27,9 +27,11 @@ import (
 	"github.com/chancery/chancery/chain/chaintest"
 	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/chain/tx"
+	"github.com/chancery/chancery/consensus/divergence"
 	"github.com/chancery/chancery/consensus/records"
 	"github.com/chancery/chancery/node/receipt"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
+	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
 )
 
 // Config is what a Chain is made of.
@@ -312,6 +314,15 @@ func (n *Chain) Header(height int64) (*types.Header, bool) {
 		return nil, false
 	}
 	return light.Header, true
+}
+
+// Hashes answers a question about the state.
+func (n *Chain) Hashes(ctx context.Context, q *nodev1.HashesRequest) (*nodev1.HashesResponse, error) {
+	_, s, err := n.App.View(q.Height)
+	if err != nil {
+		return nil, err
+	}
+	return divergence.Answer(ctx, s, q)
 }
 
 // History implements receipt.Blocks: the chain has all its headers.

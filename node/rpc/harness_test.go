@@ -22,7 +22,6 @@ import (
 	"github.com/chancery/chancery/chain/chaintest"
 	"github.com/chancery/chancery/chain/errs"
 	"github.com/chancery/chancery/chain/tx"
-	"github.com/chancery/chancery/consensus/divergence"
 	"github.com/chancery/chancery/modules/identity"
 	"github.com/chancery/chancery/node/nodetest"
 	"github.com/chancery/chancery/node/rpc"
@@ -61,14 +60,6 @@ func (e *engine) LightBlock(height int64) (*types.LightBlock, error) {
 		return e.light(height)
 	}
 	return e.Chain.LightBlock(height)
-}
-
-func (e *engine) Hashes(ctx context.Context, q *nodev1.HashesRequest) (*nodev1.HashesResponse, error) {
-	_, s, err := e.App.View(q.Height)
-	if err != nil {
-		return nil, err
-	}
-	return divergence.Answer(ctx, s, q)
 }
 
 func (e *engine) Status() *nodev1.StatusResponse {

@@ -227,7 +227,7 @@ func (k *kv) Entries() int { return len(k.net.members) }
 
 // Open implements bench.Target. The reference takes everything: its door waits where its
 // mempool is full.
-func (k *kv) Open(ctx context.Context, i int, answers func([]*bench.Tx, []bench.Answer)) (bench.Entry, error) {
+func (k *kv) Open(ctx context.Context, i int, _ bool, answers func([]*bench.Tx, []bench.Answer)) (bench.Entry, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", k.net.members[i].config.RPC.Listen)
 	if err != nil {
 		return nil, err

@@ -1368,6 +1368,511 @@ func (x *Pair) GetValue() []byte {
 	return nil
 }
 
+// HashesRequest asks for hashes of a part of a state. At most one of bounds, every and list
+// may be given; with none, the answer has the root alone.
+type HashesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 0: the latest.
+	Height int64 `protobuf:"varint,1,opt,name=height,proto3" json:"height,omitempty"`
+	// The part begins with this key. Empty: with the first.
+	Start []byte `protobuf:"bytes,2,opt,name=start,proto3" json:"start,omitempty"`
+	// The part ends before this key. Empty: with the last.
+	End []byte `protobuf:"bytes,3,opt,name=end,proto3" json:"end,omitempty"`
+	// Cut the part before each of these keys: strictly ascending, within the part, at most 256.
+	Bounds [][]byte `protobuf:"bytes,4,rep,name=bounds,proto3" json:"bounds,omitempty"`
+	// Cut the part after each so many keys. The answer has 256 ranges at most, of which the
+	// last holds the rest.
+	Every uint64 `protobuf:"varint,5,opt,name=every,proto3" json:"every,omitempty"`
+	// List so many keys of the part, the first ones, each with a hash of its value. At most 256.
+	List uint32 `protobuf:"varint,6,opt,name=list,proto3" json:"list,omitempty"`
+	// Prove the value or the absence of this key.
+	Prove []byte `protobuf:"bytes,7,opt,name=prove,proto3" json:"prove,omitempty"`
+	// Add the signed header that announces the root of the height.
+	Header        bool `protobuf:"varint,8,opt,name=header,proto3" json:"header,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HashesRequest) Reset() {
+	*x = HashesRequest{}
+	mi := &file_chancery_node_v1_node_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HashesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HashesRequest) ProtoMessage() {}
+
+func (x *HashesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_node_v1_node_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HashesRequest.ProtoReflect.Descriptor instead.
+func (*HashesRequest) Descriptor() ([]byte, []int) {
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *HashesRequest) GetHeight() int64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *HashesRequest) GetStart() []byte {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *HashesRequest) GetEnd() []byte {
+	if x != nil {
+		return x.End
+	}
+	return nil
+}
+
+func (x *HashesRequest) GetBounds() [][]byte {
+	if x != nil {
+		return x.Bounds
+	}
+	return nil
+}
+
+func (x *HashesRequest) GetEvery() uint64 {
+	if x != nil {
+		return x.Every
+	}
+	return 0
+}
+
+func (x *HashesRequest) GetList() uint32 {
+	if x != nil {
+		return x.List
+	}
+	return 0
+}
+
+func (x *HashesRequest) GetProve() []byte {
+	if x != nil {
+		return x.Prove
+	}
+	return nil
+}
+
+func (x *HashesRequest) GetHeader() bool {
+	if x != nil {
+		return x.Header
+	}
+	return false
+}
+
+// HashesResponse is hashes of a part of a state.
+type HashesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Height of the state.
+	Height int64 `protobuf:"varint,1,opt,name=height,proto3" json:"height,omitempty"`
+	// Root of the state, 32 bytes.
+	AppHash []byte `protobuf:"bytes,2,opt,name=app_hash,json=appHash,proto3" json:"app_hash,omitempty"`
+	// The ranges, in order; together they are the part.
+	Ranges []*RangeHash `protobuf:"bytes,3,rep,name=ranges,proto3" json:"ranges,omitempty"`
+	// The listed keys, in order.
+	Pairs []*PairHash `protobuf:"bytes,4,rep,name=pairs,proto3" json:"pairs,omitempty"`
+	// ics23.CommitmentProof of the key that was to be proved.
+	Proof []byte `protobuf:"bytes,5,opt,name=proof,proto3" json:"proof,omitempty"`
+	// tendermint.types.LightBlock of the next height, whose header has the root that the
+	// validators agreed on; empty while the node has none.
+	Next []byte `protobuf:"bytes,6,opt,name=next,proto3" json:"next,omitempty"`
+	// The program's version.
+	Version string `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`
+	// Kind of the state's tree: "disk" or "memory".
+	Tree          string `protobuf:"bytes,8,opt,name=tree,proto3" json:"tree,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HashesResponse) Reset() {
+	*x = HashesResponse{}
+	mi := &file_chancery_node_v1_node_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HashesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HashesResponse) ProtoMessage() {}
+
+func (x *HashesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_node_v1_node_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HashesResponse.ProtoReflect.Descriptor instead.
+func (*HashesResponse) Descriptor() ([]byte, []int) {
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *HashesResponse) GetHeight() int64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *HashesResponse) GetAppHash() []byte {
+	if x != nil {
+		return x.AppHash
+	}
+	return nil
+}
+
+func (x *HashesResponse) GetRanges() []*RangeHash {
+	if x != nil {
+		return x.Ranges
+	}
+	return nil
+}
+
+func (x *HashesResponse) GetPairs() []*PairHash {
+	if x != nil {
+		return x.Pairs
+	}
+	return nil
+}
+
+func (x *HashesResponse) GetProof() []byte {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+func (x *HashesResponse) GetNext() []byte {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
+func (x *HashesResponse) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *HashesResponse) GetTree() string {
+	if x != nil {
+		return x.Tree
+	}
+	return ""
+}
+
+// RangeHash is the hash of a range of keys.
+type RangeHash struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The range begins with this key and ends before the next range's.
+	Start []byte `protobuf:"bytes,1,opt,name=start,proto3" json:"start,omitempty"`
+	// Keys in the range.
+	Keys uint64 `protobuf:"varint,2,opt,name=keys,proto3" json:"keys,omitempty"`
+	// SHA-256 over all pairs in order of key: the key's length, the key, the value's length,
+	// the value. Lengths are 8 bytes, big-endian.
+	Hash          []byte `protobuf:"bytes,3,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RangeHash) Reset() {
+	*x = RangeHash{}
+	mi := &file_chancery_node_v1_node_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RangeHash) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RangeHash) ProtoMessage() {}
+
+func (x *RangeHash) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_node_v1_node_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RangeHash.ProtoReflect.Descriptor instead.
+func (*RangeHash) Descriptor() ([]byte, []int) {
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *RangeHash) GetStart() []byte {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *RangeHash) GetKeys() uint64 {
+	if x != nil {
+		return x.Keys
+	}
+	return 0
+}
+
+func (x *RangeHash) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+// PairHash is a key and the hash of its value.
+type PairHash struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The full tree key.
+	Key []byte `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// SHA-256 of the value.
+	Hash          []byte `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PairHash) Reset() {
+	*x = PairHash{}
+	mi := &file_chancery_node_v1_node_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PairHash) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PairHash) ProtoMessage() {}
+
+func (x *PairHash) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_node_v1_node_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PairHash.ProtoReflect.Descriptor instead.
+func (*PairHash) Descriptor() ([]byte, []int) {
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *PairHash) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *PairHash) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+// PeerMessage is what nodes say to one another about their states, over the peer-to-peer
+// connection.
+type PeerMessage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of a question, chosen by who asks; its answer has the same.
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Types that are valid to be assigned to Of:
+	//
+	//	*PeerMessage_Question
+	//	*PeerMessage_Answer
+	//	*PeerMessage_Refusal
+	Of            isPeerMessage_Of `protobuf_oneof:"of"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeerMessage) Reset() {
+	*x = PeerMessage{}
+	mi := &file_chancery_node_v1_node_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeerMessage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeerMessage) ProtoMessage() {}
+
+func (x *PeerMessage) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_node_v1_node_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeerMessage.ProtoReflect.Descriptor instead.
+func (*PeerMessage) Descriptor() ([]byte, []int) {
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *PeerMessage) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *PeerMessage) GetOf() isPeerMessage_Of {
+	if x != nil {
+		return x.Of
+	}
+	return nil
+}
+
+func (x *PeerMessage) GetQuestion() *HashesRequest {
+	if x != nil {
+		if x, ok := x.Of.(*PeerMessage_Question); ok {
+			return x.Question
+		}
+	}
+	return nil
+}
+
+func (x *PeerMessage) GetAnswer() *HashesResponse {
+	if x != nil {
+		if x, ok := x.Of.(*PeerMessage_Answer); ok {
+			return x.Answer
+		}
+	}
+	return nil
+}
+
+func (x *PeerMessage) GetRefusal() *Refusal {
+	if x != nil {
+		if x, ok := x.Of.(*PeerMessage_Refusal); ok {
+			return x.Refusal
+		}
+	}
+	return nil
+}
+
+type isPeerMessage_Of interface {
+	isPeerMessage_Of()
+}
+
+type PeerMessage_Question struct {
+	Question *HashesRequest `protobuf:"bytes,2,opt,name=question,proto3,oneof"`
+}
+
+type PeerMessage_Answer struct {
+	Answer *HashesResponse `protobuf:"bytes,3,opt,name=answer,proto3,oneof"`
+}
+
+type PeerMessage_Refusal struct {
+	// Why there is no answer.
+	Refusal *Refusal `protobuf:"bytes,4,opt,name=refusal,proto3,oneof"`
+}
+
+func (*PeerMessage_Question) isPeerMessage_Of() {}
+
+func (*PeerMessage_Answer) isPeerMessage_Of() {}
+
+func (*PeerMessage_Refusal) isPeerMessage_Of() {}
+
+// Refusal says why a question is not answered.
+type Refusal struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Reason string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	// In so many milliseconds the same question may be answered. 0: it will not be.
+	RetryMs       int64 `protobuf:"varint,2,opt,name=retry_ms,json=retryMs,proto3" json:"retry_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Refusal) Reset() {
+	*x = Refusal{}
+	mi := &file_chancery_node_v1_node_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Refusal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Refusal) ProtoMessage() {}
+
+func (x *Refusal) ProtoReflect() protoreflect.Message {
+	mi := &file_chancery_node_v1_node_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
+func (*Refusal) Descriptor() ([]byte, []int) {
+	return file_chancery_node_v1_node_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Refusal) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Refusal) GetRetryMs() int64 {
+	if x != nil {
+		return x.RetryMs
+	}
+	return 0
+}
+
 var File_chancery_node_v1_node_proto protoreflect.FileDescriptor
 
 const file_chancery_node_v1_node_proto_rawDesc = "" +
@@ -1461,7 +1966,41 @@ const file_chancery_node_v1_node_proto_rawDesc = "" +
 	"\x05pairs\x18\x02 \x03(\v2\x16.chancery.node.v1.PairR\x05pairs\".\n" +
 	"\x04Pair\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value2\xaa\b\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\"\xbf\x01\n" +
+	"\rHashesRequest\x12\x16\n" +
+	"\x06height\x18\x01 \x01(\x03R\x06height\x12\x14\n" +
+	"\x05start\x18\x02 \x01(\fR\x05start\x12\x10\n" +
+	"\x03end\x18\x03 \x01(\fR\x03end\x12\x16\n" +
+	"\x06bounds\x18\x04 \x03(\fR\x06bounds\x12\x14\n" +
+	"\x05every\x18\x05 \x01(\x04R\x05every\x12\x12\n" +
+	"\x04list\x18\x06 \x01(\rR\x04list\x12\x14\n" +
+	"\x05prove\x18\a \x01(\fR\x05prove\x12\x16\n" +
+	"\x06header\x18\b \x01(\bR\x06header\"\x82\x02\n" +
+	"\x0eHashesResponse\x12\x16\n" +
+	"\x06height\x18\x01 \x01(\x03R\x06height\x12\x19\n" +
+	"\bapp_hash\x18\x02 \x01(\fR\aappHash\x123\n" +
+	"\x06ranges\x18\x03 \x03(\v2\x1b.chancery.node.v1.RangeHashR\x06ranges\x120\n" +
+	"\x05pairs\x18\x04 \x03(\v2\x1a.chancery.node.v1.PairHashR\x05pairs\x12\x14\n" +
+	"\x05proof\x18\x05 \x01(\fR\x05proof\x12\x12\n" +
+	"\x04next\x18\x06 \x01(\fR\x04next\x12\x18\n" +
+	"\aversion\x18\a \x01(\tR\aversion\x12\x12\n" +
+	"\x04tree\x18\b \x01(\tR\x04tree\"I\n" +
+	"\tRangeHash\x12\x14\n" +
+	"\x05start\x18\x01 \x01(\fR\x05start\x12\x12\n" +
+	"\x04keys\x18\x02 \x01(\x04R\x04keys\x12\x12\n" +
+	"\x04hash\x18\x03 \x01(\fR\x04hash\"0\n" +
+	"\bPairHash\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x12\n" +
+	"\x04hash\x18\x02 \x01(\fR\x04hash\"\xd5\x01\n" +
+	"\vPeerMessage\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12=\n" +
+	"\bquestion\x18\x02 \x01(\v2\x1f.chancery.node.v1.HashesRequestH\x00R\bquestion\x12:\n" +
+	"\x06answer\x18\x03 \x01(\v2 .chancery.node.v1.HashesResponseH\x00R\x06answer\x125\n" +
+	"\arefusal\x18\x04 \x01(\v2\x19.chancery.node.v1.RefusalH\x00R\arefusalB\x04\n" +
+	"\x02of\"<\n" +
+	"\aRefusal\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x19\n" +
+	"\bretry_ms\x18\x02 \x01(\x03R\aretryMs2\x93\t\n" +
 	"\x04Node\x12d\n" +
 	"\x06Status\x12\x1f.chancery.node.v1.StatusRequest\x1a .chancery.node.v1.StatusResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/node/status\x12j\n" +
 	"\aGenesis\x12 .chancery.node.v1.GenesisRequest\x1a!.chancery.node.v1.GenesisResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/node/genesis0\x01\x12`\n" +
@@ -1472,7 +2011,8 @@ const file_chancery_node_v1_node_proto_rawDesc = "" +
 	"\x06Params\x12\x1f.chancery.node.v1.ParamsRequest\x1a .chancery.node.v1.ParamsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/node/params\x12x\n" +
 	"\vCollections\x12$.chancery.node.v1.CollectionsRequest\x1a%.chancery.node.v1.CollectionsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/node/collections\x12f\n" +
 	"\x06Export\x12\x1f.chancery.node.v1.ExportRequest\x1a .chancery.node.v1.ExportResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/node/export0\x01\x12b\n" +
-	"\x05State\x12\x1e.chancery.node.v1.StateRequest\x1a\x1f.chancery.node.v1.StateResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/node/state0\x01\x12X\n" +
+	"\x05State\x12\x1e.chancery.node.v1.StateRequest\x1a\x1f.chancery.node.v1.StateResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/node/state0\x01\x12g\n" +
+	"\x06Hashes\x12\x1f.chancery.node.v1.HashesRequest\x1a .chancery.node.v1.HashesResponse\"\x1a\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/v1/node/hashes\x12X\n" +
 	"\aOpenAPI\x12 .chancery.node.v1.OpenAPIRequest\x1a\x14.google.api.HttpBody\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/openapi.jsonB<Z:github.com/chancery/chancery/proto/chancery/node/v1;nodev1b\x06proto3"
 
 var (
@@ -1487,7 +2027,7 @@ func file_chancery_node_v1_node_proto_rawDescGZIP() []byte {
 	return file_chancery_node_v1_node_proto_rawDescData
 }
 
-var file_chancery_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_chancery_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_chancery_node_v1_node_proto_goTypes = []any{
 	(*StatusRequest)(nil),       // 0: chancery.node.v1.StatusRequest
 	(*StatusResponse)(nil),      // 1: chancery.node.v1.StatusResponse
@@ -1511,43 +2051,56 @@ var file_chancery_node_v1_node_proto_goTypes = []any{
 	(*StateRequest)(nil),        // 19: chancery.node.v1.StateRequest
 	(*StateResponse)(nil),       // 20: chancery.node.v1.StateResponse
 	(*Pair)(nil),                // 21: chancery.node.v1.Pair
-	(*v1.UpgradePlan)(nil),      // 22: chancery.chain.v1.UpgradePlan
-	(*v1.BlockRecord)(nil),      // 23: chancery.chain.v1.BlockRecord
-	(*v1.Params)(nil),           // 24: chancery.chain.v1.Params
-	(*httpbody.HttpBody)(nil),   // 25: google.api.HttpBody
+	(*HashesRequest)(nil),       // 22: chancery.node.v1.HashesRequest
+	(*HashesResponse)(nil),      // 23: chancery.node.v1.HashesResponse
+	(*RangeHash)(nil),           // 24: chancery.node.v1.RangeHash
+	(*PairHash)(nil),            // 25: chancery.node.v1.PairHash
+	(*PeerMessage)(nil),         // 26: chancery.node.v1.PeerMessage
+	(*Refusal)(nil),             // 27: chancery.node.v1.Refusal
+	(*v1.UpgradePlan)(nil),      // 28: chancery.chain.v1.UpgradePlan
+	(*v1.BlockRecord)(nil),      // 29: chancery.chain.v1.BlockRecord
+	(*v1.Params)(nil),           // 30: chancery.chain.v1.Params
+	(*httpbody.HttpBody)(nil),   // 31: google.api.HttpBody
 }
 var file_chancery_node_v1_node_proto_depIdxs = []int32{
 	2,  // 0: chancery.node.v1.StatusResponse.certificates:type_name -> chancery.node.v1.CertificateExpiry
-	22, // 1: chancery.node.v1.StatusResponse.upgrade:type_name -> chancery.chain.v1.UpgradePlan
-	23, // 2: chancery.node.v1.BlockResponse.record:type_name -> chancery.chain.v1.BlockRecord
-	24, // 3: chancery.node.v1.ParamsResponse.params:type_name -> chancery.chain.v1.Params
+	28, // 1: chancery.node.v1.StatusResponse.upgrade:type_name -> chancery.chain.v1.UpgradePlan
+	29, // 2: chancery.node.v1.BlockResponse.record:type_name -> chancery.chain.v1.BlockRecord
+	30, // 3: chancery.node.v1.ParamsResponse.params:type_name -> chancery.chain.v1.Params
 	16, // 4: chancery.node.v1.CollectionsResponse.collections:type_name -> chancery.node.v1.Collection
 	21, // 5: chancery.node.v1.StateResponse.pairs:type_name -> chancery.node.v1.Pair
-	0,  // 6: chancery.node.v1.Node.Status:input_type -> chancery.node.v1.StatusRequest
-	4,  // 7: chancery.node.v1.Node.Genesis:input_type -> chancery.node.v1.GenesisRequest
-	6,  // 8: chancery.node.v1.Node.Block:input_type -> chancery.node.v1.BlockRequest
-	8,  // 9: chancery.node.v1.Node.LightBlock:input_type -> chancery.node.v1.LightBlockRequest
-	10, // 10: chancery.node.v1.Node.Headers:input_type -> chancery.node.v1.HeadersRequest
-	12, // 11: chancery.node.v1.Node.Params:input_type -> chancery.node.v1.ParamsRequest
-	14, // 12: chancery.node.v1.Node.Collections:input_type -> chancery.node.v1.CollectionsRequest
-	17, // 13: chancery.node.v1.Node.Export:input_type -> chancery.node.v1.ExportRequest
-	19, // 14: chancery.node.v1.Node.State:input_type -> chancery.node.v1.StateRequest
-	3,  // 15: chancery.node.v1.Node.OpenAPI:input_type -> chancery.node.v1.OpenAPIRequest
-	1,  // 16: chancery.node.v1.Node.Status:output_type -> chancery.node.v1.StatusResponse
-	5,  // 17: chancery.node.v1.Node.Genesis:output_type -> chancery.node.v1.GenesisResponse
-	7,  // 18: chancery.node.v1.Node.Block:output_type -> chancery.node.v1.BlockResponse
-	9,  // 19: chancery.node.v1.Node.LightBlock:output_type -> chancery.node.v1.LightBlockResponse
-	11, // 20: chancery.node.v1.Node.Headers:output_type -> chancery.node.v1.HeadersResponse
-	13, // 21: chancery.node.v1.Node.Params:output_type -> chancery.node.v1.ParamsResponse
-	15, // 22: chancery.node.v1.Node.Collections:output_type -> chancery.node.v1.CollectionsResponse
-	18, // 23: chancery.node.v1.Node.Export:output_type -> chancery.node.v1.ExportResponse
-	20, // 24: chancery.node.v1.Node.State:output_type -> chancery.node.v1.StateResponse
-	25, // 25: chancery.node.v1.Node.OpenAPI:output_type -> google.api.HttpBody
-	16, // [16:26] is the sub-list for method output_type
-	6,  // [6:16] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	24, // 6: chancery.node.v1.HashesResponse.ranges:type_name -> chancery.node.v1.RangeHash
+	25, // 7: chancery.node.v1.HashesResponse.pairs:type_name -> chancery.node.v1.PairHash
+	22, // 8: chancery.node.v1.PeerMessage.question:type_name -> chancery.node.v1.HashesRequest
+	23, // 9: chancery.node.v1.PeerMessage.answer:type_name -> chancery.node.v1.HashesResponse
+	27, // 10: chancery.node.v1.PeerMessage.refusal:type_name -> chancery.node.v1.Refusal
+	0,  // 11: chancery.node.v1.Node.Status:input_type -> chancery.node.v1.StatusRequest
+	4,  // 12: chancery.node.v1.Node.Genesis:input_type -> chancery.node.v1.GenesisRequest
+	6,  // 13: chancery.node.v1.Node.Block:input_type -> chancery.node.v1.BlockRequest
+	8,  // 14: chancery.node.v1.Node.LightBlock:input_type -> chancery.node.v1.LightBlockRequest
+	10, // 15: chancery.node.v1.Node.Headers:input_type -> chancery.node.v1.HeadersRequest
+	12, // 16: chancery.node.v1.Node.Params:input_type -> chancery.node.v1.ParamsRequest
+	14, // 17: chancery.node.v1.Node.Collections:input_type -> chancery.node.v1.CollectionsRequest
+	17, // 18: chancery.node.v1.Node.Export:input_type -> chancery.node.v1.ExportRequest
+	19, // 19: chancery.node.v1.Node.State:input_type -> chancery.node.v1.StateRequest
+	22, // 20: chancery.node.v1.Node.Hashes:input_type -> chancery.node.v1.HashesRequest
+	3,  // 21: chancery.node.v1.Node.OpenAPI:input_type -> chancery.node.v1.OpenAPIRequest
+	1,  // 22: chancery.node.v1.Node.Status:output_type -> chancery.node.v1.StatusResponse
+	5,  // 23: chancery.node.v1.Node.Genesis:output_type -> chancery.node.v1.GenesisResponse
+	7,  // 24: chancery.node.v1.Node.Block:output_type -> chancery.node.v1.BlockResponse
+	9,  // 25: chancery.node.v1.Node.LightBlock:output_type -> chancery.node.v1.LightBlockResponse
+	11, // 26: chancery.node.v1.Node.Headers:output_type -> chancery.node.v1.HeadersResponse
+	13, // 27: chancery.node.v1.Node.Params:output_type -> chancery.node.v1.ParamsResponse
+	15, // 28: chancery.node.v1.Node.Collections:output_type -> chancery.node.v1.CollectionsResponse
+	18, // 29: chancery.node.v1.Node.Export:output_type -> chancery.node.v1.ExportResponse
+	20, // 30: chancery.node.v1.Node.State:output_type -> chancery.node.v1.StateResponse
+	23, // 31: chancery.node.v1.Node.Hashes:output_type -> chancery.node.v1.HashesResponse
+	31, // 32: chancery.node.v1.Node.OpenAPI:output_type -> google.api.HttpBody
+	22, // [22:33] is the sub-list for method output_type
+	11, // [11:22] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_chancery_node_v1_node_proto_init() }
@@ -1555,13 +2108,18 @@ func file_chancery_node_v1_node_proto_init() {
 	if File_chancery_node_v1_node_proto != nil {
 		return
 	}
+	file_chancery_node_v1_node_proto_msgTypes[26].OneofWrappers = []any{
+		(*PeerMessage_Question)(nil),
+		(*PeerMessage_Answer)(nil),
+		(*PeerMessage_Refusal)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chancery_node_v1_node_proto_rawDesc), len(file_chancery_node_v1_node_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
