@@ -51,6 +51,7 @@ type options struct {
 	budget      int64
 	window      int64
 	interval    int64
+	tree        string
 	keep        bool
 }
 
@@ -74,9 +75,10 @@ func main() {
 	flag.StringVar(&o.out, "out", "", "folder of the results, made if need be")
 	flag.Float64Var(&o.rate, "rate", 200, "transactions a second")
 	flag.IntVar(&o.minutes, "minutes", 60, "how long to load")
-	flag.Int64Var(&o.budget, "budget", config.MinDiskBytes, "pruning.disk_bytes of the pruned node")
+	flag.Int64Var(&o.budget, "budget", 4<<30, "pruning.disk_bytes of the pruned node")
 	flag.Int64Var(&o.window, "window", 2000, "pruning.window_blocks of the pruned node")
-	flag.Int64Var(&o.interval, "snapshots", 250, "snapshots.interval of all nodes")
+	flag.Int64Var(&o.interval, "snapshots", 1000, "snapshots.interval of all nodes")
+	flag.StringVar(&o.tree, "tree", "memory", "state.tree of the pruned node: memory or disk")
 	flag.BoolVar(&o.keep, "keep", false, "leave the network's folder, OUT/net, in any case")
 	flag.Parse()
 	if flag.NArg() > 0 || o.out == "" || o.rate <= 0 || o.minutes < 1 {
@@ -145,7 +147,7 @@ func (s *site) start(ctx context.Context) (err error) {
 		c.Snapshots.Interval = s.interval
 		switch i {
 		case pruned:
-			c.State.Tree = "disk"
+			c.State.Tree = s.tree
 			c.Pruning = config.Pruning{Mode: config.PruningPruned, WindowBlocks: s.window, DiskBytes: s.budget}
 		case archive:
 			c.State.Tree = "disk"
