@@ -54,6 +54,9 @@ func testAPartedState(t *testing.T, home config.Home) {
 		if err != nil {
 			t.Fatalf("%s, own root %s: %v", r.Verdict, r.Own.AppHash, err)
 		}
+		if err := n.Start(); err != nil {
+			t.Fatal(err)
+		}
 		if err := n.Stop(); err != nil {
 			t.Fatal(err)
 		}
