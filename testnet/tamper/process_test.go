@@ -121,7 +121,7 @@ func (b *begun) ask(what string) (ahead, took time.Duration) {
 	if _, err := fmt.Sscan(b.answers.Text(), &at, &took); err != nil {
 		b.t.Fatal(err)
 	}
-	return time.Unix(0, at).Sub(time.Now()), took
+	return time.Until(time.Unix(0, at)), took
 }
 
 // near is how long an answer may be under way.
