@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/cometbft/cometbft/types"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/chancery/chancery/node/checkpoint"
 	"github.com/chancery/chancery/node/client"
@@ -108,8 +110,14 @@ func TestWithoutAnIntervalThereAreNoCheckpoints(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	if _, err := nodev1.NewCheckpointsClient(dial(t, n)).Checkpoint(t.Context(), &nodev1.CheckpointRequest{}); err == nil {
-		t.Error("the service is there")
+	logs := nodev1.NewCheckpointsClient(dial(t, n))
+	_, shown := logs.Checkpoint(t.Context(), &nodev1.CheckpointRequest{})
+	_, included := logs.Inclusion(t.Context(), &nodev1.InclusionRequest{Height: 1})
+	_, consistent := logs.Consistency(t.Context(), &nodev1.ConsistencyRequest{Size: 1})
+	for _, err := range []error{shown, included, consistent} {
+		if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "checkpoint.interval") {
+			t.Errorf("it says %v, and not what to set", err)
+		}
 	}
 	if _, err := checkpoint.ReadKey(home.CheckpointKeyFile(), checkpoint.LogRole); err == nil {
 		t.Error("a key was made")

@@ -447,9 +447,7 @@ func (n *Node) openDoors(genesis []byte, registry *registry, clock func() time.T
 		}
 		options.Forecasts = forecast.NewService(n.forecasts)
 	}
-	if n.checkpoints != nil {
-		options.Checkpoints = checkpoint.NewService(n.checkpoints)
-	}
+	options.Checkpoints = checkpoint.NewService(n.checkpoints)
 	n.door, err = rpc.New(options)
 	if err != nil {
 		return err

@@ -22,6 +22,7 @@ var (
 	ErrNoBlock       = Errors.New(15, "no such block in a checkpoint; heights and sizes begin at 1")
 	ErrOldLog        = Errors.New(16, "the checkpoint that was signed last is of a log that does not lead to this one; the node signs nothing more: find out whether its chain or the one before was forked, then move data/checkpoints away")
 	ErrPruned        = Errors.New(17, "this node has no header of that block any more, and so cannot say what it would prove; ask a node that keeps all blocks")
+	ErrOff           = Errors.New(18, "this node makes no checkpoints; set checkpoint.interval in its configuration and restart it, or ask another node")
 
 	ErrNotYet = Errors.New(32000, "no checkpoint of this node covers that many blocks yet; ask again when the next one is made")
 )

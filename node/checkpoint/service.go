@@ -14,12 +14,15 @@ type Service struct {
 	p *Publisher
 }
 
-// NewService makes a service.
+// NewService makes a service. With nil it refuses every call by ErrOff.
 func NewService(p *Publisher) *Service { return &Service{p: p} }
 
 // Checkpoint implements nodev1.CheckpointsServer.
 func (s *Service) Checkpoint(context.Context, *nodev1.CheckpointRequest) (*nodev1.CheckpointResponse, error) {
 	p := s.p
+	if p == nil {
+		return nil, ErrOff
+	}
 	c, err := p.current()
 	if err != nil && !errors.Is(err, ErrNotYet) {
 		return nil, err
@@ -54,6 +57,9 @@ func (s *Service) Checkpoint(context.Context, *nodev1.CheckpointRequest) (*nodev
 
 // Inclusion implements nodev1.CheckpointsServer.
 func (s *Service) Inclusion(_ context.Context, req *nodev1.InclusionRequest) (*nodev1.InclusionResponse, error) {
+	if s.p == nil {
+		return nil, ErrOff
+	}
 	proof, err := s.p.Inclusion(req.Height)
 	if err != nil {
 		return nil, err
@@ -63,6 +69,9 @@ func (s *Service) Inclusion(_ context.Context, req *nodev1.InclusionRequest) (*n
 
 // Consistency implements nodev1.CheckpointsServer.
 func (s *Service) Consistency(_ context.Context, req *nodev1.ConsistencyRequest) (*nodev1.ConsistencyResponse, error) {
+	if s.p == nil {
+		return nil, ErrOff
+	}
 	proof, err := s.p.Consistency(req.Size)
 	if err != nil {
 		return nil, err
