@@ -67,7 +67,7 @@ func (s *summary) text() string {
 		fmt.Fprintf(&b, "node %d (%s): at most %.0f MiB on disk, %.0f MiB in memory, %.0f goroutines\n",
 			i, role, s.most(i, diskOf), s.most(i, memoryOf), s.most(i, routinesOf))
 	}
-	fmt.Fprintf(&b, "the pruned node's budget is %d MiB; it keeps blocks %d to %d\n", s.budget/mebi, s.oldest, s.height)
+	fmt.Fprintf(&b, "the pruned node's budget is %d MiB; it makes receipts of heights %d to %d\n", s.budget/mebi, s.oldest, s.height)
 	worst, p50 := 0.0, 0.0
 	for _, l := range s.latencies {
 		worst, p50 = max(worst, l.p99), max(p50, l.p50)
