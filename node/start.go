@@ -339,7 +339,7 @@ func (n *Node) openEngine(version string, registry *registry) error {
 	if err != nil {
 		return errors.Join(err, tree.Close())
 	}
-	recordsDB, err := openDB(c.State.Backend, "records", n.home.Data(), recordsCache)
+	recordsDB, err := openDB(c.State.Backend, "records", n.home.Data(), smallCache)
 	if err != nil {
 		return errors.Join(err, app.Close())
 	}
@@ -397,8 +397,8 @@ func (n *Node) openEngine(version string, registry *registry) error {
 	return nil
 }
 
-// recordsCache is the cache of blocks of the records, which are mostly written.
-const recordsCache = 16 << 20
+// smallCache is the cache of blocks of a database that is mostly written.
+const smallCache = 16 << 20
 
 // openDB opens or makes a database of the node. cache is bytes of its blocks that are kept
 // in memory; the wrapper of pebble takes no options and keeps 8 MiB, without filters.

@@ -67,7 +67,7 @@ func DryRun(ctx context.Context, home config.Home, o DryRunOptions) (_ *Trial, e
 	if err != nil {
 		return nil, err
 	}
-	db, err := openDB("goleveldb", "state", work, recordsCache)
+	db, err := openDB("goleveldb", "state", work, smallCache)
 	if err != nil {
 		return nil, err
 	}

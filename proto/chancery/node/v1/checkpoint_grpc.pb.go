@@ -29,7 +29,8 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Checkpoints gives the head of the log of the chain's blocks, which witnesses co-sign, and
-// proofs against it; see docs/checkpoints.md. A node without checkpoint.interval has it not.
+// proofs against it; see docs/checkpoints.md. A node without checkpoint.interval
+// refuses all of it (checkpoint/18).
 type CheckpointsClient interface {
 	// Checkpoint is the latest checkpoint that the quorum of witnesses co-signed, or that the
 	// node signed where none must, and how the witnesses are.
@@ -84,7 +85,8 @@ func (c *checkpointsClient) Consistency(ctx context.Context, in *ConsistencyRequ
 // for forward compatibility.
 //
 // Checkpoints gives the head of the log of the chain's blocks, which witnesses co-sign, and
-// proofs against it; see docs/checkpoints.md. A node without checkpoint.interval has it not.
+// proofs against it; see docs/checkpoints.md. A node without checkpoint.interval
+// refuses all of it (checkpoint/18).
 type CheckpointsServer interface {
 	// Checkpoint is the latest checkpoint that the quorum of witnesses co-signed, or that the
 	// node signed where none must, and how the witnesses are.
