@@ -18,10 +18,7 @@ const maxKey = 4 << 10
 // ReadKey reads a key's file. It refuses one that others than its owner may read, and one of
 // another role. The error wraps fs.ErrNotExist where there is none.
 func ReadKey(path string, role Role) (*Signer, error) {
-	if err := private.Check(path); err != nil {
-		return nil, err
-	}
-	raw, err := durable.Read(path, maxKey)
+	raw, err := private.Read(path, maxKey)
 	if err != nil {
 		return nil, err
 	}

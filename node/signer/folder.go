@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -21,6 +20,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/chancery/chancery/node/internal/durable"
+	"github.com/chancery/chancery/node/internal/private"
 )
 
 // fileLimit bounds the small files of a folder.
@@ -178,7 +178,7 @@ func (s Settings) text() []byte {
 
 // ReadKey reads a validator key in the engine's form.
 func ReadKey(path string) (crypto.PrivKey, error) {
-	raw, err := readSecret(path)
+	raw, err := private.Read(path, fileLimit)
 	if err != nil {
 		return nil, err
 	}
@@ -193,18 +193,6 @@ func ReadKey(path string) (crypto.PrivKey, error) {
 		return nil, fmt.Errorf("%s: the private and the public half do not belong together", path)
 	}
 	return k.PrivKey, nil
-}
-
-// readSecret reads a small file that its owner alone may read.
-func readSecret(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 && runtime.GOOS != "windows" {
-		return nil, fmt.Errorf("others than its owner may read %s, which has mode %04o; run: chmod 600 %[1]s", path, mode)
-	}
-	return durable.Read(path, fileLimit)
 }
 
 // Signer is an open folder.
@@ -262,7 +250,7 @@ func Open(f Folder) (_ *Signer, err error) {
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	raw, err := readSecret(f.ConnectionKeyFile())
+	raw, err := private.Read(f.ConnectionKeyFile(), fileLimit)
 	if err != nil {
 		return nil, err
 	}
@@ -316,7 +304,7 @@ func (p PKCS11) pin(f Folder) (string, error) {
 	if !filepath.IsAbs(path) {
 		path = f.path(path)
 	}
-	raw, err := readSecret(path)
+	raw, err := private.Read(path, fileLimit)
 	if err != nil {
 		return "", fmt.Errorf("read the PIN of the token: %w", err)
 	}

@@ -1,4 +1,4 @@
-// Package private tells whether others may read what is secret.
+// Package private reads what is secret, and tells whether others may.
 package private
 
 import (
@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+
+	"github.com/chancery/chancery/node/internal/durable"
 )
 
 // ErrPermissions says that others than the owner may read a private key.
@@ -21,4 +23,12 @@ func Check(path string) error {
 		return fmt.Errorf("%w: %s has mode %04o; run: chmod 600 %[2]s", ErrPermissions, path, mode)
 	}
 	return nil
+}
+
+// Read is the content of a file of at most so many bytes that its owner alone may read.
+func Read(path string, most int64) ([]byte, error) {
+	if err := Check(path); err != nil {
+		return nil, err
+	}
+	return durable.Read(path, most)
 }
