@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/chancery/chancery/node/internal/clock"
 	"github.com/chancery/chancery/node/internal/durable"
 )
 
@@ -150,24 +151,13 @@ func (p *Publisher) Run(ctx context.Context) {
 		}
 		p.fail(err)
 		p.o.Log.Error("no checkpoint is made; it is tried again", "in", pause, "error", err)
-		if !wait(ctx, pause) {
+		if !clock.Wait(ctx, pause) {
 			break
 		}
 		pause = min(2*pause, p.pauses.longest)
 	}
 	for _, w := range p.witnesses {
 		w.client.CloseIdleConnections()
-	}
-}
-
-func wait(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
 	}
 }
 

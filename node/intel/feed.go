@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/chancery/chancery/node/internal/clock"
 	intelv1 "github.com/chancery/chancery/proto/chancery/intel/v1"
 )
 
@@ -273,17 +274,8 @@ func (f *Feed) Run(ctx context.Context) error {
 			if f.breaker.state() != open {
 				f.ask(ctx)
 			}
-			pause(ctx, f.options.Interval)
+			clock.Wait(ctx, f.options.Interval)
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
 	}
 }
 

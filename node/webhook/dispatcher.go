@@ -25,6 +25,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
+	"github.com/chancery/chancery/node/internal/clock"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 )
 
@@ -219,7 +220,7 @@ func (w *Dispatcher) skip(ctx context.Context, e *endpoint, cause error) {
 		return
 	}
 	e.log.Error("the record of a block cannot be read; it is tried again", "height", e.cursor.Height, "error", errors.Join(cause, err))
-	wait(ctx, recordsPause)
+	clock.Wait(ctx, recordsPause)
 }
 
 // happened is an event with its place.
@@ -360,20 +361,9 @@ func (w *Dispatcher) deliver(ctx context.Context, e *endpoint, x happened) fate 
 		next = max(next, f.after)
 		pause = min(2*pause, w.pauses.longest)
 		log.Warn("an event was not delivered and is tried again", "attempt", attempt, "in", next, "error", f.cause)
-		if !wait(ctx, next) {
+		if !clock.Wait(ctx, next) {
 			return stopped
 		}
-	}
-}
-
-func wait(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
 	}
 }
 
