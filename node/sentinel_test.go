@@ -17,8 +17,8 @@ import (
 	"github.com/chancery/chancery/modules/identity/did"
 	"github.com/chancery/chancery/modules/threat"
 	"github.com/chancery/chancery/modules/threat/detector"
-	"github.com/chancery/chancery/modules/threat/features"
 	"github.com/chancery/chancery/node"
+	"github.com/chancery/chancery/node/nodetest"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 	consentv1 "github.com/chancery/chancery/proto/chancery/consent/v1"
 	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
@@ -44,24 +44,7 @@ var members = []string{"did:chancery:clinic", "did:chancery:lab", "did:chancery:
 // bulk is a detector that holds transactions of at least three messages and denies those
 // of at least five.
 func bulk(t testing.TB, name string) []byte {
-	t.Helper()
-	d := detector.Build(name, nil)
-	d.Rules = new(threatv1.RuleSet)
-	for _, r := range []struct {
-		name  string
-		score uint32
-		from  int64
-	}{{"bulk", 8000, 3}, {"too-much", 9800, 5}} {
-		d.Rules.Rules = append(d.Rules.Rules, &threatv1.Rule{Name: r.name, Reason: r.name, Score: r.score, When: &threatv1.Predicate{Kind: &threatv1.Predicate_Test{
-			Test: &threatv1.FeatureTest{Feature: features.Table[features.MessagesFeature].Name, Comparison: threatv1.Comparison_COMPARISON_AT_LEAST, Number: r.from},
-		}}})
-	}
-	d.Thresholds = &threatv1.Thresholds{Hold: 7500, Deny: 9500}
-	raw, err := detector.Encode(d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return raw
+	return nodetest.Bulk(t, name, nil, 3, 5)
 }
 
 func enforcing() *threatv1.Params {

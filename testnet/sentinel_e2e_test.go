@@ -32,6 +32,7 @@ import (
 	"github.com/chancery/chancery/node"
 	"github.com/chancery/chancery/node/client"
 	"github.com/chancery/chancery/node/config"
+	"github.com/chancery/chancery/node/nodetest"
 	"github.com/chancery/chancery/node/receipt"
 	"github.com/chancery/chancery/testnet"
 
@@ -81,21 +82,7 @@ func bulkDetector(t *testing.T, name string, hold, deny int64, more int) []byte 
 			model.Boosted.Trees = append(model.Boosted.Trees, tree)
 		}
 	}
-	d := detector.Build(name, model)
-	d.Rules = &threatv1.RuleSet{}
-	rule := func(name string, score uint32, number int64) {
-		d.Rules.Rules = append(d.Rules.Rules, &threatv1.Rule{Name: name, Reason: "there are many messages in one transaction", Score: score, When: &threatv1.Predicate{Kind: &threatv1.Predicate_Test{
-			Test: &threatv1.FeatureTest{Feature: features.Table[features.MessagesFeature].Name, Comparison: threatv1.Comparison_COMPARISON_AT_LEAST, Number: number},
-		}}})
-	}
-	rule("bulk", 8000, hold)
-	rule("too-much", 9800, deny)
-	d.Thresholds = &threatv1.Thresholds{Hold: 7500, Deny: 9500}
-	raw, err := detector.Encode(d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return raw
+	return nodetest.Bulk(t, name, model, hold, deny)
 }
 
 // enforced are parameters whose breaker stays closed.

@@ -25,9 +25,8 @@ import (
 	"github.com/chancery/chancery/modules/identity"
 	"github.com/chancery/chancery/modules/identity/did"
 	"github.com/chancery/chancery/modules/threat"
-	"github.com/chancery/chancery/modules/threat/detector"
-	"github.com/chancery/chancery/modules/threat/features"
 	"github.com/chancery/chancery/node"
+	"github.com/chancery/chancery/node/nodetest"
 	accessv1 "github.com/chancery/chancery/proto/chancery/access/v1"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 	consentv1 "github.com/chancery/chancery/proto/chancery/consent/v1"
@@ -156,7 +155,7 @@ func newSystem(t testing.TB, m Model) *system {
 	}
 	g, err := identity.NewGenesis(founding(m))
 	write("identity", g, err)
-	watch := threat.NewGenesis(byWeight(t), 0)
+	watch := threat.NewGenesis(nodetest.Bulk(t, "by-weight", nil, 3, 5), 0)
 	watch.Params = threat.DefaultParams()
 	watch.Params.Mode, watch.Params.Reviewers, watch.Params.MaxHeldOrganisation = threatv1.Mode_MODE_ENFORCE, uint32(m.Reviewers), uint32(m.Room)
 	watch.Params.HoldMs, watch.Params.AppealMs = int64(m.HoldBlocks)*tick, int64(m.AppealBlocks)*tick
@@ -226,29 +225,6 @@ func founding(m Model) identity.Founding {
 		f.Organisations = append(f.Organisations, founder)
 	}
 	return f
-}
-
-// byWeight is a detector that holds transactions of at least three messages and denies
-// those of at least five.
-func byWeight(t testing.TB) []byte {
-	t.Helper()
-	d := detector.Build("by-weight", nil)
-	d.Rules = new(threatv1.RuleSet)
-	for _, r := range []struct {
-		name  string
-		score uint32
-		from  int64
-	}{{"heavy", 8000, 3}, {"monstrous", 9800, 5}} {
-		d.Rules.Rules = append(d.Rules.Rules, &threatv1.Rule{Name: r.name, Reason: r.name, Score: r.score, When: &threatv1.Predicate{Kind: &threatv1.Predicate_Test{
-			Test: &threatv1.FeatureTest{Feature: features.Table[features.MessagesFeature].Name, Comparison: threatv1.Comparison_COMPARISON_AT_LEAST, Number: r.from},
-		}}})
-	}
-	d.Thresholds = &threatv1.Thresholds{Hold: 7500, Deny: 9500}
-	raw, err := detector.Encode(d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return raw
 }
 
 // furnish lets organisation 0 decide over a record of each subject by consent alone.
