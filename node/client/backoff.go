@@ -4,6 +4,8 @@ import (
 	"context"
 	"math/rand/v2"
 	"time"
+
+	"github.com/chancery/chancery/node/internal/clock"
 )
 
 // backoff spaces attempts: each pause is drawn from the upper half of a span that
@@ -20,14 +22,10 @@ func (b *backoff) pause(ctx context.Context, atLeast time.Duration) error {
 	}
 	wait := max(b.span/2+rand.N(b.span/2+1), atLeast)
 	b.span = min(2*b.span, b.limit)
-	t := time.NewTimer(wait)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
+	if !clock.Wait(ctx, wait) {
 		return ctx.Err()
-	case <-t.C:
-		return nil
 	}
+	return nil
 }
 
 func (b *backoff) reset() { b.span = 0 }

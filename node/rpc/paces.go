@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/chancery/chancery/node/internal/clock"
 )
 
 const (
@@ -78,14 +80,10 @@ func (s *Server) pace(ctx context.Context, caller string, n int) error {
 	}
 	begun := time.Now()
 	defer func() { s.metrics.paced.Add(time.Since(begun).Seconds()) }()
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
+	if !clock.Wait(ctx, wait) {
 		return ctx.Err()
 	}
+	return nil
 }
 
 func beyondDebt(wait time.Duration) error {
