@@ -123,15 +123,21 @@ func (c *Chain) Open(ctx context.Context, i int, rude bool, answers func([]*Tx, 
 }
 
 func (e *stream) Send(batch []*Tx) error {
-	raws := make([][]byte, len(batch))
-	for i, tx := range batch {
-		raws[i] = tx.Raw
+	for len(batch) > 0 {
+		n := client.Fit(len(batch), func(i int) int { return len(batch[i].Raw) })
+		raws := make([][]byte, n)
+		for i, tx := range batch[:n] {
+			raws[i] = tx.Raw
+		}
+		e.mu.Lock()
+		e.sent = append(e.sent, batch[:n])
+		e.mu.Unlock()
+		if _, err := e.s.Send(raws); err != nil {
+			return err
+		}
+		batch = batch[n:]
 	}
-	e.mu.Lock()
-	e.sent = append(e.sent, batch)
-	e.mu.Unlock()
-	_, err := e.s.Send(raws)
-	return err
+	return nil
 }
 
 func (e *stream) Close() error { return e.s.Close() }

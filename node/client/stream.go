@@ -256,6 +256,17 @@ func settle(out []error, open []int, err error) []error {
 	return out
 }
 
+// Fit is how many of n transactions, the first ones, go into one Send; bytes is how many the
+// i-th has.
+func Fit(n int, bytes func(i int) int) (fit int) {
+	for size := 0; fit < n && fit < maxBatchTxs; fit++ {
+		if size += bytes(fit); fit > 0 && size > maxBatchBytes {
+			break
+		}
+	}
+	return fit
+}
+
 // submitOnce submits those at open over one stream and writes their answers.
 func (c *Client) submitOnce(ctx context.Context, txs [][]byte, open []int, out []error) error {
 	var (
@@ -279,11 +290,7 @@ func (c *Client) submitOnce(ctx context.Context, txs [][]byte, open []int, out [
 		return err
 	}
 	for len(open) > 0 {
-		n, size := 0, 0
-		for n < len(open) && n < maxBatchTxs && (n == 0 || size+len(txs[open[n]]) <= maxBatchBytes) {
-			size += len(txs[open[n]])
-			n++
-		}
+		n := Fit(len(open), func(i int) int { return len(txs[open[i]]) })
 		batch := make([][]byte, n)
 		for k := range batch {
 			batch[k] = txs[open[k]]
