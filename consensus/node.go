@@ -189,7 +189,7 @@ func Open(o Options) (*Node, error) {
 		// One mutex per connection: queries never wait for consensus.
 		proxy.NewConnSyncLocalClientCreator(served(n)),
 		func() (*types.GenesisDoc, error) { return o.Genesis, nil },
-		n.databases.provide, metrics, logger{o.Log.With("part", "engine")}, options...,
+		n.databases.provide, metrics, logger{log: o.Log.With("part", "engine")}, options...,
 	)
 	if err != nil {
 		return nil, fmt.Errorf("open the consensus engine: %w", err)
