@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/cespare/xxhash/v2"
 	ics23 "github.com/cosmos/ics23/go"
 )
 
@@ -28,6 +29,8 @@ type MemoryOptions struct {
 	ImageVersions, ImageBytes int64
 	// NoSync leaves out the fsync at each Save, as in IAVLOptions.
 	NoSync bool
+
+	hash func(key []byte) uint64 // for the index; nil: XXH64
 }
 
 // fewestVersions stay readable however much they take.
@@ -44,6 +47,9 @@ func (o MemoryOptions) withDefaults() MemoryOptions {
 	}
 	if o.KeepVersions == 0 {
 		o.KeepVersions = 1000
+	}
+	if o.hash == nil {
+		o.hash = xxhash.Sum64
 	}
 	set(&o.KeepBytes, 256<<20)
 	set(&o.SegmentBytes, 16<<20)
@@ -63,8 +69,10 @@ type Memory struct {
 	// Of the goroutine that applies and saves.
 	applied *memorySnapshot // nil: nothing was applied
 	changes []Change
+	leaves  []*node // that the changes made
 	cost    int64
 	failed  error
+	index   *index
 
 	//determinism:allow guards handles of committed versions, which are the same on every node
 	mu      sync.RWMutex // guards history, costs and held
@@ -107,11 +115,15 @@ func OpenMemory(files Files, o MemoryOptions) (*Memory, error) {
 			return fmt.Errorf("the log leads to root %x at version %d, and says %x", m.applied.root, r.version, r.root)
 		}
 		m.push(m.applied, m.cost)
-		m.applied, m.changes = nil, nil
+		m.applied, m.changes, m.leaves = nil, nil, nil
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("load the state: %w", err)
+	}
+	m.index = newIndex(m.latest(), m.options.hash)
+	for _, s := range m.history {
+		s.index = m.index
 	}
 	return m, nil
 }
@@ -168,7 +180,7 @@ func (m *Memory) Size() (keys, bytes, past int64) {
 	if s.tree != nil {
 		keys = int64(s.tree.size)
 	}
-	return keys, s.content + max(0, 2*keys-1)*nodeSize, m.held
+	return keys, s.content + max(0, 2*keys-1)*nodeSize + keys*indexSize, m.held
 }
 
 // Root implements Tree.
@@ -218,8 +230,8 @@ func (m *Memory) Apply(changes []Change) ([]byte, error) {
 		w.hash(root)
 	}
 	m.cost += int64(w.created) * nodeSize
-	m.changes = changes
-	m.applied = &memorySnapshot{version: w.version, root: rootHash(root), tree: root, content: saved.content + w.content}
+	m.changes, m.leaves = changes, w.leaves
+	m.applied = &memorySnapshot{version: w.version, root: rootHash(root), tree: root, content: saved.content + w.content, index: m.index}
 	return m.applied.root, nil
 }
 
@@ -244,8 +256,9 @@ func (m *Memory) save() error {
 	if err != nil {
 		return err
 	}
+	m.index.advance(m.applied.version, m.changes, m.leaves)
 	m.push(m.applied, m.cost)
-	m.applied, m.changes = nil, nil
+	m.applied, m.changes, m.leaves = nil, nil, nil
 	if m.journal.due(lateImage) {
 		return m.WriteImage()
 	}
@@ -306,6 +319,8 @@ func (m *Memory) Import(image io.Reader, size, version int64, root []byte) error
 		m.failed = fmt.Errorf("write the imported state at version %d; it must be opened again: %w", version, err)
 		return m.failed
 	}
+	m.index = newIndex(s, m.options.hash)
+	s.index = m.index
 	m.push(s, 0)
 	return nil
 }
@@ -324,14 +339,28 @@ func (m *Memory) Close() error {
 type memorySnapshot struct {
 	version int64
 	root    []byte
-	tree    *node // nil: empty
-	content int64 // bytes of keys and values
+	tree    *node  // nil: empty
+	content int64  // bytes of keys and values
+	index   *index // nil: there is none
 }
 
 func (s *memorySnapshot) Version() int64 { return s.version }
 func (s *memorySnapshot) Root() []byte   { return s.root }
 
-func (s *memorySnapshot) Lookup(key []byte) []byte { return s.tree.lookup(key) }
+// Lookup implements Reader.
+func (s *memorySnapshot) Lookup(key []byte) []byte {
+	leaf, known := (*node)(nil), false
+	if s.index != nil {
+		leaf, known = s.index.find(s.version, key)
+	}
+	if !known {
+		leaf = s.tree.find(key)
+	}
+	if leaf == nil {
+		return nil
+	}
+	return leaf.value
+}
 
 func (s *memorySnapshot) Walk(start, end []byte, reverse bool) iter.Seq2[[]byte, []byte] {
 	return func(yield func(k, v []byte) bool) {

@@ -2,6 +2,7 @@ package state_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -99,7 +100,7 @@ func sized(t *rapid.T, m *state.Memory) {
 		keys++
 		bytes += int64(len(k) + len(v))
 	}
-	bytes += max(0, 2*keys-1) * state.NodeSize
+	bytes += max(0, 2*keys-1)*state.NodeSize + keys*state.IndexSize
 	if gotKeys, gotBytes, past := m.Size(); gotKeys != keys || gotBytes != bytes || past < 0 {
 		t.Fatalf("it says %d keys in %d bytes and %d for the past, it has %d in %d", gotKeys, gotBytes, past, keys, bytes)
 	}
@@ -113,6 +114,9 @@ func TestTheBackendsAgree(t *testing.T) {
 		db, disk := dbm.NewMemDB(), statetest.NewDisk()
 		o := small
 		o.KeepVersions = rapid.SampledFrom([]int{1, 3, 1 << 30}).Draw(r, "keep")
+		if rapid.Bool().Draw(r, "poor hash") {
+			o = state.PoorHash(o)
+		}
 		a := open(t, db)
 		b := openMemory(t, disk, o)
 		space := rapid.SampledFrom([]int{3, 40, 1000}).Draw(r, "keys")
@@ -621,6 +625,44 @@ func TestReadersBesideBlocks(t *testing.T) {
 	}
 	if version != 301 || len(root) != 32 {
 		t.Fatalf("version %d, root %x", version, root)
+	}
+}
+
+// BenchmarkLookup looks up keys of a large tree at random, with the index and without it.
+func BenchmarkLookup(b *testing.B) {
+	m := openMemory(b, statetest.NewDisk(), state.MemoryOptions{ImageVersions: 1 << 40, ImageBytes: 1 << 40, NoSync: true})
+	key := func(i int) []byte {
+		sum := sha256.Sum256(binary.BigEndian.AppendUint32(nil, uint32(i)))
+		return append([]byte("consent/record/"), sum[:]...)
+	}
+	const keys, block = 1 << 20, 1 << 14
+	for first := 0; first < keys; first += block {
+		var changes []state.Change
+		for i := range block {
+			changes = append(changes, state.Change{Key: key(first + i), Value: make([]byte, 200)})
+		}
+		slices.SortFunc(changes, func(a, b state.Change) int { return bytes.Compare(a.Key, b.Key) })
+		if _, err := m.Apply(changes); err != nil {
+			b.Fatal(err)
+		}
+		if err := m.Save(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	s := m.Latest()
+	wanted := make([][]byte, 1<<16)
+	for i := range wanted {
+		wanted[i] = key(i * 7919 % (2 * keys)) // every other one is not there
+	}
+	for name, lookup := range map[string]func([]byte) []byte{
+		"index": s.Lookup,
+		"tree":  func(k []byte) []byte { return state.FindInTree(s, k) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			for i := range b.N {
+				lookup(wanted[i%len(wanted)])
+			}
+		})
 	}
 }
 

@@ -44,13 +44,16 @@ type writer struct {
 	version int64
 	created int   // nodes
 	content int64 // bytes of keys and values, more than before
+	leaves  []*node
 	buf     []byte
 }
 
 func (w *writer) leaf(key, value []byte) *node {
 	w.created++
 	w.content += int64(len(key) + len(value))
-	return &node{key: key, value: value, version: w.version, size: 1}
+	n := &node{key: key, value: value, version: w.version, size: 1}
+	w.leaves = append(w.leaves, n)
+	return n
 }
 
 func (w *writer) inner(key []byte, left, right *node) *node {
@@ -232,13 +235,6 @@ func (n *node) find(key []byte) *node {
 		return nil
 	}
 	return n
-}
-
-func (n *node) lookup(key []byte) []byte {
-	if n = n.find(key); n == nil {
-		return nil
-	}
-	return n.value
 }
 
 // walk yields the pairs of Reader.Walk below n and tells whether to go on.
