@@ -102,7 +102,7 @@ func (p *stateProvider) try(ctx context.Context, heights []uint64) ([]*types.Lig
 		var err error
 		p.client, err = light.NewClient(ctx, p.genesis.ChainID,
 			light.TrustOptions{Period: p.o.TrustPeriod, Height: p.o.TrustHeight, Hash: p.o.TrustHash},
-			sources[0], sources[1:], lightdb.New(dbm.NewMemDB(), ""), light.Logger(logger{p.log}))
+			sources[0], sources[1:], lightdb.New(dbm.NewMemDB(), ""), light.Logger(logger{log: p.log}))
 		if err != nil {
 			return nil, err
 		}
