@@ -18,6 +18,7 @@
 //
 //	persisting before Commit bricks the node            commit.go, TestTrapPersistInCommitAlone
 //	a consensus panic leaves the process alive          watchdog.go, TestTrapHaltedConsensusExits
+//	a log that cannot be written silences a validator   logger.go, TestTrapALogThatCannotBeWrittenExits
 //	nobody is told in what an app hash parts            parting.go, TestNetworkNamesTheKeyInWhichAStateParted
 //	queries wait for consensus behind one mutex         node.go, TestTrapQueriesDoNotWait
 //	the block size defaults to tens of MiB              node/config

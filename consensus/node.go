@@ -189,7 +189,7 @@ func Open(o Options) (*Node, error) {
 		// One mutex per connection: queries never wait for consensus.
 		proxy.NewConnSyncLocalClientCreator(served(n)),
 		func() (*types.GenesisDoc, error) { return o.Genesis, nil },
-		n.databases.provide, metrics, logger{log: o.Log.With("part", "engine")}, options...,
+		n.databases.provide, metrics, logger{log: o.Log.With("part", "engine"), fault: n.fault}, options...,
 	)
 	if err != nil {
 		return nil, fmt.Errorf("open the consensus engine: %w", err)
@@ -270,6 +270,13 @@ func (n *Node) halt(err error) {
 	}
 	n.err = err
 	close(n.done)
+}
+
+// fault ends the node where an error that the engine only logs leaves it of no use.
+func (n *Node) fault(err error) {
+	if err := unwritten(n.o.Config.Consensus.WalFile(), err); err != nil {
+		n.halt(err)
+	}
 }
 
 // Done is closed when consensus has halted by itself; Err says why.

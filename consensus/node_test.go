@@ -3,11 +3,14 @@ package consensus
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"math/rand"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -182,6 +185,72 @@ func TestTrapHaltedConsensusExits(t *testing.T) {
 	}
 	if s := n.Status(); s.Healthy || s.Reason == "" || s.Height != 3 {
 		t.Fatalf("status after the halt: %+v", s)
+	}
+}
+
+// Trap: a flush of the engine's log that fails, before it signs or by its clock, is logged and
+// no more. Consensus then waits for a vote that is never given.
+func TestTrapALogThatCannotBeWrittenExits(t *testing.T) {
+	started := make(chan struct{})
+	var n *Node
+	n = single(t, func(height int64) {
+		if height != 4 {
+			return
+		}
+		<-started
+		if n.signer.may != nil {
+			return
+		}
+		file := n.o.Config.Consensus.WalFile()
+		if err := errors.Join(os.Remove(file), os.Mkdir(file, 0o700)); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(1200 * time.Millisecond) // every second the engine closes its log, to open it at the next write
+		// What is signed is written down at once, and consensus would end there.
+		n.signer.may = func() error { return errors.New("nothing is signed") }
+	}, WatchdogOptions{})
+	close(started)
+	select {
+	case <-n.Done():
+	case <-time.After(20 * time.Second):
+		t.Fatal("the engine cannot write its log and the node does not end")
+	}
+	if err := n.Err(); !errors.Is(err, syscall.EISDIR) || !strings.Contains(err.Error(), "log of consensus") {
+		t.Fatalf("reason: %v", err)
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- n.Stop() }()
+	select {
+	case err := <-stopped:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the node does not stop")
+	}
+}
+
+// Only an error of the engine's own log, when it is written, ends the node.
+func TestUnwritten(t *testing.T) {
+	const wal = "/home/data/engine/cs.wal/wal"
+	failed := func(op, path string) error {
+		return fmt.Errorf("wrapped: %w", &fs.PathError{Op: op, Path: path, Err: syscall.EIO})
+	}
+	for _, x := range []struct {
+		err  error
+		ends bool
+	}{
+		{failed("write", wal), true}, {failed("sync", wal), true}, {failed("open", wal), true}, {failed("write", wal+".003"), true},
+		{failed("read", wal), false}, {failed("write", "/home/data/engine/addrbook.json"), false},
+		{errors.New("failed to write"), false}, {syscall.EIO, false},
+	} {
+		err := unwritten(wal, x.err)
+		if (err != nil) != x.ends {
+			t.Errorf("%v: %v", x.err, err)
+		}
+		if err != nil && !errors.Is(err, syscall.EIO) {
+			t.Errorf("%v: the cause is lost: %v", x.err, err)
+		}
 	}
 }
 
