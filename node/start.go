@@ -84,6 +84,7 @@ type Node struct {
 	registry  *registry
 	tracer    *trace.Tracer // nil: none
 	admin     *admin        // nil: none
+	memory    *memoryLimit  // nil: none of the node's own
 	version   string
 	forecasts *forecast.Store // nil: none
 	guard     keyGuard
@@ -113,7 +114,10 @@ func Run(ctx context.Context, home config.Home, o Options) error {
 	if err != nil {
 		return err
 	}
-	setGarbageCollector(n.config.Node)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(n.config.Node.GarbagePercent)
+	}
+	defer n.memory.begin()()
 	if err := n.Start(); err != nil {
 		err = errors.Join(err, n.Stop())
 		n.linger(ctx, err)
@@ -154,16 +158,6 @@ func (n *Node) linger(ctx context.Context, err error) {
 	defer cancel()
 	if err := telemetry.Refused(ctx, n.config.Telemetry.Listen, mark, state, err, n.log); err != nil {
 		n.log.Warn("collectors are not told why the node stopped", "error", err)
-	}
-}
-
-// setGarbageCollector tunes the process, unless its environment does.
-func setGarbageCollector(c config.Node) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(c.GarbagePercent)
-	}
-	if os.Getenv("GOMEMLIMIT") == "" && c.MemoryLimit > 0 {
-		debug.SetMemoryLimit(int64(c.MemoryLimit))
 	}
 }
 
@@ -232,6 +226,8 @@ func (n *Node) open(o Options) error {
 	registry := newRegistry()
 	n.registry = registry
 	registry.MustRegister(telemetry.NewRefused(), telemetry.NewUpgradeNeeded(), telemetry.NewParted(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n.memory = newMemoryLimit(n.config.Node, n.log)
+	registry.MustRegister(newMemoryCollector(n.memory))
 	if err := n.openTracer(o.Version, keys.NodeID, registry); err != nil {
 		return err
 	}

@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/KimMachineGun/automemlimit/memlimit"
-
 	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/node/config"
 )
@@ -79,14 +77,11 @@ func memoryFor(c config.State) (int64, error) {
 	if c.MemoryBytes > 0 {
 		return int64(c.MemoryBytes), nil
 	}
-	limit, err := memlimit.FromSystem()
-	if group, groupErr := memlimit.FromCgroup(); groupErr == nil && (err != nil || group < limit) {
-		limit, err = group, nil
-	}
+	allowed, err := allowedMemory()
 	if err != nil {
-		return 0, fmt.Errorf("find out how much memory there is; set state.memory_bytes: %w", err)
+		return 0, fmt.Errorf("set state.memory_bytes: %w", err)
 	}
-	return int64(min(limit/2, math.MaxInt64)), nil
+	return allowed / 2, nil
 }
 
 // writeImages writes the images of a tree in memory as they fall due, beside the

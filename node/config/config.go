@@ -59,7 +59,7 @@ type Node struct {
 	LogFormat string `toml:"log_format" doc:"text or json, to standard error."`
 
 	GarbagePercent int `toml:"garbage_percent" doc:"How much garbage may gather before it is collected, in per cent of the memory in use: more costs memory and saves processor time. The environment's GOGC goes before it."`
-	MemoryLimit    int `toml:"memory_limit_bytes" doc:"Near so much memory, garbage is collected more often, whatever garbage_percent says. It refuses nothing. 0: no limit. The environment's GOMEMLIMIT goes before it."`
+	MemoryLimit    int `toml:"memory_limit_bytes" doc:"Near so much memory, garbage is collected more often, whatever garbage_percent says. It refuses nothing, and follows the live heap: where that is more than half, the limit is twice as much, up to four fifths of what the machine or the control group allows. 0: no limit. The environment's GOMEMLIMIT goes before it."`
 }
 
 // RPC is section [rpc].

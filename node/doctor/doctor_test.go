@@ -433,6 +433,30 @@ func TestAConnectedPeerHangsUp(t *testing.T) {
 	expect(t, doctor.Run(t.Context(), p.o), "peers-reachable", "does not speak as a node")
 }
 
+// A running node whose limit of memory cannot be raised any further says so to the doctor.
+func TestTheLimitOfMemoryIsReached(t *testing.T) {
+	p := newPatient(t, 1)
+	level := 1
+	running := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/health":
+			fmt.Fprint(w, `{"state": "healthy"}`)
+		case "/metrics":
+			fmt.Fprintf(w, "chancery_memory_limit_level %d\nchancery_memory_live_bytes 2147483648\n", level)
+		case "/status":
+			fmt.Fprint(w, `{}`)
+		}
+	}))
+	defer running.Close()
+	p.config.Telemetry.Listen = running.Listener.Addr().String()
+	p.write()
+	if r := doctor.Run(t.Context(), p.o); !r.Running || !slices.Contains(r.Passed, "memory") {
+		t.Errorf("%+v", r)
+	}
+	level = 2
+	expect(t, doctor.Run(t.Context(), p.o), "memory", "live on the heap")
+}
+
 // The doctor examines a node that runs: it asks it, and leaves its ports alone.
 func TestRunning(t *testing.T) {
 	p := newPatient(t, 1)

@@ -64,18 +64,25 @@ var machineChecks = []Check{
 		},
 	},
 	{
-		Code: "memory", Level: Warning, Needs: needsConfig, What: "node.memory_limit_bytes lies below what the machine or the control group allows, with a fifth to spare, and that is at least 1 GiB.",
+		Code: "memory", Level: Warning, Needs: needsConfig, What: "node.memory_limit_bytes lies below what the machine or the control group allows, with a fifth to spare, and that is at least 1 GiB; the limit, which follows the live heap, still has room.",
 		Remedy: "Set node.memory_limit_bytes to at most four fifths of the memory that the node may use, or allow it more.",
 		look: func(_ context.Context, e *exam) (found []string) {
+			if level, ok := e.metric("chancery_memory_limit_level"); ok && level >= 2 {
+				live, _ := e.metric("chancery_memory_live_bytes")
+				found = append(found, fmt.Sprintf("%s live on the heap, more than half of the most that the limit may be: garbage is collected ever more often", disk.Free(uint64(live))))
+			}
 			most, from := e.memory()
 			if most == 0 {
-				return nil
+				return found
 			}
 			if most < leastMemory {
 				found = append(found, fmt.Sprintf("%s allows %s", from, disk.Free(most)))
 			}
-			if limit := uint64(e.config.Node.MemoryLimit); limit == 0 || limit > most/5*4 {
-				found = append(found, fmt.Sprintf("node.memory_limit_bytes is %d, and %s allows %s: the process may be killed before it collects garbage", limit, from, disk.Free(most)))
+			switch limit := uint64(e.config.Node.MemoryLimit); {
+			case limit == 0:
+				found = append(found, fmt.Sprintf("node.memory_limit_bytes is 0, and %s allows %s: the process may be killed before it collects garbage", from, disk.Free(most)))
+			case limit > most/5*4:
+				found = append(found, fmt.Sprintf("node.memory_limit_bytes is %d, and %s allows %s: four fifths of that are the limit", limit, from, disk.Free(most)))
 			}
 			return found
 		},

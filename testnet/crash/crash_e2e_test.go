@@ -203,12 +203,18 @@ func TestNodeAtEachStep(t *testing.T) {
 						if o.Disturbed == "" || o.Exit == 0 {
 							t.Errorf("disturbed at step %d (%s), it ended with %d\n%s", n, o.Disturbed, o.Exit, out)
 						}
-						again, out := d.traced(home, 0, crash.Kill, blocks, "start", "--home", home)
-						if again.Exit != 0 {
-							t.Errorf("after step %d (%s), it ended with %d\n%s", n, o.Disturbed, again.Exit, out)
-							continue
+						// What a busy machine makes of as many steps may be no block: the engine
+						// opens its log anew every second.
+						after := before
+						for try := 0; try < 3 && after == before; try++ {
+							again, out := d.traced(home, 0, crash.Kill, blocks, "start", "--home", home)
+							if again.Exit != 0 {
+								t.Errorf("after step %d (%s), it ended with %d\n%s", n, o.Disturbed, again.Exit, out)
+								break
+							}
+							after = d.height(home)
 						}
-						if after := d.height(home); after <= before {
+						if after <= before {
 							t.Errorf("after step %d (%s), it is at %d, and was at %d before", n, o.Disturbed, after, before)
 						}
 						_ = os.RemoveAll(home)

@@ -1,0 +1,201 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math"
+	"os"
+	"runtime/debug"
+	rtm "runtime/metrics"
+	"sync"
+	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/chancery/chancery/node/config"
+)
+
+const (
+	memoryInterval  = time.Second      // between looks at the heap
+	memoryComplaint = 10 * time.Minute // between two lines of one kind in the log
+)
+
+// Where the limit of memory is.
+const (
+	memoryConfigured = iota // as configured
+	memoryRaised            // above, with the live heap
+	memoryExhausted         // as high as the machine allows, and less than twice the live heap
+)
+
+// memoryLimit is the process's soft limit of memory, which follows what lives on the heap:
+// the larger of what is configured and twice the live heap after the latest collection, and
+// never more than the machine allows. Near the limit the collector runs ever more often, so
+// that one that stands still costs a growing state all of a processor.
+type memoryLimit struct {
+	configured int64
+	most       int64
+	heap       func() int64 // bytes that lived at the end of the latest collection
+	set        func(int64)
+	log        *slog.Logger
+	complained [3]time.Time // by level; of look alone
+
+	mu    sync.Mutex // guards what follows
+	live  int64
+	limit int64 // the one in force; 0: none was set yet
+	level int
+}
+
+// newMemoryLimit is the limit of a configuration, and sets nothing yet; nil: the
+// configuration has none, or the environment sets one.
+func newMemoryLimit(c config.Node, log *slog.Logger) *memoryLimit {
+	if os.Getenv("GOMEMLIMIT") != "" || c.MemoryLimit == 0 {
+		return nil
+	}
+	m := &memoryLimit{
+		configured: int64(c.MemoryLimit), heap: liveHeap, log: log,
+		set: func(limit int64) { debug.SetMemoryLimit(limit) },
+	}
+	allowed, err := allowedMemory()
+	if err != nil {
+		log.Warn("the limit of memory does not follow the live heap, and stays at node.memory_limit_bytes", "error", err)
+		m.most = m.configured
+		return m
+	}
+	m.most = allowed / 5 * 4
+	return m
+}
+
+// liveHeap is how many bytes the latest collection found alive.
+func liveHeap() int64 {
+	sample := []rtm.Sample{{Name: "/gc/heap/live:bytes"}}
+	rtm.Read(sample)
+	return int64(sample[0].Value.Uint64())
+}
+
+// allowedMemory is how many bytes the machine or the control group has for the process.
+func allowedMemory() (int64, error) {
+	allowed, err := memlimit.FromSystem()
+	if group, groupErr := memlimit.FromCgroup(); groupErr == nil && (err != nil || group < allowed) {
+		allowed, err = group, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("find out how much memory there is: %w", err)
+	}
+	return int64(min(allowed, math.MaxInt64)), nil
+}
+
+// follow looks until ctx ends.
+func (m *memoryLimit) follow(ctx context.Context) {
+	tick := time.NewTicker(memoryInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case at := <-tick.C:
+			m.look(at)
+		}
+	}
+}
+
+// look sets the limit by what lives on the heap now. One goroutine at a time may call it.
+func (m *memoryLimit) look(at time.Time) {
+	live := m.heap()
+	twice := 2 * live
+	limit, level := min(max(m.configured, twice), m.most), memoryConfigured
+	switch {
+	case twice > m.most:
+		level = memoryExhausted
+	case limit > m.configured:
+		level = memoryRaised
+	}
+	m.mu.Lock()
+	before, was := m.limit, m.level
+	m.live, m.limit, m.level = live, limit, level
+	m.mu.Unlock()
+	if limit != before {
+		m.set(limit)
+	}
+	if before == 0 && m.configured > m.most {
+		m.log.Warn("node.memory_limit_bytes is more than four fifths of what the machine or the control group allows; the limit is those four fifths",
+			"memory_limit_bytes", m.configured, "limit", limit)
+	}
+	complain := func(again bool) bool {
+		last := m.complained[level]
+		if !again && level == was || !last.IsZero() && at.Sub(last) < memoryComplaint {
+			return false
+		}
+		m.complained[level] = at
+		return true
+	}
+	switch level {
+	case memoryRaised:
+		if complain(false) {
+			m.log.Warn("the live heap is more than half of node.memory_limit_bytes: the limit is raised with it to twice as much, so that garbage is not collected all the time; give the node more",
+				"live", live, "limit", limit, "memory_limit_bytes", m.configured, "most", m.most)
+		}
+	case memoryExhausted:
+		if complain(true) {
+			m.log.Warn("the limit of memory cannot be raised any further: it is four fifths of what the machine or the control group allows, or what is configured where that is not known, and the live heap is more than half of it; garbage is collected ever more often. Allow the node more memory, or keep the state on disk",
+				"live", live, "limit", limit, "memory_limit_bytes", m.configured, "most", m.most)
+		}
+	}
+}
+
+// begin sets the limit, and lets it follow the heap until the function that it returns is
+// called.
+func (m *memoryLimit) begin() (end func()) {
+	if m == nil {
+		return func() {}
+	}
+	m.look(time.Now())
+	ctx, cancel := context.WithCancel(context.Background())
+	var follows sync.WaitGroup
+	follows.Go(func() { m.follow(ctx) })
+	return func() {
+		cancel()
+		follows.Wait()
+	}
+}
+
+// memoryCollector measures the limit; where none is followed, the one that is in force.
+type memoryCollector struct {
+	m                  *memoryLimit // nil: none
+	limit, live, level *prometheus.Desc
+}
+
+func newMemoryCollector(m *memoryLimit) memoryCollector {
+	desc := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc("chancery_memory_"+name, help, nil, nil)
+	}
+	return memoryCollector{
+		m:     m,
+		limit: desc("limit_bytes", "The process's soft limit of memory now: near it garbage is collected more often."),
+		live:  desc("live_bytes", "What lived on the heap at the end of the latest collection; the limit follows twice as much."),
+		level: desc("limit_level", "0 the limit is the configured one, or does not follow; 1 it was raised with the live heap; 2 it is as high as the machine allows, and less than twice the live heap."),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c memoryCollector) Describe(out chan<- *prometheus.Desc) {
+	out <- c.limit
+	out <- c.live
+	out <- c.level
+}
+
+// Collect implements prometheus.Collector.
+func (c memoryCollector) Collect(out chan<- prometheus.Metric) {
+	live, limit, level := liveHeap(), debug.SetMemoryLimit(-1), memoryConfigured
+	if c.m != nil {
+		c.m.mu.Lock()
+		if c.m.limit != 0 {
+			live, limit, level = c.m.live, c.m.limit, c.m.level
+		}
+		c.m.mu.Unlock()
+	}
+	out <- prometheus.MustNewConstMetric(c.limit, prometheus.GaugeValue, float64(limit))
+	out <- prometheus.MustNewConstMetric(c.live, prometheus.GaugeValue, float64(live))
+	out <- prometheus.MustNewConstMetric(c.level, prometheus.GaugeValue, float64(level))
+}
