@@ -266,8 +266,12 @@ func TestBackupAtEachStep(t *testing.T) {
 				}
 				_ = os.RemoveAll(out)
 			}
-			if tried < 5 {
-				t.Errorf("%s: only %d steps", name, tried)
+			least := 5
+			if inHome {
+				least = 1 // its lock: databases are opened for reading alone
+			}
+			if tried < least {
+				t.Errorf("%s: only %d steps, in the home: %v", name, tried, inHome)
 			}
 			t.Logf("%s at each of %d steps, in the home: %v", name, tried, inHome)
 		}
