@@ -190,6 +190,48 @@ func TestRoomFollowsWhatBlocksTake(t *testing.T) {
 	}
 }
 
+// What blocks can take is not thought to be less because they emptied the pool; and where
+// somebody was turned away meanwhile, it is thought to be more, until something is left. So
+// a flood that was sent away at first does not find a node that takes ever less.
+func TestAnEmptiedPoolMakesNoRoomSmaller(t *testing.T) {
+	h := newHost(t)
+	clock := time.Unix(1_700_000_000, 0)
+	h.pool.now = func() time.Time { return clock }
+	blocks := func(n, bytes int) {
+		for range n {
+			clock = clock.Add(200 * time.Millisecond)
+			h.pool.Committed(bytes)
+		}
+	}
+	const thought = 1 << 20 // bytes a second
+	blocks(2, 0)
+	h.pool.taken = thought
+	blocks(50, 1000)
+	if h.pool.taken != thought {
+		t.Errorf("after small blocks that left nothing, blocks are thought to take %.0f, want %d", h.pool.taken, thought)
+	}
+	h.force(t, setParams("did:chancery:loud", h.now.UnixMilli()+60_000))
+	l := h.pool.lanes["did:chancery:loud"]
+	waiting := h.pool.bytes
+	_ = h.pool.busy(l, 1000)
+	blocks(5, 2*waiting) // leave less than they took
+	grown := h.pool.taken
+	if grown < 1.3*thought || grown > 1.5*thought {
+		t.Errorf("where one was turned away and a second's blocks left less than they took, blocks are thought to take %.0f", grown)
+	}
+	blocks(15, waiting/2) // leave more
+	if want := float64(waiting/2) / 0.2; h.pool.taken > grown/2 || h.pool.taken < want {
+		t.Errorf("after three seconds of blocks that left more, blocks are thought to take %.0f, between %.0f and %.0f", h.pool.taken, want, grown/2)
+	}
+	before := h.pool.taken
+	clock = clock.Add(longestAway)
+	blocks(2, 2*waiting)
+	blocks(1, 2*waiting)
+	if h.pool.taken < before {
+		t.Errorf("it fell to %.0f", h.pool.taken)
+	}
+}
+
 // Those that are turned away are told to come back one after the other, at the pace of the
 // blocks, and within half a minute.
 func TestTurnedAwayComeBackInOrder(t *testing.T) {

@@ -89,8 +89,10 @@ type Pool struct {
 	offers [3]list.List // of *waiting, by offerQueue: to be offered to peers, soonest first
 	again  int          // bytes that may be offered again now; below 0 after a large one
 	reaped time.Time    // when again was last filled up
-	taken  float64      // bytes a second that blocks took lately
+	taken  float64      // bytes a second that blocks took lately, where more waited
 	took   time.Time    // when the latest of them did
+	// When somebody was last told to come back for want of room.
+	refused time.Time
 }
 
 type lane struct {
@@ -265,6 +267,9 @@ const (
 	// blocks took lately, and leastLaneRoom those of one.
 	leastRoom     = 1 << 20
 	leastLaneRoom = 64 << 10
+	// leastCapacity is the bytes a second that blocks are thought to take until they leave
+	// something: what takes leastRoom in the default MaxWait.
+	leastCapacity = leastRoom / 2
 	// takenOver is the time over which the bytes that blocks take are averaged.
 	takenOver = 3 * time.Second
 )
@@ -299,10 +304,11 @@ const (
 // busy refuses n bytes of an organisation for want of room, and says when there will be
 // some for them: those that were told to come back before go first. It needs mu held.
 func (p *Pool) busy(l *lane, n int) error {
+	p.refused = p.now()
 	if l == nil {
 		return chain.ErrBusy.RetryIn(shortestAway.Milliseconds())
 	}
-	now, rate := p.now(), p.share(l)*max(p.taken, leastLaneRoom)
+	now, rate := p.now(), p.share(l)*p.capacity()
 	l.away = min(max(l.away-rate*now.Sub(l.awayAt).Seconds(), 0)+float64(n), rate*longestAway.Seconds())
 	l.awayAt = now
 	pause := min(max(time.Duration(l.away/rate*float64(time.Second)), shortestAway), longestAway)
@@ -531,10 +537,7 @@ func (p *Pool) Committed(bytes int, ids ...tx.ID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
-	if since := now.Sub(p.took).Seconds(); !p.took.IsZero() && since > 0 {
-		p.taken += (1 - math.Exp(-since/takenOver.Seconds())) * (float64(bytes)/since - p.taken)
-	}
-	p.took = now
+	defer p.learn(bytes, now)
 	for _, id := range ids {
 		w := p.remove(id)
 		if w == nil {
@@ -545,6 +548,29 @@ func (p *Pool) Committed(bytes int, ids ...tx.ID) {
 		p.metrics.span(id, "pool", w.since, false)
 	}
 }
+
+// learn follows what blocks can take, from one of so many bytes after which the pool is as
+// it is now. A block that leaves less than it took took all that was there, and might have
+// taken more: it says nothing against what was thought before, and where somebody was turned
+// away for want of room lately, that was too little. It needs mu held.
+func (p *Pool) learn(bytes int, now time.Time) {
+	since := now.Sub(p.took).Seconds()
+	first := p.took.IsZero()
+	p.took = now
+	if first || since <= 0 {
+		return
+	}
+	part := 1 - math.Exp(-since/takenOver.Seconds())
+	switch sample := float64(bytes) / since; {
+	case sample > p.taken || p.bytes > 0 && p.bytes >= bytes:
+		p.taken += part * (sample - p.taken)
+	case bytes > 0 && now.Sub(p.refused) < longestAway:
+		p.taken = min(p.capacity()*(1+part), float64(p.o.MaxBytes))
+	}
+}
+
+// capacity is how many bytes a second blocks are thought to take. It needs mu held.
+func (p *Pool) capacity() float64 { return max(p.taken, leastCapacity) }
 
 // remove takes one out, nil where it is not there.
 func (p *Pool) remove(id tx.ID) *waiting {
