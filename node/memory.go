@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/chancery/chancery/node/config"
+	"github.com/chancery/chancery/node/internal/clock"
 )
 
 const (
@@ -88,15 +89,8 @@ func allowedMemory() (int64, error) {
 
 // follow looks until ctx ends.
 func (m *memoryLimit) follow(ctx context.Context) {
-	tick := time.NewTicker(memoryInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case at := <-tick.C:
-			m.look(at)
-		}
+	for clock.Wait(ctx, memoryInterval) {
+		m.look(time.Now())
 	}
 }
 
