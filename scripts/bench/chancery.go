@@ -34,6 +34,7 @@ const (
 // office is Chancery as an application: a network whose organisations have clerks.
 type office struct {
 	setting
+	far          [3]time.Duration // between regions
 	binary, tree string
 	scored       bool
 	clerksEach   int
@@ -50,7 +51,7 @@ type office struct {
 
 func (c *office) start(ctx context.Context, dir string) error {
 	var err error
-	if c.net, err = layOut(dir, c.tree, c.Validators); err != nil {
+	if c.net, err = layOut(dir, c.tree, c.setting, c.far); err != nil {
 		return err
 	}
 	f := identity.Founding{At: time.Now().Add(-standing).UnixMilli(), Threshold: uint32(c.Validators*2/3 + 1)}

@@ -48,6 +48,8 @@ type options struct {
 	messages   []int
 	states     []int // keys, ascending; 0: as it is after the start
 	rates      []int
+	regions    []int // 1: all in one place
+	delays     [3]time.Duration
 	rounds     int
 	seconds    int
 	window     int
@@ -83,12 +85,16 @@ type setting struct {
 	Workload   string `json:"workload"`
 	Messages   int    `json:"messages"` // in each transaction
 	Validators int    `json:"validators"`
+	Regions    int    `json:"regions,omitempty"` // that the validators are spread over; 0: nothing delays them
 }
 
 func (s setting) String() string {
 	text := fmt.Sprintf("%-17s  %-10s  %2d validators", s.App, s.Workload, s.Validators)
 	if s.Messages != 1 {
 		text += fmt.Sprintf("  %d messages each", s.Messages)
+	}
+	if s.Regions > 0 {
+		text += fmt.Sprintf("  %d regions", s.Regions)
 	}
 	return text
 }
@@ -106,14 +112,14 @@ type application interface {
 }
 
 func newApplication(s setting, o options) application {
-	c := &office{setting: s, binary: o.binary, tree: "memory", scored: true, clerksEach: max(1, o.clerks/s.Validators)}
+	c := &office{setting: s, far: o.delays, binary: o.binary, tree: "memory", scored: true, clerksEach: max(1, o.clerks/s.Validators)}
 	switch s.App {
 	case onDisk:
 		c.tree = "disk"
 	case unscored:
 		c.scored = false
 	case reference, untuned:
-		return &kv{setting: s}
+		return &kv{setting: s, far: o.delays}
 	}
 	return c
 }
@@ -154,7 +160,7 @@ func parsed(args []string) (func(context.Context) error, error) {
 
 func flags(args []string) (options, error) {
 	o := options{
-		apps: []string{onDisk, inMemory, unscored, reference}, workloads: []string{bench.Consent}, validators: []int{4}, messages: []int{1}, states: []int{0}, rates: []int{400},
+		apps: []string{onDisk, inMemory, unscored, reference}, workloads: []string{bench.Consent}, validators: []int{4}, messages: []int{1}, states: []int{0}, rates: []int{400}, regions: []int{1}, delays: [3]time.Duration{35 * time.Millisecond, 45 * time.Millisecond, 75 * time.Millisecond},
 	}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&o.binary, "binary", "bin/chancery", "the chancery binary")
@@ -164,6 +170,8 @@ func flags(args []string) (options, error) {
 	f.Func("messages", "numbers of messages in a transaction, with commas between; 1 if not given. The reference's have one", numbers(&o.messages, 1, 100))
 	f.Func("state", "numbers of keys that the state is filled to before measuring, ascending, with commas between; as it is if not given", numbers(&o.states, 0, 20_000_000))
 	f.Func("rate", "transactions a second of open loops, with commas between; 400 if not given, 0 for none", numbers(&o.rates, 0, 100_000))
+	f.Func("regions", "numbers of regions that the validators are spread over in turn, 1 or 3, with commas between; 1 if not given, which delays nothing", numbers(&o.regions, 1, 3))
+	f.Func("delays", "one-way delays between regions 1-2, 2-3 and 1-3, in milliseconds; 35,45,75 if not given", between(&o.delays))
 	f.IntVar(&o.rounds, "rounds", 5, "rounds of each case")
 	f.IntVar(&o.seconds, "seconds", 9, "seconds that each loop is measured, after a third of that to warm up")
 	f.IntVar(&o.window, "window", 4000, "transactions under way in the closed loop")
@@ -184,6 +192,9 @@ func flags(args []string) (options, error) {
 	if o.rounds < 1 || o.seconds < 1 || o.seconds > 300 || o.window < 50 || o.window > 100_000 || o.clerks < 1 || o.clerks > 50_000 {
 		return o, errors.New("want rounds of 1 or more, 1 to 300 seconds, a window of 50 to 100000, 1 to 50000 clerks")
 	}
+	if slices.Contains(o.regions, 2) {
+		return o, errors.New("want one region or three")
+	}
 	slices.Sort(o.states)
 	o.rates = slices.DeleteFunc(o.rates, func(r int) bool { return r == 0 })
 	return o, nil
@@ -196,6 +207,19 @@ func oneOf(to *[]string, of []string) func(string) error {
 			if !slices.Contains(of, name) {
 				return fmt.Errorf("%q is none of them", name)
 			}
+		}
+		return nil
+	}
+}
+
+func between(to *[3]time.Duration) func(string) error {
+	return func(s string) error {
+		var ms []int
+		if err := numbers(&ms, 0, 10_000)(s); err != nil || len(ms) != len(to) {
+			return errors.Join(err, errors.New("want three numbers"))
+		}
+		for i, n := range ms {
+			to[i] = time.Duration(n) * time.Millisecond
 		}
 		return nil
 	}
@@ -219,17 +243,24 @@ func numbers(to *[]int, least, most int) func(string) error {
 // together.
 func settings(o options) (out []setting) {
 	have := make(map[setting]bool)
+	add := func(s setting) {
+		if example(s.App) {
+			s.Workload, s.Messages = bench.Consent, 1
+		}
+		if slices.Contains(o.apps, s.App) && !have[s] {
+			have[s] = true
+			out = append(out, s)
+		}
+	}
 	for _, v := range o.validators {
-		for _, w := range o.workloads {
-			for _, m := range o.messages {
-				for _, app := range names {
-					s := setting{app, w, m, v}
-					if example(app) {
-						s.Workload, s.Messages = bench.Consent, 1
-					}
-					if slices.Contains(o.apps, app) && !have[s] {
-						have[s] = true
-						out = append(out, s)
+		for _, r := range o.regions {
+			if r == 1 {
+				r = 0
+			}
+			for _, w := range o.workloads {
+				for _, m := range o.messages {
+					for _, app := range names {
+						add(setting{app, w, m, v, r})
 					}
 				}
 			}
@@ -348,7 +379,7 @@ func measure(ctx context.Context, cases []*series, round int, dir string, o opti
 			profiled := make(chan error, 1)
 			if o.profile != "" {
 				l.Began = func() {
-					path := filepath.Join(o.profile, fmt.Sprintf("%s-%s-%d-messages-%d-validators-%d-keys-%s-%d.pprof", c.App, c.Workload, c.Messages, c.Validators, c.State, name, round+1))
+					path := filepath.Join(o.profile, fmt.Sprintf("%s-%s-%d-messages-%d-validators-%d-regions-%d-keys-%s-%d.pprof", c.App, c.Workload, c.Messages, c.Validators, c.Regions, c.State, name, round+1))
 					of, err := app.network().profile(ctx, o.seconds, path)
 					if rate == 0 {
 						f.Shares = of

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"github.com/cometbft/cometbft/privval"
 
 	"github.com/chancery/chancery/node/config"
+	"github.com/chancery/chancery/testnet/links"
 )
 
 // member is one validator's home and addresses.
@@ -29,17 +29,20 @@ type member struct {
 }
 
 // network is the validators' homes, without genesis, and their processes.
-type network struct{ members []*member }
+type network struct {
+	members []*member
+	links   *links.Links // nil: the members reach one another directly
+}
 
 // layOut makes the homes with keys and configuration: the same timers for every
-// application. tree is where Chancery's validators hold their state.
-func layOut(dir, tree string, validators int) (*network, error) {
-	n := &network{}
+// application. tree is where Chancery's validators hold their state. far are the one-way
+// delays between regions 1-2, 2-3 and 1-3, where there are regions.
+func layOut(dir, tree string, s setting, far [3]time.Duration) (*network, error) {
+	n, validators := &network{}, s.Validators
 	ports, err := freePorts(3 * validators)
 	if err != nil {
 		return nil, err
 	}
-	var peers []string
 	for i := range validators {
 		m := &member{home: config.Home(filepath.Join(dir, fmt.Sprint("validator-", i))), config: config.Default()}
 		m.config.Signer.WatchBlocks = 0
@@ -61,16 +64,52 @@ func layOut(dir, tree string, validators int) (*network, error) {
 		m.config.RPC.Listen = fmt.Sprint("127.0.0.1:", ports[3*i+1])
 		m.config.Telemetry.Listen = fmt.Sprint("127.0.0.1:", ports[3*i+2])
 		m.config.Telemetry.Pprof = true
-		peers = append(peers, m.nodeID+"@"+m.config.P2P.Listen)
 		n.members = append(n.members, m)
 	}
+	if s.Regions > 0 {
+		if n.links, err = spread(n.members, far); err != nil {
+			return nil, err
+		}
+	}
 	for i, m := range n.members {
-		m.config.P2P.PersistentPeers = slices.Delete(slices.Clone(peers), i, i+1)
+		for k, other := range n.members {
+			at := other.config.P2P.Listen
+			if n.links != nil && k != i {
+				at = n.links.Address(i, k)
+			}
+			if k != i {
+				m.config.P2P.PersistentPeers = append(m.config.P2P.PersistentPeers, other.nodeID+"@"+at)
+			}
+		}
 		if err := config.Write(m.home, m.config); err != nil {
 			return nil, err
 		}
 	}
 	return n, nil
+}
+
+// within is the one-way delay inside of a region.
+const within = 500 * time.Microsecond
+
+// spread puts delays between members, which are in three regions in turn.
+func spread(members []*member, far [3]time.Duration) (*links.Links, error) {
+	delays := [3][3]time.Duration{{within, far[0], far[2]}, {far[0], within, far[1]}, {far[2], far[1], within}}
+	targets := make([]string, len(members))
+	for i, m := range members {
+		targets[i] = m.config.P2P.Listen
+	}
+	l, err := links.New(targets)
+	if err != nil {
+		return nil, err
+	}
+	for i := range members {
+		for k := range members {
+			if i != k {
+				l.Between([]int{i}, []int{k}, func(c *links.Condition) { c.Delay = delays[i%3][k%3] })
+			}
+		}
+	}
+	return l, nil
 }
 
 func freePorts(n int) ([]int, error) {
@@ -143,6 +182,9 @@ func ignoreGone(err error) error {
 func (n *network) stop() {
 	if n == nil {
 		return
+	}
+	if n.links != nil {
+		defer n.links.Close()
 	}
 	for _, m := range n.members {
 		if m.process != nil {

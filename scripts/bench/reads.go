@@ -92,7 +92,7 @@ func runReads(ctx context.Context, o readOptions) error {
 		defer func() { _ = os.RemoveAll(dir) }()
 	}
 	l := &library{readOptions: o, office: &office{
-		setting: setting{inMemory, bench.Decision, 1, o.validators}, binary: o.binary, tree: o.tree, scored: true, clerksEach: max(1, 250/o.validators), params: roomy(),
+		setting: setting{inMemory, bench.Decision, 1, o.validators, 0}, binary: o.binary, tree: o.tree, scored: true, clerksEach: max(1, 250/o.validators), params: roomy(),
 	}}
 	defer l.stop()
 	if err := l.start(ctx, filepath.Join(dir, "network")); err != nil {

@@ -164,6 +164,7 @@ func tell(conn net.Conn, n *node.Node) {
 // kv is the reference as an application.
 type kv struct {
 	setting
+	far    [3]time.Duration // between regions
 	net    *network
 	count  int
 	blocks atomic.Int64 // that Watch was told of
@@ -171,7 +172,7 @@ type kv struct {
 
 func (k *kv) start(ctx context.Context, dir string) error {
 	var err error
-	if k.net, err = layOut(dir, "disk", k.Validators); err != nil {
+	if k.net, err = layOut(dir, "disk", k.setting, k.far); err != nil {
 		return err
 	}
 	params := types.DefaultConsensusParams()

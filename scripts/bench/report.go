@@ -118,7 +118,7 @@ func command(args []string) string {
 
 func (r *report) reference(s *series) *series {
 	for _, other := range r.Series {
-		if other.App == reference && other.Validators == s.Validators {
+		if other.App == reference && other.Validators == s.Validators && other.Regions == s.Regions {
 			return other
 		}
 	}
@@ -150,8 +150,16 @@ func (s *series) state() string {
 	return fmt.Sprintf("%.0f", s.of(func(f figures) float64 { return float64(f.Keys) }).Median)
 }
 
+// validators are their number, and where they are.
+func (s setting) validators() string {
+	if s.Regions > 0 {
+		return fmt.Sprintf("%d in %d regions", s.Validators, s.Regions)
+	}
+	return fmt.Sprint(s.Validators)
+}
+
 func (s *series) row() string {
-	return fmt.Sprintf("| %s | %s | %d | %d | %s |", s.App, s.Workload, s.Messages, s.Validators, s.state())
+	return fmt.Sprintf("| %s | %s | %d | %s | %s |", s.App, s.Workload, s.Messages, s.validators(), s.state())
 }
 
 // markdown is the report for people.
@@ -187,7 +195,7 @@ func (r *report) markdown() string {
 	if len(r.Ratios) > 0 {
 		b.WriteString("\nRatios to kvstore with as many validators, of each round's pair:\n\n| application | workload | messages | validators | keys asked for | figure | ratio |\n|---|---|---|---|---|---|---|\n")
 		for _, x := range r.Ratios {
-			fmt.Fprintf(&b, "| %s | %s | %d | %d | %d | %s | %s |\n", x.App, x.Workload, x.Messages, x.Validators, x.State, x.Figure, x.Values.text("%.2f"))
+			fmt.Fprintf(&b, "| %s | %s | %d | %s | %d | %s | %s |\n", x.App, x.Workload, x.Messages, x.validators(), x.State, x.Figure, x.Values.text("%.2f"))
 		}
 	}
 	return b.String() + r.costs()
@@ -245,6 +253,9 @@ func (r *report) plots() (out []picture) {
 			if s.Messages > 1 {
 				label += fmt.Sprintf(" × %d", s.Messages)
 			}
+			if s.Regions > 0 {
+				label += fmt.Sprintf(", %d regions", s.Regions)
+			}
 			i, ok := lines[label]
 			if !ok {
 				i = len(rate.Lines)
@@ -287,6 +298,9 @@ func (s *series) label(r *report) string {
 	}
 	if r.varies(func(s *series) int { return s.Validators }) {
 		text += fmt.Sprintf(", %d validators", s.Validators)
+	}
+	if s.Regions > 0 {
+		text += fmt.Sprintf(", %d regions", s.Regions)
 	}
 	if r.varies(func(s *series) int { return s.Messages }) {
 		text += fmt.Sprintf(" × %d", s.Messages)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
@@ -31,9 +32,9 @@ func made(s setting, state int, throughputs ...float64) *series {
 }
 
 var (
-	ours   = setting{inMemory, bench.Consent, 1, 4}
-	tenful = setting{inMemory, bench.Consent, 10, 4}
-	theirs = setting{reference, bench.Consent, 1, 4}
+	ours   = setting{inMemory, bench.Consent, 1, 4, 0}
+	tenful = setting{inMemory, bench.Consent, 10, 4, 0}
+	theirs = setting{reference, bench.Consent, 1, 4, 0}
 )
 
 // The median of the rounds' ratios is not the ratio of the medians.
@@ -95,7 +96,13 @@ func TestSettingsStandBesideTheirReference(t *testing.T) {
 	if len(got) != 2*(1+4) || count != 2 {
 		t.Errorf("%d settings, of which %d are the reference's: %v", len(got), count, got)
 	}
-	for _, args := range [][]string{{"--only", "other"}, {"--validators", "17"}, {"--workload", "giving"}, {"--state", "x"}, {"--rounds", "0"}, {"more"}} {
+	if o, err = flags([]string{"--only", "kvstore", "--regions", "1,3", "--delays", "1,2,3"}); err != nil {
+		t.Fatal(err)
+	}
+	if got = settings(o); len(got) != 2 || got[0].Regions != 0 || got[1].Regions != 3 || o.delays[2] != 3*time.Millisecond {
+		t.Errorf("with regions: %v, %v", got, o.delays)
+	}
+	for _, args := range [][]string{{"--only", "other"}, {"--validators", "17"}, {"--workload", "giving"}, {"--state", "x"}, {"--rounds", "0"}, {"--regions", "2"}, {"--delays", "1,2"}, {"more"}} {
 		if _, err := flags(args); err == nil {
 			t.Errorf("%v is taken", args)
 		}

@@ -3,12 +3,9 @@
 package perturb
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"reflect"
 	"strings"
@@ -98,115 +95,6 @@ func seedDecides(t *testing.T, set Set) {
 	}
 	if len(modes) != 3 {
 		t.Errorf("modes %v", modes)
-	}
-}
-
-// echo answers whatever it is sent.
-func echo(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() { _, _ = io.Copy(c, c); _ = c.Close() }()
-		}
-	}()
-	return l.Addr().String()
-}
-
-func TestLinksDoWhatTheyAreTold(t *testing.T) {
-	target := echo(t)
-	l, err := newLinks([]string{target, target, target, target})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.close()
-	defer l.heal()
-	dial := func() net.Conn {
-		t.Helper()
-		c, err := net.Dial("tcp", l.address(0, 1))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = c.Close() })
-		return c
-	}
-	// round sends some bytes and waits for them.
-	round := func(c net.Conn, patience time.Duration) (time.Duration, error) {
-		began := time.Now()
-		sent := bytes.Repeat([]byte("x"), 3000)
-		if _, err := c.Write(sent); err != nil {
-			return 0, err
-		}
-		_ = c.SetReadDeadline(began.Add(patience))
-		got := make([]byte, len(sent))
-		_, err := io.ReadFull(c, got)
-		return time.Since(began), err
-	}
-	const patience = 10 * time.Second
-	one, two := []int{0}, []int{1}
-	c := dial()
-	if _, err := round(c, patience); err != nil {
-		t.Fatal(err)
-	}
-
-	l.between(one, two, func(w *condition) { w.delay = 200 * time.Millisecond })
-	if took, err := round(c, patience); err != nil || took < 200*time.Millisecond {
-		t.Errorf("delayed: %v, %v", took, err)
-	}
-	l.heal()
-	l.between(two, one, func(w *condition) { w.rate = 10_000 })
-	if took, err := round(c, patience); err != nil || took < 300*time.Millisecond {
-		t.Errorf("throttled: %v, %v", took, err)
-	}
-	l.heal()
-	l.between(one, two, func(w *condition) { w.loss = 1 })
-	if took, err := round(c, patience); err != nil || took < retransmission {
-		t.Errorf("with a loss: %v, %v", took, err)
-	}
-	l.heal()
-
-	// What was held arrives once it is held no more, and on the same connection.
-	l.between(two, one, func(w *condition) { w.held = true })
-	if _, err := round(c, 300*time.Millisecond); err == nil {
-		t.Error("held, and yet it arrives")
-	}
-	l.heal()
-	_ = c.SetReadDeadline(time.Now().Add(patience))
-	if _, err := io.ReadFull(c, make([]byte, 3000)); err != nil {
-		t.Errorf("after it was held: %v", err)
-	}
-
-	// A cut breaks what there is and refuses what is new; others are let alone.
-	l.between(two, one, func(w *condition) { w.cut = true })
-	if _, err := round(c, patience); err == nil {
-		t.Error("cut, and yet it lasts")
-	}
-	if _, err := round(dial(), patience); err == nil {
-		t.Error("cut, and yet there is a new connection")
-	}
-	other, err := net.Dial("tcp", l.address(0, 2))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer other.Close()
-	if _, err := round(other, patience); err != nil {
-		t.Errorf("another link: %v", err)
-	}
-	l.heal()
-	if _, err := round(dial(), patience); err != nil {
-		t.Errorf("healed: %v", err)
-	}
-	l.reset([]int{0}, []int{2})
-	if _, err := round(other, patience); err == nil {
-		t.Error("reset, and yet it lasts")
 	}
 }
 

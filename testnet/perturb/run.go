@@ -18,6 +18,7 @@ import (
 
 	"github.com/chancery/chancery/node/config"
 	"github.com/chancery/chancery/testnet"
+	"github.com/chancery/chancery/testnet/links"
 	"github.com/chancery/chancery/testnet/tamper"
 
 	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
@@ -84,7 +85,7 @@ type run struct {
 	plan     Plan
 	net      *testnet.Network
 	record   *testnet.Record
-	links    *links
+	links    *links.Links
 	disks    [Validators]*smallDisk
 	tampered [Validators]*tamper.Process
 	swapped  [Validators]bool // who runs the other program
@@ -222,7 +223,7 @@ func (r *run) make(ctx context.Context, name string) error {
 	for _, v := range r.record.Validators {
 		targets = append(targets, v.P2P)
 	}
-	if r.links, err = newLinks(targets); err != nil {
+	if r.links, err = links.New(targets); err != nil {
 		return err
 	}
 	for i, v := range r.record.Validators {
@@ -234,7 +235,7 @@ func (r *run) make(ctx context.Context, name string) error {
 		c.P2P.PersistentPeers = nil
 		for _, o := range r.record.Validators {
 			if o.Index != i {
-				c.P2P.PersistentPeers = append(c.P2P.PersistentPeers, o.NodeID+"@"+r.links.address(i, o.Index))
+				c.P2P.PersistentPeers = append(c.P2P.PersistentPeers, o.NodeID+"@"+r.links.Address(i, o.Index))
 			}
 		}
 		c.Snapshots.Interval = 0
@@ -273,7 +274,7 @@ func (r *run) end() error {
 	}
 	var faults []error
 	if r.links != nil {
-		r.links.heal()
+		r.links.Heal()
 	}
 	if r.net != nil {
 		stopped, err := r.net.Stop(context.Background())
@@ -286,7 +287,7 @@ func (r *run) end() error {
 		r.net = nil
 	}
 	if r.links != nil {
-		r.links.close()
+		r.links.Close()
 		r.links = nil
 	}
 	for i, d := range r.disks {
@@ -326,14 +327,14 @@ func (r *run) step(ctx context.Context, s Step) error {
 	restart := func() error {
 		return each(func(i int) error { return r.net.Restart(ctx, i) })
 	}
-	both := func(set func(*condition)) func() error {
+	both := func(set func(*links.Condition)) func() error {
 		return func() error {
-			r.links.between(s.Victims, others, set)
-			r.links.between(others, s.Victims, set)
+			r.links.Between(s.Victims, others, set)
+			r.links.Between(others, s.Victims, set)
 			return nil
 		}
 	}
-	healed := func() error { r.links.heal(); return nil }
+	healed := func() error { r.links.Heal(); return nil }
 
 	var begin, end func() error
 	switch s.Fault {
@@ -390,29 +391,35 @@ func (r *run) step(ctx context.Context, s Step) error {
 			})
 		}
 	case Cut:
-		begin, end = both(func(c *condition) { c.cut = true }), healed
+		begin, end = both(func(c *links.Condition) { c.Cut = true }), healed
 	case Hold:
-		begin, end = both(func(c *condition) { c.held = true }), healed
+		begin, end = both(func(c *links.Condition) { c.Held = true }), healed
 	case Deaf:
-		begin = func() error { r.links.between(others, s.Victims, func(c *condition) { c.held = true }); return nil }
+		begin = func() error {
+			r.links.Between(others, s.Victims, func(c *links.Condition) { c.Held = true })
+			return nil
+		}
 		end = healed
 	case Mute:
-		begin = func() error { r.links.between(s.Victims, others, func(c *condition) { c.held = true }); return nil }
+		begin = func() error {
+			r.links.Between(s.Victims, others, func(c *links.Condition) { c.Held = true })
+			return nil
+		}
 		end = healed
 	case Flap:
 		begin = func() error {
 			for until := time.Now().Add(s.For); time.Now().Before(until); time.Sleep(300 * time.Millisecond) {
-				r.links.reset(s.Victims, others)
+				r.links.Reset(s.Victims, others)
 			}
 			return nil
 		}
 		end = healed
 	case Delay:
-		begin, end = both(func(c *condition) { c.delay = s.Delay }), healed
+		begin, end = both(func(c *links.Condition) { c.Delay = s.Delay }), healed
 	case Loss:
-		begin, end = both(func(c *condition) { c.loss = s.Loss }), healed
+		begin, end = both(func(c *links.Condition) { c.Loss = s.Loss }), healed
 	case Throttle:
-		begin, end = both(func(c *condition) { c.rate = s.Rate }), healed
+		begin, end = both(func(c *links.Condition) { c.Rate = s.Rate }), healed
 	case SlowDisk:
 		begin = func() error {
 			return each(func(i int) error { r.tampered[i].SetDisk(tamper.Disk{Sync: s.Sync, Write: s.Write}); return nil })

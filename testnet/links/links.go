@@ -1,6 +1,6 @@
-//go:build linux
-
-package perturb
+// Package links carries what validators on one machine send one another through proxies
+// that delay it, lose it, hold it back or cut it off.
+package links
 
 import (
 	"errors"
@@ -21,23 +21,33 @@ const (
 	pollHeld       = 5 * time.Millisecond
 )
 
-// condition is how what one validator sends reaches another.
-type condition struct {
-	cut, held bool
-	delay     time.Duration
-	rate      int     // bytes a second; 0: any
-	loss      float64 // share of parts that wait for a retransmission
+// Condition is how what one validator sends reaches another. The zero value is a way that
+// nothing is done to.
+type Condition struct {
+	Cut   bool // there is no connection
+	Held  bool // nothing arrives
+	Delay time.Duration
+	Rate  int     // bytes a second; 0: any
+	Loss  float64 // share of what is read at a time that waits for a retransmission
 }
 
-// links are the ways between the validators, each through a proxy of its own, from the one
+// Links are the ways between validators, each through a proxy of its own, from the one
 // that dials to the one that is dialled.
-type links struct {
-	listeners [Validators][Validators]net.Listener // nil on the diagonal
+type Links struct {
+	listeners [][]net.Listener // nil on the diagonal
 	group     sync.WaitGroup
 
 	mu    sync.Mutex // guards all below
-	ways  [Validators][Validators]condition
+	ways  [][]Condition
 	conns map[*carried]struct{}
+}
+
+func unconditional(n int) [][]Condition {
+	out := make([][]Condition, n)
+	for i := range out {
+		out[i] = make([]Condition, n)
+	}
+	return out
 }
 
 // carried is a connection between two validators and its two ends.
@@ -55,17 +65,19 @@ func (c *carried) reset() {
 	}
 }
 
-// newLinks listens for every pair; targets are the validators' own addresses.
-func newLinks(targets []string) (*links, error) {
-	l := &links{conns: make(map[*carried]struct{})}
-	for from := range Validators {
-		for to := range Validators {
+// New listens on loopback for every pair; targets are the validators' own addresses.
+func New(targets []string) (*Links, error) {
+	n := len(targets)
+	l := &Links{listeners: make([][]net.Listener, n), ways: unconditional(n), conns: make(map[*carried]struct{})}
+	for from := range n {
+		l.listeners[from] = make([]net.Listener, n)
+		for to := range n {
 			if from == to {
 				continue
 			}
 			listener, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
-				l.close()
+				l.Close()
 				return nil, err
 			}
 			l.listeners[from][to] = listener
@@ -75,10 +87,11 @@ func newLinks(targets []string) (*links, error) {
 	return l, nil
 }
 
-// address is where a validator dials another.
-func (l *links) address(from, to int) string { return l.listeners[from][to].Addr().String() }
+// Address is where a validator dials another.
+func (l *Links) Address(from, to int) string { return l.listeners[from][to].Addr().String() }
 
-func (l *links) close() {
+// Close breaks every connection and takes no more.
+func (l *Links) Close() {
 	for _, row := range l.listeners {
 		for _, listener := range row {
 			if listener != nil {
@@ -94,8 +107,8 @@ func (l *links) close() {
 	l.group.Wait()
 }
 
-// between sets how what any of some validators sends reaches any of others.
-func (l *links) between(senders, receivers []int, set func(*condition)) {
+// Between sets how what any of some validators sends reaches any of others.
+func (l *Links) Between(senders, receivers []int, set func(*Condition)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, a := range senders {
@@ -110,15 +123,15 @@ func (l *links) between(senders, receivers []int, set func(*condition)) {
 	}
 }
 
-// heal takes every condition away.
-func (l *links) heal() {
+// Heal takes every condition away.
+func (l *Links) Heal() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.ways = [Validators][Validators]condition{}
+	l.ways = unconditional(len(l.ways))
 }
 
-// reset breaks the connections between two groups.
-func (l *links) reset(some, others []int) {
+// Reset breaks the connections between two groups, which may be made anew.
+func (l *Links) Reset(some, others []int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, a := range some {
@@ -133,15 +146,15 @@ func (l *links) reset(some, others []int) {
 }
 
 // isCut tells whether a pair may have no connection. The caller holds mu.
-func (l *links) isCut(a, b int) bool { return l.ways[a][b].cut || l.ways[b][a].cut }
+func (l *Links) isCut(a, b int) bool { return l.ways[a][b].Cut || l.ways[b][a].Cut }
 
-func (l *links) way(from, to int) condition {
+func (l *Links) way(from, to int) Condition {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.ways[from][to]
 }
 
-func (l *links) accept(listener net.Listener, from, to int, target string) {
+func (l *Links) accept(listener net.Listener, from, to int, target string) {
 	for {
 		in, err := listener.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -155,7 +168,7 @@ func (l *links) accept(listener net.Listener, from, to int, target string) {
 	}
 }
 
-func (l *links) carry(in net.Conn, from, to int, target string) {
+func (l *Links) carry(in net.Conn, from, to int, target string) {
 	out, err := net.DialTimeout("tcp", target, time.Second)
 	if err != nil {
 		_ = in.Close()
@@ -192,7 +205,7 @@ type part struct {
 }
 
 // pump carries bytes in one direction as its condition says, until an end closes.
-func (l *links) pump(dst io.Writer, src io.Reader, from, to int, ended <-chan struct{}, end func()) {
+func (l *Links) pump(dst io.Writer, src io.Reader, from, to int, ended <-chan struct{}, end func()) {
 	parts := make(chan part, inFlight)
 	var writer sync.WaitGroup
 	writer.Go(func() {
@@ -214,17 +227,17 @@ func (l *links) pump(dst io.Writer, src io.Reader, from, to int, ended <-chan st
 		n, err := src.Read(raw)
 		if n > 0 {
 			w, now := l.way(from, to), time.Now()
-			if free.Before(now) || w == (condition{}) {
+			if free.Before(now) || w == (Condition{}) {
 				free = now
 			}
-			if w.rate > 0 {
-				free = free.Add(time.Duration(n) * time.Second / time.Duration(w.rate))
+			if w.Rate > 0 {
+				free = free.Add(time.Duration(n) * time.Second / time.Duration(w.Rate))
 			}
-			if w.loss > 0 && rand.Float64() < w.loss {
+			if w.Loss > 0 && rand.Float64() < w.Loss {
 				free = free.Add(retransmission)
 			}
 			select {
-			case parts <- part{raw[:n], free.Add(w.delay)}:
+			case parts <- part{raw[:n], free.Add(w.Delay)}:
 			case <-ended:
 				return
 			}
@@ -237,16 +250,20 @@ func (l *links) pump(dst io.Writer, src io.Reader, from, to int, ended <-chan st
 
 // await waits until what is due at a time may arrive, at once on a way without a
 // condition, and tells whether the connection lasted.
-func (l *links) await(due time.Time, from, to int, ended <-chan struct{}) bool {
+func (l *Links) await(due time.Time, from, to int, ended <-chan struct{}) bool {
 	for {
 		w := l.way(from, to)
-		if w == (condition{}) || !w.held && !time.Now().Before(due) {
+		if w == (Condition{}) || !w.Held && !time.Now().Before(due) {
 			return true
+		}
+		wait := pollHeld
+		if !w.Held {
+			wait = min(wait, time.Until(due))
 		}
 		select {
 		case <-ended:
 			return false
-		case <-time.After(pollHeld):
+		case <-time.After(wait):
 		}
 	}
 }
