@@ -5,8 +5,10 @@ type How int
 
 // What becomes of the step at which a program is disturbed.
 const (
-	Kill How = iota // the program dies before it
-	Fail            // it is refused with EIO, and so is every one after it
+	Kill     How = iota // the program dies before it
+	Fail                // it is refused with EIO, and so is every one after it
+	FailOnce            // it alone is refused with EIO
+	Belie               // it alone is said to have failed with EIO, and was done
 )
 
 // Outcome is what came of a program.

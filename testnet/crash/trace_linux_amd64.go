@@ -55,7 +55,7 @@ type tracer struct {
 
 type thread struct {
 	inside bool // a system call
-	refuse bool // the call that it is inside of
+	refuse bool // the call that it is inside of, whether or not it was made
 }
 
 func (t *tracer) follow() error {
@@ -149,7 +149,7 @@ func (t *tracer) call(id int, th *thread) error {
 			return err
 		}
 	}
-	if t.n == 0 || t.Steps < t.n || t.how == Kill && t.Steps > t.n {
+	if t.n == 0 || t.Steps < t.n || t.how != Fail && t.Steps > t.n {
 		return nil
 	}
 	if t.Disturbed == "" {
@@ -159,6 +159,9 @@ func (t *tracer) call(id int, th *thread) error {
 		return unix.Kill(t.main, unix.SIGKILL) // in a stop at its entry, a call is not made
 	}
 	th.refuse = true
+	if t.how == Belie {
+		return nil
+	}
 	r.Orig_rax = ^uint64(0)
 	return unix.PtraceSetRegs(id, &r)
 }
