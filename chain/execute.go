@@ -467,6 +467,7 @@ func (a *App) foresee(v *view, d *tx.Decoded, authority Authority) error {
 func (a *App) Preverify(ds []*tx.Decoded) {
 	x := a.next(false)
 	var items []keys.Item
+	var of []*tx.Decoded // the items are of these, in order
 	for _, d := range ds {
 		if uint64(len(d.Tx.Signatures)) > uint64(x.params.MaxSignatures) {
 			continue
@@ -478,11 +479,18 @@ func (a *App) Preverify(ds []*tx.Decoded) {
 		}); err != nil {
 			continue
 		}
-		items = append(items, signatures(d, authority)...)
+		items, of = append(items, signatures(d, authority)...), append(of, d)
 	}
 	mark := a.mark()
-	a.verified.Verify(a.rand, items)
+	good := a.verified.Verify(a.rand, items)
 	a.spent(StageVerify, mark, ds...)
+	for _, d := range of {
+		n := len(d.Tx.Signatures)
+		if badSignature(d, good[:n]) == nil {
+			a.decoded.add(sha256.Sum256(d.Raw), d) // it is going to be decoded again, for the block
+		}
+		good = good[n:]
+	}
 }
 
 func signatures(d *tx.Decoded, authority Authority) []keys.Item {

@@ -80,6 +80,8 @@ type application struct {
 	candidates candidates
 	decided    *chain.Block            // applied by FinalizeBlock, not yet committed
 	decidedTxs [][]byte                // its transactions, the docket first
+	proposer   []byte                  // address of who proposed it
+	before     []byte                  // of who proposed the block before this node's own latest proposal
 	recent     recent.Blocks[[][]byte] // transactions of committed blocks, the docket first
 
 	snapshots *snapshots.Store    // nil: none are kept

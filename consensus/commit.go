@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -48,6 +49,8 @@ func (a *application) Commit(context.Context, *abci.RequestCommit) (*abci.Respon
 		ids[i] = tx.ID(t.TxId)
 	}
 	a.pool.Committed(size, ids...)
+	// Where powers are equal, who came before this node the last time does so again.
+	a.pool.Hurry(len(a.before) > 0 && bytes.Equal(a.proposer, a.before))
 	a.metrics.committing.WithLabelValues("records").Observe(written.Sub(begun).Seconds())
 	a.metrics.committing.WithLabelValues("state").Observe(time.Since(written).Seconds())
 	a.metrics.committed(record, size)

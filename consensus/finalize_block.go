@@ -37,7 +37,7 @@ func (a *application) FinalizeBlock(_ context.Context, req *abci.RequestFinalize
 	a.metrics.spanAll("finalize", begun, idsOf(block.Record))
 	a.watchSignature(req.DecidedLastCommit)
 	a.record(block.Record)
-	a.decided, a.decidedTxs = block, req.Txs
+	a.decided, a.decidedTxs, a.proposer = block, req.Txs, req.ProposerAddress
 	res := &abci.ResponseFinalizeBlock{AppHash: root}
 	// The docket is the first transaction to the engine, and none to the chain.
 	for range len(req.Txs) - len(block.Record.Txs) {

@@ -2,7 +2,9 @@ package consensus
 
 import (
 	"context"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/tx"
@@ -12,6 +14,8 @@ import (
 // admission is a transaction on its way into the pool.
 type admission struct {
 	raw      []byte
+	id       tx.ID // as the bytes claim
+	since    time.Time
 	fromPeer bool
 	done     chan answer // nil: nobody waits for the answer
 	hint     bool        // whether the answer says what the screen would say
@@ -79,11 +83,60 @@ func (q *intake) put(organisation string, a admission, most, mostPeers int) bool
 	own.waiting = append(own.waiting, a)
 	own.bytes += len(a.raw)
 	q.n++
+	q.poke()
+	return true
+}
+
+// poke has whoever waits for ready look.
+func (q *intake) poke() {
 	select {
 	case q.ready <- struct{}{}:
 	default:
 	}
-	return true
+}
+
+// oldest is how many wait, and since when the oldest of them.
+func (q *intake) oldest() (n int, since time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i, own := range q.turns {
+		if first := own.waiting[0].since; i == 0 || first.Before(since) {
+			since = first
+		}
+	}
+	return q.n, since
+}
+
+// forget takes out those that claim one of some ids.
+func (q *intake) forget(ids []tx.ID) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.n == 0 {
+		return
+	}
+	gone := make(map[tx.ID]struct{}, len(ids))
+	for _, id := range ids {
+		gone[id] = struct{}{}
+	}
+	q.turns = slices.DeleteFunc(q.turns, func(own *intakeQueue) bool {
+		own.waiting = slices.DeleteFunc(own.waiting, func(a admission) bool {
+			_, is := gone[a.id]
+			if is {
+				q.left(own, a)
+			}
+			return is
+		})
+		return len(own.waiting) == 0
+	})
+}
+
+// left accounts for one that waits no more. It needs mu held.
+func (q *intake) left(own *intakeQueue, a admission) {
+	own.bytes -= len(a.raw)
+	q.n--
+	if a.fromPeer {
+		q.peers -= len(a.raw)
+	}
 }
 
 // take appends to batch until it has most or size bytes, or nothing waits.
@@ -101,11 +154,7 @@ func (q *intake) take(batch []admission, most, size int) []admission {
 		} else {
 			own.waiting = nil
 		}
-		own.bytes -= len(a.raw)
-		q.n--
-		if a.fromPeer {
-			q.peers -= len(a.raw)
-		}
+		q.left(own, a)
 		taken += len(a.raw)
 		batch = append(batch, a)
 	}
@@ -158,10 +207,12 @@ func (p *Pool) submit(ctx context.Context, raw []byte, hint bool) answer {
 	}
 }
 
-// Offer takes a transaction from a peer. It does not wait for the check; false
+// Offer takes a transaction from a peer. It does not wait for the check, of which a block
+// may spare it; false
 // means that too many wait for it and the peer's copy should be taken later.
 func (p *Pool) Offer(raw []byte) bool {
-	return p.intake.put(p.app.Claim(raw).Organisation, admission{raw: raw, fromPeer: true}, p.o.Queue, p.o.QueueBytes)
+	claim := p.app.Claim(raw)
+	return p.offered.put(claim.Organisation, admission{raw: raw, id: claim.ID, since: p.now(), fromPeer: true}, p.o.Queue, p.o.QueueBytes)
 }
 
 // room says whether there is going to be room for what is submitted, as far as its claim
@@ -169,7 +220,7 @@ func (p *Pool) Offer(raw []byte) bool {
 // or was committed, needs none, and one of an organisation of which nothing waits has it
 // whatever its size.
 func (p *Pool) room(raw []byte, claim chain.Claimed) error {
-	checking := p.intake.bytes(claim.Organisation)
+	checking := p.intake.bytes(claim.Organisation) + p.offered.bytes(claim.Organisation)
 	p.mu.Lock()
 	l := p.lanes[claim.Organisation]
 	_, known := p.byID[claim.ID]

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -35,6 +36,11 @@ type PoolOptions struct {
 	QueueBytes int
 	// Batch is the most transactions whose signatures are verified together.
 	Batch int
+	// Gather is how long those that came from peers wait for their check unless this node
+	// is about to propose: what comes in a block meanwhile needs none, and the others are
+	// checked together. 0: not at all. GatherTxs is how many wait for as long.
+	Gather    time.Duration
+	GatherTxs int
 	// RelayAfter is how long a transaction that came from a peer waits for a block
 	// before this node offers it to its own peers.
 	RelayAfter time.Duration
@@ -61,6 +67,8 @@ func DefaultPoolOptions() PoolOptions {
 		Queue:        20_000,
 		QueueBytes:   64 << 20,
 		Batch:        512,
+		Gather:       time.Second,
+		GatherTxs:    1024,
 		RelayAfter:   2 * time.Second,
 		OfferAgain:   5 * time.Second,
 		AgainBytes:   256 << 10,
@@ -76,7 +84,10 @@ type Pool struct {
 	o       PoolOptions
 	metrics *Metrics
 	now     func() time.Time
-	intake  *intake
+	intake  *intake // submitted here
+	offered *intake // by peers
+	turn    bool    // whether offered has it before intake; of Run
+	hurried atomic.Bool
 	// arrived is sent to, without waiting, whenever a transaction enters.
 	arrived chan struct{}
 
@@ -139,29 +150,78 @@ func NewPool(app *chain.App, o PoolOptions, m *Metrics) *Pool {
 	return &Pool{
 		app: app, o: o, metrics: m, now: time.Now,
 		intake:  newIntake(),
+		offered: newIntake(),
 		arrived: make(chan struct{}, 1),
 		byID:    make(map[tx.ID]*list.Element),
 		lanes:   make(map[string]*lane),
 	}
 }
 
-// Run checks and admits what is submitted, in batches, until ctx ends.
+// Run checks and admits what is submitted and offered, in batches, until ctx ends.
 func (p *Pool) Run(ctx context.Context) {
 	batch := make([]admission, 0, p.o.Batch)
 	for {
 		clear(batch) // not to hold their bytes
-		if batch = p.intake.take(batch[:0], p.o.Batch, maxBatchBytes); len(batch) > 0 {
+		var due time.Duration
+		if batch, due = p.fetch(batch[:0]); len(batch) > 0 {
 			p.admit(batch)
 			if ctx.Err() != nil {
 				return
 			}
 			continue
 		}
+		timer := time.NewTimer(due)
 		select {
 		case <-p.intake.ready:
+		case <-p.offered.ready:
+		case <-timer.C:
 		case <-ctx.Done():
+			timer.Stop()
 			return
 		}
+		timer.Stop()
+	}
+}
+
+// fetch takes a batch to admit, of what is submitted and what is offered in turn. Where
+// there is none it says when the next is due, unless something comes before.
+func (p *Pool) fetch(batch []admission) ([]admission, time.Duration) {
+	p.turn = !p.turn
+	if !p.turn {
+		if batch = p.intake.take(batch, p.o.Batch, maxBatchBytes); len(batch) > 0 {
+			return batch, 0
+		}
+	}
+	due := time.Hour // nothing waits
+	if n, since := p.offered.oldest(); n >= p.o.GatherTxs || n > 0 && p.hurried.Load() {
+		due = 0
+	} else if n > 0 {
+		due = p.o.Gather - p.now().Sub(since)
+	}
+	if due <= 0 {
+		batch = p.offered.take(batch, p.o.Batch, maxBatchBytes)
+	}
+	if len(batch) == 0 {
+		batch = p.intake.take(batch, p.o.Batch, maxBatchBytes)
+	}
+	return batch, due
+}
+
+// Hurry says whether this node is about to propose: then what peers offer is checked at once.
+func (p *Pool) Hurry(about bool) {
+	if p.hurried.Swap(about) != about && about {
+		p.offered.poke()
+	}
+}
+
+// Gather checks what peers offered until now, for a proposal, and stops after a while.
+func (p *Pool) Gather(most time.Duration) {
+	for begun := time.Now(); time.Since(begun) < most; {
+		batch := p.offered.take(nil, p.o.Batch, maxBatchBytes)
+		if len(batch) == 0 {
+			return
+		}
+		p.admit(batch)
 	}
 }
 
@@ -538,6 +598,7 @@ func (p *Pool) Committed(bytes int, ids ...tx.ID) {
 	defer p.mu.Unlock()
 	now := p.now()
 	defer p.learn(bytes, now)
+	p.offered.forget(ids)
 	for _, id := range ids {
 		w := p.remove(id)
 		if w == nil {
@@ -561,8 +622,10 @@ func (p *Pool) learn(bytes int, now time.Time) {
 		return
 	}
 	part := 1 - math.Exp(-since/takenOver.Seconds())
+	_, offered := p.offered.size()
+	left := p.bytes + offered
 	switch sample := float64(bytes) / since; {
-	case sample > p.taken || p.bytes > 0 && p.bytes >= bytes:
+	case sample > p.taken || left > 0 && left >= bytes:
 		p.taken += part * (sample - p.taken)
 	case bytes > 0 && now.Sub(p.refused) < longestAway:
 		p.taken = min(p.capacity()*(1+part), float64(p.o.MaxBytes))

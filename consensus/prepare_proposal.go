@@ -23,6 +23,10 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 	if err := a.app.Executable(); err != nil {
 		return nil, err
 	}
+	a.before = a.proposer
+	a.pool.Hurry(true)
+	defer a.pool.Hurry(false)
+	a.pool.Gather(a.build / 4)
 	a.pool.Await(a.idle)
 	header, begun := headerOf(req.Height, req.Time), time.Now()
 	deadline := begun.Add(a.build)
