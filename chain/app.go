@@ -69,6 +69,8 @@ type App struct {
 	seen     *seenSet
 	kept     *lru.Cache[stateID, *kept]
 
+	admitting admitting
+
 	//determinism:allow bounds the memory of callers that decode at one time, and no result
 	large sync.Mutex // held while a transaction of more than largeTx bytes is decoded
 

@@ -9,6 +9,7 @@ import (
 	"math"
 	"runtime"
 	"slices"
+	"sync"
 
 	"google.golang.org/protobuf/proto"
 
@@ -384,7 +385,8 @@ const (
 func (a *App) AdmitWithHints(ds []*tx.Decoded, asks []Ask) []Admission {
 	out := make([]Admission, len(ds))
 	views := make([]*view, len(ds))
-	x := a.next(slices.ContainsFunc(asks, func(k Ask) bool { return k != AskNothing }))
+	x, done := a.admitting.begin(a, slices.ContainsFunc(asks, func(k Ask) bool { return k != AskNothing }), len(ds))
+	defer done()
 	var items []keys.Item
 	for i, d := range ds {
 		views[i] = x.view(d)
@@ -423,6 +425,34 @@ func (a *App) AdmitWithHints(ds []*tx.Decoded, asks []Ask) []Admission {
 		good = good[n:]
 	}
 	return out
+}
+
+// mostAdmitted is how many transactions may be judged over one throwaway block: it remembers
+// what it read for them.
+const mostAdmitted = 4096
+
+// admitting is the throwaway block over which admissions are judged, which change nothing of
+// it. It is made anew when a block was committed: small batches would pay more for it than
+// for what they are about.
+type admitting struct {
+	//determinism:allow admissions are the node's own affair, and never part of a block
+	mu     sync.Mutex
+	x      *Execution // nil: none yet
+	judged int
+}
+
+// begin is the block for n more, until done is called.
+func (g *admitting) begin(a *App, judge bool, n int) (x *Execution, done func()) {
+	g.mu.Lock()
+	latest := a.tree.Latest().Version()
+	if g.x == nil || latest == 0 || g.x.header.Height != latest+1 || g.judged > mostAdmitted {
+		g.x, g.judged = a.next(false), 0
+	}
+	if judge && g.x.screening == nil {
+		g.x.open(nil)
+	}
+	g.judged += n
+	return g.x, g.mu.Unlock
 }
 
 // Next starts a throwaway block after the latest, at the latest block's time.

@@ -95,8 +95,8 @@ func (q *intake) poke() {
 	}
 }
 
-// oldest is how many wait, and since when the oldest of them.
-func (q *intake) oldest() (n int, since time.Time) {
+// oldest is since when the oldest waits; the zero time: nothing does.
+func (q *intake) oldest() (since time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for i, own := range q.turns {
@@ -104,7 +104,7 @@ func (q *intake) oldest() (n int, since time.Time) {
 			since = first
 		}
 	}
-	return q.n, since
+	return since
 }
 
 // forget takes out those that claim one of some ids.

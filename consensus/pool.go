@@ -84,10 +84,11 @@ type Pool struct {
 	o       PoolOptions
 	metrics *Metrics
 	now     func() time.Time
-	intake  *intake // submitted here
-	offered *intake // by peers
-	turn    bool    // whether offered has it before intake; of Run
-	hurried atomic.Bool
+	intake  *intake     // submitted here
+	offered *intake     // by peers
+	turn    bool        // whether offered has it before intake; of Run
+	about   atomic.Bool // whether this node proposes now
+	soon    atomic.Bool // whether it does after the block to come: what peers offered is checked once
 	// arrived is sent to, without waiting, whenever a transaction enters.
 	arrived chan struct{}
 
@@ -193,10 +194,13 @@ func (p *Pool) fetch(batch []admission) ([]admission, time.Duration) {
 		}
 	}
 	due := time.Hour // nothing waits
-	if n, since := p.offered.oldest(); n >= p.o.GatherTxs || n > 0 && p.hurried.Load() {
+	switch n, bytes := p.offered.size(); {
+	case n == 0:
+		p.soon.Store(false)
+	case n >= p.o.GatherTxs || bytes >= gatherBytes || p.about.Load() || p.soon.Load():
 		due = 0
-	} else if n > 0 {
-		due = p.o.Gather - p.now().Sub(since)
+	default:
+		due = p.o.Gather - p.now().Sub(p.offered.oldest())
 	}
 	if due <= 0 {
 		batch = p.offered.take(batch, p.o.Batch, maxBatchBytes)
@@ -207,9 +211,16 @@ func (p *Pool) fetch(batch []admission) ([]admission, time.Duration) {
 	return batch, due
 }
 
-// Hurry says whether this node is about to propose: then what peers offer is checked at once.
-func (p *Pool) Hurry(about bool) {
-	if p.hurried.Swap(about) != about && about {
+// Soon has what peers offered until now checked, for this node is going to propose.
+func (p *Pool) Soon() {
+	p.soon.Store(true)
+	p.offered.poke()
+}
+
+// Proposing says whether this node proposes now: then what peers offer is checked at once.
+func (p *Pool) Proposing(now bool) {
+	p.about.Store(now)
+	if now {
 		p.offered.poke()
 	}
 }
@@ -228,6 +239,9 @@ func (p *Pool) Gather(most time.Duration) {
 // maxBatchBytes is with how many bytes a batch is full: decoded, they can take a
 // hundred times as much until they are judged.
 const maxBatchBytes = 512 << 10
+
+// gatherBytes are as many that what peers offered waits no longer.
+const gatherBytes = 4 * maxBatchBytes
 
 // admit judges a batch together, puts what is good into the pool, and answers.
 func (p *Pool) admit(batch []admission) {

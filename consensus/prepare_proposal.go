@@ -24,8 +24,8 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 		return nil, err
 	}
 	a.before = a.proposer
-	a.pool.Hurry(true)
-	defer a.pool.Hurry(false)
+	a.pool.Proposing(true)
+	defer a.pool.Proposing(false)
 	a.pool.Gather(a.build / 4)
 	a.pool.Await(a.idle)
 	header, begun := headerOf(req.Height, req.Time), time.Now()
