@@ -14,6 +14,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cometbft/cometbft/blocksync"
@@ -92,6 +93,7 @@ type Node struct {
 	keys      *guardedKeys
 	remote    *signer.Remote // nil: the validator key is in the home
 	watch     *startWatch    // nil: the key may sign at once
+	foreign   atomic.Bool    // whether somebody else was found to sign with the key
 	modules   Modules
 	deeds     *deeds
 	judgement *judgement
@@ -633,6 +635,9 @@ func (n *Node) followHold(ctx context.Context) {
 
 // fail reports the first failure to Run.
 func (n *Node) fail(err error) {
+	if errors.Is(err, errForeign) {
+		n.foreign.Store(true) // until the engine has stopped, nothing more is signed
+	}
 	select {
 	case n.failed <- err:
 	default:

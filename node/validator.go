@@ -90,6 +90,9 @@ func (c closing) Close() error { return c.remote.Close() }
 
 // maySign says why the key must not sign now.
 func (n *Node) maySign() error {
+	if n.foreign.Load() {
+		return errForeign
+	}
 	if n.hold != nil {
 		if err := n.hold.may(); err != nil {
 			return err

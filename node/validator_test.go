@@ -264,21 +264,40 @@ func TestTheGuardHearsForeignVotes(t *testing.T) {
 // A node that starts waits for blocks of the others, or for as long as none comes.
 func TestAKeyIsWatchedBeforeItSigns(t *testing.T) {
 	w := newStartWatch(2, time.Hour, nowhere)
+	now := time.Now()
+	w.now, w.chance = func() time.Time { return now }, time.Minute
+	signs := func(after time.Duration) bool { now = now.Add(after); w.look(); return w.may() == nil }
 	for range 20 {
+		now = now.Add(time.Second)
 		w.saw(true)
 	}
-	if w.may() == nil {
+	if signs(w.chance) {
 		t.Error("blocks that are fetched end the watch")
 	}
-	w.saw(false)
-	if w.may() == nil {
-		t.Error("one block ends it")
-	}
-	for range 5 {
+	for range 20 {
 		w.saw(false)
+		now = now.Add(apart / 30)
 	}
-	if err := w.may(); err != nil {
-		t.Errorf("after six blocks: %v", err)
+	if signs(w.chance) {
+		t.Error("blocks that come at once end it")
+	}
+	w.saw(false)
+	if signs(w.chance - 1) {
+		t.Error("it ends before its time")
+	}
+	w.saw(false)
+	if !signs(1) {
+		t.Error("it does not end")
+	}
+	spread := make(map[time.Duration]bool)
+	for range 100 {
+		c := newStartWatch(2, time.Hour, nowhere).chance
+		if spread[c/time.Minute] = true; c > time.Hour {
+			t.Errorf("it may take %v more", c)
+		}
+	}
+	if len(spread) < 30 {
+		t.Errorf("of 100 watches, only %d end in minutes of their own", len(spread))
 	}
 	w = newStartWatch(2, 300*time.Millisecond, nowhere)
 	begun := time.Now()

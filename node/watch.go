@@ -14,19 +14,31 @@ import (
 // votes show it, and the guard of the key stops the node where they do.
 type startWatch struct {
 	blocks int64
-	wait   time.Duration
+	wait   time.Duration // without a block, until it ends
+	chance time.Duration // from the last of the blocks, until it ends
+	now    func() time.Time
 	log    *slog.Logger
 
 	mu     sync.Mutex // guards what follows
 	passed bool
 	seen   int64     // blocks since the start
-	quiet  time.Time // when the latest of them came, or the node started
+	latest time.Time // when the latest that counts came
+	due    time.Time // when the watch ends; zero: not enough blocks came yet
+	quiet  time.Time // when the latest of all blocks came, or the node started
 }
 
-// newStartWatch is a watch over so many blocks; without a block for wait, and up to half as
-// long by chance, it ends too. The chance keeps two copies that start together apart.
+// apart is how far from one another blocks come that count: what a node takes in at once that
+// was late says nothing of who signs now.
+const apart = 100 * time.Millisecond
+
+// newStartWatch is a watch over so many blocks, and by chance up to wait from then on; without
+// a block for wait, and up to half as long by chance, it ends too. The chance keeps two copies
+// that start together apart: who begins first is heard by the other, unless it begins within
+// the same step of consensus.
 func newStartWatch(blocks int64, wait time.Duration, log *slog.Logger) *startWatch {
-	return &startWatch{blocks: blocks, wait: wait + rand.N(wait/2+1), log: log, quiet: time.Now()} //nolint:gosec // no secret
+	return &startWatch{
+		blocks: blocks, wait: wait + rand.N(wait/2+1), chance: rand.N(wait + 1), now: time.Now, log: log, quiet: time.Now(), //nolint:gosec // no secret
+	}
 }
 
 // errWatched is what the engine is told.
@@ -45,13 +57,28 @@ func (w *startWatch) may() error {
 func (w *startWatch) saw(catchingUp bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.quiet = time.Now()
-	if catchingUp || w.passed {
+	now := w.now()
+	w.quiet = now
+	if catchingUp || w.passed || now.Sub(w.latest) < apart {
 		return
 	}
-	// Chance again: of two that saw the same blocks, one begins first, and the other hears it.
-	if w.seen++; w.seen >= w.blocks && (w.seen >= 3*w.blocks || rand.N(w.blocks+1) == 0) { //nolint:gosec // no secret
+	w.latest = now
+	if w.seen++; w.seen == w.blocks {
+		w.due = now.Add(w.chance)
+	}
+}
+
+// look ends the watch where it is time to.
+func (w *startWatch) look() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := w.now()
+	switch quiet := now.Sub(w.quiet); {
+	case w.passed:
+	case !w.due.IsZero() && !now.Before(w.due):
 		w.pass("blocks", w.seen)
+	case quiet > w.wait:
+		w.pass("no block for", quiet.Round(time.Millisecond).String())
 	}
 }
 
@@ -61,20 +88,19 @@ func (w *startWatch) pass(why string, value any) {
 	w.log.Info("nobody else was seen to sign with the validator key; it signs from now on", why, value)
 }
 
-// run ends the watch when no block comes.
+// run ends the watch in its time.
 func (w *startWatch) run(ctx context.Context) {
-	tick := time.NewTicker(100 * time.Millisecond)
+	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for w.may() != nil {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			w.look()
 		}
-		w.mu.Lock()
-		if quiet := time.Since(w.quiet); !w.passed && quiet > w.wait {
-			w.pass("no block for", quiet.Round(time.Millisecond).String())
-		}
-		w.mu.Unlock()
 	}
 }
+
+// watchEvery is how often it looks: copies end their watches at moments of their own.
+const watchEvery = 10 * time.Millisecond

@@ -123,7 +123,7 @@ type Signer struct {
 	ID        string   `toml:"id" doc:"With listen over TCP: the signer's connection id, 40 hexadecimal digits. Whoever else connects is refused."`
 	Timeout   Duration `toml:"timeout" doc:"With listen: how long a signature may take. The vote is left out when it takes longer."`
 
-	WatchBlocks int64    `toml:"watch_blocks" doc:"After a start, the key signs nothing until the others have made so many blocks without it, and the node stops when one of them carries its signature. 0: it signs at once. See 'Two processes with one key'."`
+	WatchBlocks int64    `toml:"watch_blocks" doc:"After a start, the key signs nothing until the others have made so many blocks without it, and for up to watch_time from then on by chance; the node stops when one of them carries its signature. 0: it signs at once. See 'Two processes with one key'."`
 	WatchTime   Duration `toml:"watch_time" doc:"With watch_blocks: when no block came for so long, and up to half as long by chance, the key signs all the same, since the others may need it."`
 }
 

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -167,14 +168,18 @@ func (d *desk) digest(folder string) string {
 }
 
 // steps are those that are tried of so many: all with CHANCERY_LONG=1, otherwise about some
-// of them, evenly from the first to the last.
+// of them, evenly from the first to the last. CHANCERY_FROM=n leaves out those before the n-th,
+// for a run that goes on where another was ended.
 func steps(total, some int) []int {
 	if os.Getenv("CHANCERY_LONG") != "" || total <= some {
 		some = total
 	}
+	from, _ := strconv.Atoi(os.Getenv("CHANCERY_FROM"))
 	var out []int
 	for i := range some {
-		out = append(out, 1+i*(total-1)/max(some-1, 1))
+		if n := 1 + i*(total-1)/max(some-1, 1); n >= from {
+			out = append(out, n)
+		}
 	}
 	return slices.Compact(out)
 }
@@ -221,6 +226,7 @@ func TestNodeAtEachStep(t *testing.T) {
 						}
 						_ = os.RemoveAll(home)
 					}
+					t.Logf("each of %d steps", len(steps(blocks, 8)))
 				})
 			}
 		})
