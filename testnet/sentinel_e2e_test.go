@@ -506,6 +506,7 @@ func TestSentinelChangesItsModel(t *testing.T) {
 	}
 	stage := func(want threatv1.Stage) *threatv1.ModelRecord {
 		t.Helper()
+		g.has(2, g.latest)
 		out, err := g.threats[2].Model(t.Context(), &threatv1.ModelRequest{Hash: hash[:]})
 		if err != nil || out.Model.Stage != want {
 			t.Fatalf("the model is %v, %v, want %s", out.GetModel(), err, want)
