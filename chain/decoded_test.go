@@ -9,7 +9,9 @@ import (
 	"testing"
 
 	dbm "github.com/cosmos/cosmos-db"
+	"google.golang.org/protobuf/proto"
 
+	"github.com/chancery/chancery/chain/keys"
 	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/chain/tx"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
@@ -133,4 +135,54 @@ func TestPreverifySurvivesWhatTheDoorRefuses(t *testing.T) {
 		t.Fatalf("the door says %v", got)
 	}
 	a.Preverify([]*tx.Decoded{d, d})
+}
+
+// everybody accepts any author with its key.
+type everybody struct {
+	nobody
+	key keys.Public
+}
+
+func (e everybody) Authenticate(ReadCtx, Claim) (Authority, error) {
+	return Authority{Organisation: "o", Keys: []keys.Public{e.key}, Signers: []string{"a"}}, nil
+}
+
+// ofA signs with a key of the author a.
+type ofA struct{ keys.Signer }
+
+func (ofA) KeyURL() string { return "a#k" }
+
+// A block's transactions are verified ahead of the door, which may refuse them: they are not
+// kept, however good their signatures are.
+func TestPreverifyKeepsNothingDecoded(t *testing.T) {
+	signer, err := keys.NewSigner(keys.Ed25519, make([]byte, keys.SeedSize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := state.OpenIAVL(dbm.NewMemDB(), state.IAVLOptions{NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := New(Options{ChainID: "c", Tree: tree, Authenticator: everybody{key: signer.Public()}, Rand: bytes.NewReader(make([]byte, 64)), Partial: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, _, err := tx.Draft{
+		ChainID: "c", Author: "a", ValidUntil: 1, Salt: make([]byte, tx.SaltSize), Messages: []proto.Message{&chainv1.SetParams{Params: DefaultParams()}},
+	}.Sign(ofA{signer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := a.Decode(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	items := []keys.Item{{Key: signer.Public(), Message: d.SignedData, Signature: d.Tx.Signatures[0].Signature}}
+	if !keys.VerifyBatch(bytes.NewReader(make([]byte, 64)), items)[0] {
+		t.Fatal("its signature is bad")
+	}
+	a.Preverify([]*tx.Decoded{d})
+	if n := a.decoded.entries.Len(); n != 0 {
+		t.Errorf("%d transactions that nobody admitted are kept", n)
+	}
 }

@@ -427,9 +427,9 @@ func (a *App) AdmitWithHints(ds []*tx.Decoded, asks []Ask) []Admission {
 	return out
 }
 
-// mostAdmitted is how many transactions may be judged over one throwaway block: it remembers
-// what it read for them.
-const mostAdmitted = 4096
+// mostAdmitted is how many transactions may be judged over one throwaway block, unless they
+// come together: it remembers what it read for them.
+const mostAdmitted = 512
 
 // admitting is the throwaway block over which admissions are judged, which change nothing of
 // it. It is made anew when a block was committed: small batches would pay more for it than
@@ -445,7 +445,7 @@ type admitting struct {
 func (g *admitting) begin(a *App, judge bool, n int) (x *Execution, done func()) {
 	g.mu.Lock()
 	latest := a.tree.Latest().Version()
-	if g.x == nil || latest == 0 || g.x.header.Height != latest+1 || g.judged > mostAdmitted {
+	if g.x == nil || latest == 0 || g.x.header.Height != latest+1 || g.judged+n > mostAdmitted {
 		g.x, g.judged = a.next(false), 0
 	}
 	if judge && g.x.screening == nil {
@@ -497,7 +497,6 @@ func (a *App) foresee(v *view, d *tx.Decoded, authority Authority) error {
 func (a *App) Preverify(ds []*tx.Decoded) {
 	x := a.next(false)
 	var items []keys.Item
-	var of []*tx.Decoded // the items are of these, in order
 	for _, d := range ds {
 		if uint64(len(d.Tx.Signatures)) > uint64(x.params.MaxSignatures) {
 			continue
@@ -509,18 +508,11 @@ func (a *App) Preverify(ds []*tx.Decoded) {
 		}); err != nil {
 			continue
 		}
-		items, of = append(items, signatures(d, authority)...), append(of, d)
+		items = append(items, signatures(d, authority)...)
 	}
 	mark := a.mark()
-	good := a.verified.Verify(a.rand, items)
+	a.verified.Verify(a.rand, items)
 	a.spent(StageVerify, mark, ds...)
-	for _, d := range of {
-		n := len(d.Tx.Signatures)
-		if badSignature(d, good[:n]) == nil {
-			a.decoded.add(sha256.Sum256(d.Raw), d) // it is going to be decoded again, for the block
-		}
-		good = good[n:]
-	}
 }
 
 func signatures(d *tx.Decoded, authority Authority) []keys.Item {

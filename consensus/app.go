@@ -142,18 +142,16 @@ func (a *application) execute(h chain.Header, txs [][]byte, reported []*chainv1.
 	if err != nil {
 		return nil, err
 	}
-	txs = txs[1:]
-	a.preverify(txs)
+	ds, bad := a.decoded(txs[1:])
 	x := a.app.Begin(h, docket.Votes...)
 	x.Report(reported)
-	for _, raw := range txs {
-		d, err := a.app.Decode(raw)
-		if err != nil {
-			return nil, err
-		}
+	for _, d := range ds {
 		if _, err := x.Deliver(d); err != nil {
 			return nil, err
 		}
+	}
+	if bad != nil {
+		return nil, bad
 	}
 	if err := x.CheckDocket(docket); err != nil {
 		return nil, err

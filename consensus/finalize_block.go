@@ -9,6 +9,7 @@ import (
 	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
 
 	"github.com/chancery/chancery/chain"
+	"github.com/chancery/chancery/chain/tx"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 )
 
@@ -75,11 +76,17 @@ func (a *application) replay(header chain.Header, txs [][]byte, reported []*chai
 		docket = new(chainv1.Docket)
 	}
 	txs = txs[min(1, len(txs)):]
-	a.preverify(txs)
+	ds, _ := a.decoded(txs) // what cannot be decoded is refused below, and what follows it is looked at all the same
 	x := a.app.Begin(header, docket.Votes...)
 	x.Report(reported)
 	for i, raw := range txs {
-		d, err := a.app.Decode(raw)
+		var d *tx.Decoded
+		var err error
+		if i < len(ds) {
+			d = ds[i]
+		} else {
+			d, err = a.app.Decode(raw)
+		}
 		if err == nil {
 			_, err = x.Deliver(d)
 		}

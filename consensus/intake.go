@@ -207,9 +207,8 @@ func (p *Pool) submit(ctx context.Context, raw []byte, hint bool) answer {
 	}
 }
 
-// Offer takes a transaction from a peer. It does not wait for the check, of which a block
-// may spare it; false
-// means that too many wait for it and the peer's copy should be taken later.
+// Offer takes a transaction from a peer. It does not wait for the check, which a block may
+// spare it; false means that too many wait for it and the peer's copy should be taken later.
 func (p *Pool) Offer(raw []byte) bool {
 	claim := p.app.Claim(raw)
 	return p.offered.put(claim.Organisation, admission{raw: raw, id: claim.ID, since: p.now(), fromPeer: true}, p.o.Queue, p.o.QueueBytes)

@@ -49,15 +49,18 @@ func (a *application) ProcessProposal(_ context.Context, req *abci.RequestProces
 	return &abci.ResponseProcessProposal{Status: abci.ResponseProcessProposal_ACCEPT}, nil
 }
 
-// preverify verifies in one batch the signatures that this node has not seen. It
+// decoded are a block's transactions, in order, up to the first that cannot be decoded, and
+// why it cannot. The signatures that this node has not seen are verified in one batch. That
 // decides nothing: a signature that is bad in the batch is verified alone again.
-func (a *application) preverify(txs [][]byte) {
+func (a *application) decoded(txs [][]byte) (ds []*tx.Decoded, err error) {
+	ds = make([]*tx.Decoded, 0, len(txs))
 	var unknown []*tx.Decoded
 	for _, raw := range txs {
 		d, err := a.app.Decode(raw)
 		if err != nil {
-			return
+			return ds, err
 		}
+		ds = append(ds, d)
 		if !a.pool.holds(d) {
 			unknown = append(unknown, d)
 		}
@@ -65,4 +68,5 @@ func (a *application) preverify(txs [][]byte) {
 	if len(unknown) > 1 {
 		a.app.Preverify(unknown)
 	}
+	return ds, nil
 }
