@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/chancery/chancery/node/internal/clock"
 )
 
 // startWatch keeps a validator key from signing after a start until the node has seen that
@@ -90,15 +92,8 @@ func (w *startWatch) pass(why string, value any) {
 
 // run ends the watch in its time.
 func (w *startWatch) run(ctx context.Context) {
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
-	for w.may() != nil {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			w.look()
-		}
+	for w.may() != nil && clock.Wait(ctx, watchEvery) {
+		w.look()
 	}
 }
 

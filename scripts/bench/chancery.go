@@ -22,6 +22,7 @@ import (
 	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
 	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
 	threatv1 "github.com/chancery/chancery/proto/chancery/threat/v1"
+	"github.com/chancery/chancery/testnet/links"
 )
 
 const (
@@ -34,7 +35,7 @@ const (
 // office is Chancery as an application: a network whose organisations have clerks.
 type office struct {
 	setting
-	far          [3]time.Duration // between regions
+	far          links.Regions
 	binary, tree string
 	scored       bool
 	clerksEach   int

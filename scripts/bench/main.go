@@ -38,6 +38,7 @@ import (
 	"time"
 
 	"github.com/chancery/chancery/node/bench"
+	"github.com/chancery/chancery/testnet/links"
 )
 
 type options struct {
@@ -49,7 +50,7 @@ type options struct {
 	states     []int // keys, ascending; 0: as it is after the start
 	rates      []int
 	regions    []int // 1: all in one place
-	delays     [3]time.Duration
+	far        links.Regions
 	rounds     int
 	seconds    int
 	window     int
@@ -112,14 +113,14 @@ type application interface {
 }
 
 func newApplication(s setting, o options) application {
-	c := &office{setting: s, far: o.delays, binary: o.binary, tree: "memory", scored: true, clerksEach: max(1, o.clerks/s.Validators)}
+	c := &office{setting: s, far: o.far, binary: o.binary, tree: "memory", scored: true, clerksEach: max(1, o.clerks/s.Validators)}
 	switch s.App {
 	case onDisk:
 		c.tree = "disk"
 	case unscored:
 		c.scored = false
 	case reference, untuned:
-		return &kv{setting: s, far: o.delays}
+		return &kv{setting: s, far: o.far}
 	}
 	return c
 }
@@ -160,7 +161,7 @@ func parsed(args []string) (func(context.Context) error, error) {
 
 func flags(args []string) (options, error) {
 	o := options{
-		apps: []string{onDisk, inMemory, unscored, reference}, workloads: []string{bench.Consent}, validators: []int{4}, messages: []int{1}, states: []int{0}, rates: []int{400}, regions: []int{1}, delays: [3]time.Duration{35 * time.Millisecond, 45 * time.Millisecond, 75 * time.Millisecond},
+		apps: []string{onDisk, inMemory, unscored, reference}, workloads: []string{bench.Consent}, validators: []int{4}, messages: []int{1}, states: []int{0}, rates: []int{400}, regions: []int{1},
 	}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&o.binary, "binary", "bin/chancery", "the chancery binary")
@@ -171,7 +172,7 @@ func flags(args []string) (options, error) {
 	f.Func("state", "numbers of keys that the state is filled to before measuring, ascending, with commas between; as it is if not given", numbers(&o.states, 0, 20_000_000))
 	f.Func("rate", "transactions a second of open loops, with commas between; 400 if not given, 0 for none", numbers(&o.rates, 0, 100_000))
 	f.Func("regions", "numbers of regions that the validators are spread over in turn, 1 or 3, with commas between; 1 if not given, which delays nothing", numbers(&o.regions, 1, 3))
-	f.Func("delays", "one-way delays between regions 1-2, 2-3 and 1-3, in milliseconds; 35,45,75 if not given", between(&o.delays))
+	delays := f.String("delays", links.DefaultRegions, "one-way delays between regions 1-2, 2-3 and 1-3, in milliseconds")
 	f.IntVar(&o.rounds, "rounds", 5, "rounds of each case")
 	f.IntVar(&o.seconds, "seconds", 9, "seconds that each loop is measured, after a third of that to warm up")
 	f.IntVar(&o.window, "window", 4000, "transactions under way in the closed loop")
@@ -192,6 +193,10 @@ func flags(args []string) (options, error) {
 	if o.rounds < 1 || o.seconds < 1 || o.seconds > 300 || o.window < 50 || o.window > 100_000 || o.clerks < 1 || o.clerks > 50_000 {
 		return o, errors.New("want rounds of 1 or more, 1 to 300 seconds, a window of 50 to 100000, 1 to 50000 clerks")
 	}
+	var err error
+	if o.far, err = links.ParseRegions(*delays); err != nil {
+		return o, fmt.Errorf("--delays %q: %w", *delays, err)
+	}
 	if slices.Contains(o.regions, 2) {
 		return o, errors.New("want one region or three")
 	}
@@ -207,19 +212,6 @@ func oneOf(to *[]string, of []string) func(string) error {
 			if !slices.Contains(of, name) {
 				return fmt.Errorf("%q is none of them", name)
 			}
-		}
-		return nil
-	}
-}
-
-func between(to *[3]time.Duration) func(string) error {
-	return func(s string) error {
-		var ms []int
-		if err := numbers(&ms, 0, 10_000)(s); err != nil || len(ms) != len(to) {
-			return errors.Join(err, errors.New("want three numbers"))
-		}
-		for i, n := range ms {
-			to[i] = time.Duration(n) * time.Millisecond
 		}
 		return nil
 	}

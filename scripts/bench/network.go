@@ -35,9 +35,9 @@ type network struct {
 }
 
 // layOut makes the homes with keys and configuration: the same timers for every
-// application. tree is where Chancery's validators hold their state. far are the one-way
-// delays between regions 1-2, 2-3 and 1-3, where there are regions.
-func layOut(dir, tree string, s setting, far [3]time.Duration) (*network, error) {
+// application. tree is where Chancery's validators hold their state, and far what is between
+// their regions, where there are regions.
+func layOut(dir, tree string, s setting, far links.Regions) (*network, error) {
 	n, validators := &network{}, s.Validators
 	ports, err := freePorts(3 * validators)
 	if err != nil {
@@ -67,49 +67,31 @@ func layOut(dir, tree string, s setting, far [3]time.Duration) (*network, error)
 		n.members = append(n.members, m)
 	}
 	if s.Regions > 0 {
-		if n.links, err = spread(n.members, far); err != nil {
+		var targets []string
+		for _, m := range n.members {
+			targets = append(targets, m.config.P2P.Listen)
+		}
+		if n.links, err = links.New(targets); err != nil {
 			return nil, err
 		}
+		n.links.Spread(far)
 	}
 	for i, m := range n.members {
 		for k, other := range n.members {
+			if k == i {
+				continue
+			}
 			at := other.config.P2P.Listen
-			if n.links != nil && k != i {
+			if n.links != nil {
 				at = n.links.Address(i, k)
 			}
-			if k != i {
-				m.config.P2P.PersistentPeers = append(m.config.P2P.PersistentPeers, other.nodeID+"@"+at)
-			}
+			m.config.P2P.PersistentPeers = append(m.config.P2P.PersistentPeers, other.nodeID+"@"+at)
 		}
 		if err := config.Write(m.home, m.config); err != nil {
 			return nil, err
 		}
 	}
 	return n, nil
-}
-
-// within is the one-way delay inside of a region.
-const within = 500 * time.Microsecond
-
-// spread puts delays between members, which are in three regions in turn.
-func spread(members []*member, far [3]time.Duration) (*links.Links, error) {
-	delays := [3][3]time.Duration{{within, far[0], far[2]}, {far[0], within, far[1]}, {far[2], far[1], within}}
-	targets := make([]string, len(members))
-	for i, m := range members {
-		targets[i] = m.config.P2P.Listen
-	}
-	l, err := links.New(targets)
-	if err != nil {
-		return nil, err
-	}
-	for i := range members {
-		for k := range members {
-			if i != k {
-				l.Between([]int{i}, []int{k}, func(c *links.Condition) { c.Delay = delays[i%3][k%3] })
-			}
-		}
-	}
-	return l, nil
 }
 
 func freePorts(n int) ([]int, error) {

@@ -35,6 +35,7 @@ import (
 
 	"github.com/chancery/chancery/node/bench"
 	"github.com/chancery/chancery/node/config"
+	"github.com/chancery/chancery/testnet/links"
 )
 
 // payloadSize is about the size of a transaction that gives one consent, in bytes.
@@ -164,7 +165,7 @@ func tell(conn net.Conn, n *node.Node) {
 // kv is the reference as an application.
 type kv struct {
 	setting
-	far    [3]time.Duration // between regions
+	far    links.Regions
 	net    *network
 	count  int
 	blocks atomic.Int64 // that Watch was told of

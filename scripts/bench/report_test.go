@@ -99,8 +99,8 @@ func TestSettingsStandBesideTheirReference(t *testing.T) {
 	if o, err = flags([]string{"--only", "kvstore", "--regions", "1,3", "--delays", "1,2,3"}); err != nil {
 		t.Fatal(err)
 	}
-	if got = settings(o); len(got) != 2 || got[0].Regions != 0 || got[1].Regions != 3 || o.delays[2] != 3*time.Millisecond {
-		t.Errorf("with regions: %v, %v", got, o.delays)
+	if got = settings(o); len(got) != 2 || got[0].Regions != 0 || got[1].Regions != 3 || o.far[2] != 3*time.Millisecond {
+		t.Errorf("with regions: %v, %v", got, o.far)
 	}
 	for _, args := range [][]string{{"--only", "other"}, {"--validators", "17"}, {"--workload", "giving"}, {"--state", "x"}, {"--rounds", "0"}, {"--regions", "2"}, {"--delays", "1,2"}, {"more"}} {
 		if _, err := flags(args); err == nil {

@@ -19,18 +19,21 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/chancery/chancery/testnet/links"
 )
 
 // model is what is simulated. Times are milliseconds.
 type model struct {
 	validators int
-	missing    int           // of them that do not take part, the last ones
-	delays     [3][3]float64 // one way, between regions
-	neighbours int           // that each validator begins a connection to
-	hop        float64       // for a node to take a message and hand it on
-	sleep      float64       // gossip's pause, of which a message waits half on average
-	execute    float64       // a block, on one validator
-	pause      float64       // timeout_commit
+	missing    int // of them that do not take part, the last ones
+	far        links.Regions
+	neighbours int     // that each validator begins a connection to
+	hop        float64 // for a node to take a message and hand it on
+	sleep      float64 // gossip's pause, of which a message waits half on average
+	execute    float64 // a block, on one validator
+	pause      float64 // timeout_commit
 }
 
 func main() {
@@ -41,7 +44,7 @@ func main() {
 	f := flag.NewFlagSet("scale", flag.ExitOnError)
 	f.StringVar(&sizes, "validators", "4,7,16,50,100", "numbers of validators, with commas between; from 1 to 1000")
 	f.IntVar(&m.missing, "missing", 0, "how many of them do not take part")
-	f.StringVar(&delays, "delays", "35,45,75", "one-way delays between regions 1-2, 2-3 and 1-3, in milliseconds")
+	f.StringVar(&delays, "delays", links.DefaultRegions, "one-way delays between regions 1-2, 2-3 and 1-3, in milliseconds")
 	f.IntVar(&m.neighbours, "neighbours", 8, "connections that each validator begins")
 	f.Float64Var(&m.hop, "hop", 1, "milliseconds in which a node hands a message on")
 	f.Float64Var(&m.sleep, "sleep", 10, "gossip's pause in milliseconds")
@@ -70,20 +73,10 @@ func main() {
 }
 
 func (m *model) read(delays string) error {
-	var d [3]float64
-	parts := strings.Split(delays, ",")
-	if len(parts) != 3 {
-		return fmt.Errorf("--delays %q: want three numbers", delays)
+	var err error
+	if m.far, err = links.ParseRegions(delays); err != nil {
+		return fmt.Errorf("--delays %q: %w", delays, err)
 	}
-	for i, text := range parts {
-		v, err := strconv.ParseFloat(text, 64)
-		if err != nil || !(v >= 0 && v <= 10_000) {
-			return fmt.Errorf("--delays %q: want three numbers from 0 to 10000", delays)
-		}
-		d[i] = v
-	}
-	const within = 0.5
-	m.delays = [3][3]float64{{within, d[0], d[2]}, {d[0], within, d[1]}, {d[2], d[1], within}}
 	if m.neighbours < 1 || m.hop < 0 || m.sleep < 0 || m.execute < 0 || m.pause < 0 || m.missing < 0 {
 		return fmt.Errorf("no number may be negative, and each validator needs a neighbour")
 	}
@@ -136,7 +129,7 @@ func (m *model) connect(n, regions int, r *rand.Rand) [][]edge {
 			return
 		}
 		have[[2]int{a, b}], have[[2]int{b, a}] = true, true
-		d := m.delays[a%regions][b%regions]
+		d := float64(m.far.Delay(a%regions, b%regions)) / float64(time.Millisecond)
 		graph[a], graph[b] = append(graph[a], edge{b, d}), append(graph[b], edge{a, d})
 	}
 	for i := range n {

@@ -170,11 +170,18 @@ func (d *desk) digest(folder string) string {
 // steps are those that are tried of so many: all with CHANCERY_LONG=1, otherwise about some
 // of them, evenly from the first to the last. CHANCERY_FROM=n leaves out those before the n-th,
 // for a run that goes on where another was ended.
-func steps(total, some int) []int {
+func steps(t *testing.T, total, some int) []int {
+	t.Helper()
 	if os.Getenv("CHANCERY_LONG") != "" || total <= some {
 		some = total
 	}
-	from, _ := strconv.Atoi(os.Getenv("CHANCERY_FROM"))
+	from := 1
+	if text := os.Getenv("CHANCERY_FROM"); text != "" {
+		var err error
+		if from, err = strconv.Atoi(text); err != nil || from < 1 || from > total {
+			t.Fatalf("CHANCERY_FROM is %q: want a step from 1 to %d", text, total)
+		}
+	}
 	var out []int
 	for i := range some {
 		if n := 1 + i*(total-1)/max(some-1, 1); n >= from {
@@ -203,7 +210,8 @@ func TestNodeAtEachStep(t *testing.T) {
 			for name, how := range hows {
 				t.Run(name, func(t *testing.T) {
 					d := &desk{t: t, binary: d.binary, net: d.net}
-					for _, n := range steps(blocks, 8) {
+					tried := steps(t, blocks, 12)
+					for _, n := range tried {
 						home := d.fresh(d.home())
 						o, out := d.traced(home, n, how, 4*blocks, "start", "--home", home)
 						ends := how == crash.Kill || how == crash.Fail
@@ -226,7 +234,7 @@ func TestNodeAtEachStep(t *testing.T) {
 						}
 						_ = os.RemoveAll(home)
 					}
-					t.Logf("each of %d steps", len(steps(blocks, 8)))
+					t.Logf("%d steps, from %d to %d", len(tried), tried[0], tried[len(tried)-1])
 				})
 			}
 		})
@@ -319,7 +327,7 @@ func TestRestoreAtEachStep(t *testing.T) {
 			t.Fatalf("undisturbed: %+v\n%s", all, out)
 		}
 		for name, how := range hows {
-			for _, n := range steps(all.Steps, 20) {
+			for _, n := range steps(t, all.Steps, 40) {
 				h := home()
 				o, out := d.traced(h, n, how, 0, args(h)...)
 				if o.Exit == 0 && d.height(h) != height {

@@ -116,3 +116,32 @@ func TestLinksDoWhatTheyAreTold(t *testing.T) {
 		t.Error("reset, and yet it lasts")
 	}
 }
+
+func TestRegionsDelayBothWays(t *testing.T) {
+	r, err := ParseRegions("10,20.5,40")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		a, b int
+		want time.Duration
+	}{{0, 1, 10 * time.Millisecond}, {1, 2, 20_500 * time.Microsecond}, {0, 2, 40 * time.Millisecond}, {1, 1, within}} {
+		if there, back := r.Delay(c.a, c.b), r.Delay(c.b, c.a); there != c.want || back != c.want {
+			t.Errorf("from %d to %d: %v and %v back, want %v", c.a, c.b, there, back, c.want)
+		}
+	}
+	for _, text := range []string{"", "1,2", "1,2,3,4", "1,2,x", "1,2,-1", "1,2,10001", "1,2,NaN"} {
+		if _, err := ParseRegions(text); err == nil {
+			t.Errorf("%q is taken", text)
+		}
+	}
+	l, err := New([]string{"a", "b", "c", "d"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	l.Spread(r)
+	if got := l.way(3, 1).Delay; got != 10*time.Millisecond {
+		t.Errorf("from the fourth, in the first region, to the second: %v", got)
+	}
+}
