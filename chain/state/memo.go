@@ -7,8 +7,8 @@ const (
 	// many bytes they were decoded from.
 	memoSize  = 32 << 10
 	memoBytes = 64 << 20
-	// memoLarge is the bytes beyond which a value is remembered by where it lies
-	// rather than by its bytes.
+	// memoLarge is the bytes beyond which a value is remembered by where it lies alone, and
+	// not by its bytes too.
 	memoLarge = 1 << 10
 )
 
@@ -20,18 +20,14 @@ type place struct {
 }
 
 // memo remembers what values were decoded from which bytes. It never changes a
-// result, for decoding depends on the bytes alone.
+// result, for decoding depends on the bytes alone. Where they lie is asked first: that
+// touches none of them, which are far from the processor where many authors take turns. A
+// tree on disk hands out the same bytes at another place now and then.
 type memo[V any] struct {
 	//determinism:allow guards a cache of a pure function
-	mu    sync.Mutex // guards both
-	small generations[string, V]
-	large generations[place, V]
-}
-
-// generations is a bounded map that forgets what was not used lately.
-type generations[K comparable, V any] struct {
-	young, old map[K]V
-	bytes      int // of young
+	mu       sync.Mutex // guards both
+	at       generations[place, V]
+	contents generations[string, V] // of small values
 }
 
 // of is the value of raw, decoded at most once while it is remembered.
@@ -47,15 +43,19 @@ func (m *memo[V]) of(raw []byte, decode func([]byte) V) V {
 func (m *memo[V]) lookup(raw []byte) (V, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(raw) > memoLarge {
-		return m.large.lookup(placeOf(raw), len(raw))
+	v, ok := m.at.lookup(placeOf(raw), len(raw))
+	if ok || len(raw) > memoLarge {
+		return v, ok
 	}
 	// Spelled out, so that looking up does not copy raw.
-	v, ok := m.small.young[string(raw)]
+	v, ok = m.contents.young[string(raw)]
 	if !ok {
-		if v, ok = m.small.old[string(raw)]; ok {
-			m.small.keep(string(raw), v, len(raw))
+		if v, ok = m.contents.old[string(raw)]; ok {
+			m.contents.keep(string(raw), v, len(raw))
 		}
+	}
+	if ok {
+		m.at.keep(placeOf(raw), v, len(raw))
 	}
 	return v, ok
 }
@@ -63,14 +63,19 @@ func (m *memo[V]) lookup(raw []byte) (V, bool) {
 func (m *memo[V]) keep(raw []byte, v V) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(raw) > memoLarge {
-		m.large.keep(placeOf(raw), v, len(raw))
-	} else {
-		m.small.keep(string(raw), v, len(raw))
+	m.at.keep(placeOf(raw), v, len(raw))
+	if len(raw) <= memoLarge {
+		m.contents.keep(string(raw), v, len(raw))
 	}
 }
 
 func placeOf(raw []byte) place { return place{&raw[0], len(raw)} }
+
+// generations is a bounded map that forgets what was not used lately.
+type generations[K comparable, V any] struct {
+	young, old map[K]V
+	bytes      int // of young
+}
 
 func (g *generations[K, V]) lookup(k K, size int) (V, bool) {
 	v, ok := g.young[k]
