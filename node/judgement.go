@@ -12,6 +12,7 @@ import (
 	"github.com/chancery/chancery/consensus"
 	"github.com/chancery/chancery/node/evidence"
 	"github.com/chancery/chancery/node/intel"
+	"github.com/chancery/chancery/node/internal/background"
 	"github.com/chancery/chancery/node/webhook"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 )
@@ -118,6 +119,7 @@ func (n *Node) runJudgement(ctx context.Context) {
 	j := n.judgement
 	optional := func(what string, run func(context.Context) error) {
 		n.group.Go(func() {
+			background.Yield()
 			if err := run(ctx); err != nil {
 				j.log.Error("the node goes on without one of its sources of opinions", "source", what, "error", err)
 			}

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -42,6 +43,7 @@ import (
 	"github.com/chancery/chancery/node/checkpoint"
 	"github.com/chancery/chancery/node/config"
 	"github.com/chancery/chancery/node/forecast"
+	"github.com/chancery/chancery/node/internal/background"
 	"github.com/chancery/chancery/node/receipt"
 	"github.com/chancery/chancery/node/rpc"
 	"github.com/chancery/chancery/node/signer"
@@ -316,6 +318,18 @@ func engineMetrics(c *cmtconfig.InstrumentationConfig, registry *registry) cmtno
 	}
 }
 
+// mostWorkers is the most that are taken unless the configuration asks for more: beyond, what
+// is executed one after the other takes most of the time.
+const mostWorkers = 8
+
+// workers is on how many processors blocks are looked at.
+func workers(configured int) int {
+	if configured > 0 {
+		return configured
+	}
+	return min(runtime.GOMAXPROCS(0), mostWorkers)
+}
+
 // defaultRegistry guards prometheus.DefaultRegisterer.
 var defaultRegistry sync.Mutex
 
@@ -325,7 +339,7 @@ func (n *Node) openEngine(version string, registry *registry) error {
 		return err
 	}
 	n.modules = Wire()
-	n.modules.Observer = n.metrics
+	n.modules.Observer, n.modules.Workers = n.metrics, workers(c.Node.Workers)
 	tree, err := openTree(c.State, n.home.Data(), n.log)
 	if err != nil {
 		return err
@@ -549,7 +563,10 @@ func (n *Node) Start() error {
 	if n.hold != nil {
 		n.group.Go(func() { n.followHold(ctx) })
 	}
-	n.group.Go(func() { writeImages(ctx, n.config.State, n.engine.App().Tree(), n.log) })
+	n.group.Go(func() {
+		background.Yield()
+		writeImages(ctx, n.config.State, n.engine.App().Tree(), n.log)
+	})
 	if n.listener != nil {
 		if !n.config.RPC.TLS() {
 			n.log.Warn("INSECURE: loopback development mode: rpc.development is set: clients on this machine are neither encrypted nor authenticated, and each may do what an administrator may; set rpc.tls_cert and rpc.tls_key instead for anything but development", "listen", n.listener.Addr().String())
@@ -601,6 +618,7 @@ func (n *Node) follow(ctx context.Context, from int64) {
 	n.runJudgement(ctx)
 	if n.forecasts != nil {
 		n.group.Go(func() {
+			background.Yield()
 			forecast.Follow(ctx, n.forecasts, n.engine.Records(), n.deeds.forecast, n.log.With("part", "forecast"))
 		})
 	}
