@@ -169,3 +169,82 @@ func TestAProposerGathersFirst(t *testing.T) {
 		t.Error("it is not told from the others who precedes this node")
 	}
 }
+
+// Where blocks have plenty without it, what peers offer waits for longer, also when this node
+// is going to propose; a proposal then checks one batch of it, in which each organisation has
+// its turn.
+func TestWhatPeersOfferWaitsWhereThereIsPlenty(t *testing.T) {
+	h := newHost(t)
+	clock := time.Now()
+	h.pool.now = func() time.Time { return clock }
+	until := h.now.UnixMilli() + 60_000
+	h.pool.o.Batch = 2
+	fetched := func() int { batch, _ := h.pool.fetch(nil); return len(batch) }
+
+	h.pool.mu.Lock()
+	h.pool.bytes = leastPlenty
+	h.pool.mu.Unlock()
+	for range 4 {
+		h.pool.Offer(setParams("did:chancery:flood", until))
+	}
+	h.pool.Offer(setParams("did:chancery:quiet", until))
+	h.pool.Soon()
+	h.pool.Proposing(true)
+	clock = clock.Add(plentyTimes*h.pool.o.Gather - time.Millisecond)
+	if n := fetched() + fetched(); n != 0 {
+		t.Fatalf("%d were taken that nobody needs", n)
+	}
+	h.pool.Gather(time.Hour)
+	if n, _ := h.pool.offered.size(); n != 3 || h.pool.offered.bytes("did:chancery:quiet") != 0 {
+		t.Fatalf("a proposal left %d, of the quiet one %d bytes", n, h.pool.offered.bytes("did:chancery:quiet"))
+	}
+	clock = clock.Add(time.Millisecond)
+	if n := fetched() + fetched(); n != 3 {
+		t.Errorf("%d of 3 were taken when their time had come", n)
+	}
+
+	// What blocks take says what is plenty: a larger one, and for a while after it.
+	h.pool.Committed(leastPlenty)
+	if h.pool.plenty() {
+		t.Error("what one block takes is plenty")
+	}
+	for range 6 {
+		h.pool.Committed(0)
+	}
+	if !h.pool.plenty() {
+		t.Error("a large block of long ago counts")
+	}
+}
+
+// While the node executes a block, nothing is checked.
+func TestABlockGoesBeforeChecks(t *testing.T) {
+	h := newHost(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go h.pool.Run(ctx)
+	until := h.now.UnixMilli() + 60_000
+	if err := h.pool.Submit(ctx, setParams(chaintest.Consortium, until)); err != nil {
+		t.Fatal(err)
+	}
+	h.pool.Hush()
+	submitted := make(chan error, 1)
+	go func() { submitted <- h.pool.Submit(ctx, setParams(chaintest.Consortium, until)) }()
+	// One turn of Run may have begun before.
+	for range 2 {
+		select {
+		case err := <-submitted:
+			t.Logf("it was checked by a turn that had begun: %v", err)
+			go func() { submitted <- h.pool.Submit(ctx, setParams(chaintest.Consortium, until)) }()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	select {
+	case err := <-submitted:
+		t.Fatalf("it was checked: %v", err)
+	default:
+	}
+	h.pool.Speak()
+	if err := <-submitted; err != nil {
+		t.Fatal(err)
+	}
+}

@@ -401,7 +401,7 @@ func TestFloodStarvesNobody(t *testing.T) {
 	h.force(t, quiet)
 	want, _ := h.app.Decode(quiet)
 	var seen []tx.ID
-	h.pool.Candidates(func(d *tx.Decoded) Next {
+	h.pool.Candidates(0, nil, func(d *tx.Decoded) Next {
 		seen = append(seen, d.ID)
 		if len(seen) == 2 {
 			return Stop
@@ -481,7 +481,7 @@ func TestUrgentFirst(t *testing.T) {
 		t.Errorf("%d bytes wait: what is urgent has no bound", bytes)
 	}
 	var order []string
-	h.pool.Candidates(func(d *tx.Decoded) Next {
+	h.pool.Candidates(0, nil, func(d *tx.Decoded) Next {
 		order = append(order, fmt.Sprint(d.Body.Author[len("did:chancery:"):], len(d.Messages)))
 		return Continue
 	})
@@ -489,7 +489,7 @@ func TestUrgentFirst(t *testing.T) {
 		t.Errorf("a block takes %v, want %v first and what is not urgent last", order, want)
 	}
 	h.pool.Evict(func() (ids []tx.ID) {
-		h.pool.Candidates(func(d *tx.Decoded) Next { ids = append(ids, d.ID); return Continue })
+		h.pool.Candidates(0, nil, func(d *tx.Decoded) Next { ids = append(ids, d.ID); return Continue })
 		return ids
 	}()...)
 	if n, bytes := h.pool.Size(); n != 0 || bytes != 0 {

@@ -38,7 +38,8 @@ type PoolOptions struct {
 	Batch int
 	// Gather is how long those that came from peers wait for their check unless this node
 	// is about to propose: what comes in a block meanwhile needs none, and the others are
-	// checked together. 0: not at all. GatherTxs is how many wait for as long.
+	// checked together. 0: not at all. GatherTxs is how many wait for as long. Where blocks
+	// have plenty without them, both are four times as much.
 	Gather    time.Duration
 	GatherTxs int
 	// RelayAfter is how long a transaction that came from a peer waits for a block
@@ -89,6 +90,7 @@ type Pool struct {
 	turn    bool        // whether offered has it before intake; of Run
 	about   atomic.Bool // whether this node proposes now
 	soon    atomic.Bool // whether it does after the block to come: what peers offered is checked once
+	quiet   sync.Mutex  // held while this node executes a block, which goes before checks
 	// arrived is sent to, without waiting, whenever a transaction enters.
 	arrived chan struct{}
 
@@ -101,6 +103,7 @@ type Pool struct {
 	offers [3]list.List // of *waiting, by offerQueue: to be offered to peers, soonest first
 	again  int          // bytes that may be offered again now; below 0 after a large one
 	reaped time.Time    // when again was last filled up
+	block  int          // bytes of the largest block of late
 	taken  float64      // bytes a second that blocks took lately, where more waited
 	took   time.Time    // when the latest of them did
 	// When somebody was last told to come back for want of room.
@@ -164,6 +167,7 @@ func (p *Pool) Run(ctx context.Context) {
 	for {
 		clear(batch) // not to hold their bytes
 		var due time.Duration
+		p.awaitQuiet()
 		if batch, due = p.fetch(batch[:0]); len(batch) > 0 {
 			p.admit(batch)
 			if ctx.Err() != nil {
@@ -194,13 +198,19 @@ func (p *Pool) fetch(batch []admission) ([]admission, time.Duration) {
 		}
 	}
 	due := time.Hour // nothing waits
-	switch n, bytes := p.offered.size(); {
+	n, bytes := p.offered.size()
+	times, needed := 1, p.about.Load() || p.soon.Load()
+	if p.plenty() {
+		times, needed = plentyTimes, false
+		p.soon.Store(false)
+	}
+	switch {
 	case n == 0:
 		p.soon.Store(false)
-	case n >= p.o.GatherTxs || bytes >= gatherBytes || p.about.Load() || p.soon.Load():
+	case n >= times*p.o.GatherTxs || bytes >= times*gatherBytes || needed:
 		due = 0
 	default:
-		due = p.o.Gather - p.now().Sub(p.offered.oldest())
+		due = time.Duration(times)*p.o.Gather - p.now().Sub(p.offered.oldest())
 	}
 	if due <= 0 {
 		batch = p.offered.take(batch, p.o.Batch, maxBatchBytes)
@@ -209,6 +219,19 @@ func (p *Pool) fetch(batch []admission) ([]admission, time.Duration) {
 		batch = p.intake.take(batch, p.o.Batch, maxBatchBytes)
 	}
 	return batch, due
+}
+
+// Hush has checks wait until Speak is called, for this node executes a block, and others wait
+// for that.
+func (p *Pool) Hush() { p.quiet.Lock() }
+
+// Speak ends what Hush began.
+func (p *Pool) Speak() { p.quiet.Unlock() }
+
+// awaitQuiet returns when no block is executed.
+func (p *Pool) awaitQuiet() {
+	p.quiet.Lock()
+	defer p.quiet.Unlock()
 }
 
 // Soon has what peers offered until now checked, for this node is going to propose.
@@ -225,7 +248,9 @@ func (p *Pool) Proposing(now bool) {
 	}
 }
 
-// Gather checks what peers offered until now, for a proposal, and stops after a while.
+// Gather checks what peers offered until now, for a proposal, and stops after a while. Where
+// there is plenty for it already, it checks one batch, in which each organisation has its
+// turn.
 func (p *Pool) Gather(most time.Duration) {
 	for begun := time.Now(); time.Since(begun) < most; {
 		batch := p.offered.take(nil, p.o.Batch, maxBatchBytes)
@@ -233,7 +258,27 @@ func (p *Pool) Gather(most time.Duration) {
 			return
 		}
 		p.admit(batch)
+		if p.plenty() {
+			return
+		}
 	}
+}
+
+const (
+	// plentyTimes is how many times as many wait for as many times as long where there is
+	// plenty for blocks without them.
+	plentyTimes = 4
+	// plentyBlocks is how many of the largest blocks of late are plenty, and leastPlenty how
+	// many bytes at least.
+	plentyBlocks = 2
+	leastPlenty  = 256 << 10
+)
+
+// plenty tells whether there is more in the pool than the next blocks will take.
+func (p *Pool) plenty() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.bytes >= max(plentyBlocks*p.block, leastPlenty)
 }
 
 // maxBatchBytes is with how many bytes a batch is full: decoded, they can take a
@@ -461,8 +506,9 @@ func (p *Pool) Reap(maxBytes uint64) [][]byte {
 // Candidates yields waiting transactions for a block, one organisation after the
 // other in turn and each organisation's urgent ones first, then in order of arrival, but
 // for those that were postponed. take says whether to go on, and whether this
-// organisation is done for this block.
-func (p *Pool) Candidates(take func(d *tx.Decoded) (next Next)) {
+// organisation is done for this block. foresee, unless it is nil, is told before which are to
+// come, no more than have most bytes together.
+func (p *Pool) Candidates(most int64, foresee func([]*tx.Decoded), take func(d *tx.Decoded) (next Next)) {
 	p.mu.Lock()
 	now := p.now()
 	lanes := make([][]*tx.Decoded, 0, len(p.order))
@@ -484,6 +530,9 @@ func (p *Pool) Candidates(take func(d *tx.Decoded) (next Next)) {
 		p.next = (p.next + 1) % len(p.order)
 	}
 	p.mu.Unlock()
+	if foresee != nil {
+		foresee(inTurn(lanes, most))
+	}
 	for len(lanes) > 0 {
 		left := lanes[:0]
 		for _, l := range lanes {
@@ -499,6 +548,24 @@ func (p *Pool) Candidates(take func(d *tx.Decoded) (next Next)) {
 		}
 		lanes = left
 	}
+}
+
+// inTurn are the first of lanes, one of each in turn, that have no more than most bytes
+// together.
+func inTurn(lanes [][]*tx.Decoded, most int64) (out []*tx.Decoded) {
+	for turn, any := 0, true; any; turn++ {
+		any = false
+		for _, l := range lanes {
+			if turn >= len(l) {
+				continue
+			}
+			if most -= int64(len(l[turn].Raw)); most < 0 {
+				return out
+			}
+			out, any = append(out, l[turn]), true
+		}
+	}
+	return out
 }
 
 // maxPerLane bounds what one block looks at of one organisation.
@@ -612,6 +679,7 @@ func (p *Pool) Committed(bytes int, ids ...tx.ID) {
 	defer p.mu.Unlock()
 	now := p.now()
 	defer p.learn(bytes, now)
+	p.block = max(bytes, p.block-p.block/8)
 	p.offered.forget(ids)
 	for _, id := range ids {
 		w := p.remove(id)
