@@ -34,6 +34,9 @@ type Options struct {
 	Validators Validators
 	// Rand seeds the caches and batch verification. No result depends on it.
 	Rand io.Reader
+	// Workers is on how many processors a block's transactions are looked at ahead. No result
+	// depends on it. 0: one.
+	Workers int
 	// Verified is how many verified signatures are remembered. 0: 200 000.
 	Verified int
 	// Oldest is the oldest version of the state machine that the program knows; 0: the
@@ -63,6 +66,7 @@ type App struct {
 	router   *router
 	registry *state.Registry
 	core     coreState
+	workers  int // at least 1
 	verified *keys.Memory
 	rand     io.Reader
 	decoded  *decodedCache
@@ -133,7 +137,7 @@ func New(o Options) (*App, error) {
 	a := &App{
 		chainID: o.ChainID, tree: o.Tree, auth: o.Authenticator, screen: o.Screen, observer: o.Observer, modules: o.Modules, validators: o.Validators,
 		oldest: o.Oldest, migrations: o.Migrations,
-		core: newCoreState(), rand: o.Rand, decoded: decoded,
+		core: newCoreState(), workers: max(o.Workers, 1), rand: &sharedRand{r: o.Rand}, decoded: decoded,
 		verified: keys.NewMemory(o.Verified, seed), seen: &seenSet{ids: make(map[tx.ID]struct{})}, kept: newKeptStates(),
 	}
 	schemas := []*state.Schema{a.core.schema}
@@ -171,6 +175,9 @@ func (a *App) Registry() *state.Registry { return a.registry }
 
 // Modules are the modules, in order.
 func (a *App) Modules() []Module { return a.modules }
+
+// Workers is on how many processors a block's transactions are looked at.
+func (a *App) Workers() int { return a.workers }
 
 // Tree is the committed state.
 func (a *App) Tree() state.Tree { return a.tree }

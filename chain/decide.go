@@ -144,7 +144,7 @@ func (m mandate) run(ctx *Ctx, d Decision) (out Decided) {
 				}
 			}
 			var err error
-			if out.Responses, err = m.app.run(ctx, &tx.Decoded{Messages: d.Messages}); err != nil {
+			if out.Responses, err = m.app.run(ctx, &tx.Decoded{Messages: d.Messages}, &nothing); err != nil {
 				return err
 			}
 			if d.After == nil {

@@ -110,9 +110,8 @@ func (broken) Authenticate(_ ReadCtx, c Claim) (Authority, error) {
 }
 
 // A run-time error of a module fails the transaction, wherever the module is asked:
-// verifying the signatures of a block ahead may not halt a node where executing it
-// does not.
-func TestPreverifySurvivesWhatTheDoorRefuses(t *testing.T) {
+// looking ahead at a block may not halt a node where executing it does not.
+func TestForeseeSurvivesWhatTheDoorRefuses(t *testing.T) {
 	tree, err := state.OpenIAVL(dbm.NewMemDB(), state.IAVLOptions{NoSync: true})
 	if err != nil {
 		t.Fatal(err)
@@ -134,7 +133,11 @@ func TestPreverifySurvivesWhatTheDoorRefuses(t *testing.T) {
 	if got := a.Admit(d)[0].Err; !errors.Is(got, ErrInternal) {
 		t.Fatalf("the door says %v", got)
 	}
-	a.Preverify([]*tx.Decoded{d, d})
+	x := a.next(false)
+	x.Foresee([]*tx.Decoded{d, d})
+	if _, err := x.Deliver(d); !errors.Is(err, ErrInternal) {
+		t.Fatalf("a block says %v", err)
+	}
 }
 
 // everybody accepts any author with its key.
@@ -152,9 +155,9 @@ type ofA struct{ keys.Signer }
 
 func (ofA) KeyURL() string { return "a#k" }
 
-// A block's transactions are verified ahead of the door, which may refuse them: they are not
+// A block's transactions are looked at ahead of the door, which may refuse them: they are not
 // kept, however good their signatures are.
-func TestPreverifyKeepsNothingDecoded(t *testing.T) {
+func TestForeseeKeepsNothingDecoded(t *testing.T) {
 	signer, err := keys.NewSigner(keys.Ed25519, make([]byte, keys.SeedSize))
 	if err != nil {
 		t.Fatal(err)
@@ -181,7 +184,11 @@ func TestPreverifyKeepsNothingDecoded(t *testing.T) {
 	if !keys.VerifyBatch(bytes.NewReader(make([]byte, 64)), items)[0] {
 		t.Fatal("its signature is bad")
 	}
-	a.Preverify([]*tx.Decoded{d})
+	x := a.next(false)
+	x.Foresee([]*tx.Decoded{d})
+	if !x.ahead.about(d).signed {
+		t.Error("its signature was not verified")
+	}
 	if n := a.decoded.entries.Len(); n != 0 {
 		t.Errorf("%d transactions that nobody admitted are kept", n)
 	}

@@ -37,6 +37,8 @@ type Block struct {
 	Demanded []tx.ID
 	// Version is the version of the state machine that began with this block, 0 for none.
 	Version uint32
+	// Foresight is what came of looking ahead. It is the node's own affair.
+	Foresight Foresight
 
 	ids       []byte
 	forgotten [][]byte
@@ -48,10 +50,12 @@ type Execution struct {
 	app     *App
 	header  Header
 	params  *chainv1.Params
-	version uint32 // of the state machine, in force in this block
-	began   uint32 // the version that began with this block, 0 for none
-	unknown error  // this program does not know the version that the block needs; nil: it does
+	version uint32       // of the state machine, in force in this block
+	began   uint32       // the version that began with this block, 0 for none
+	unknown error        // this program does not know the version that the block needs; nil: it does
+	base    state.Reader // the committed state that overlay is over
 	overlay *state.Overlay
+	ahead   *foresight // nil: nothing was foreseen
 	record  *chainv1.BlockRecord
 	updates []ValidatorUpdate
 	ids     []byte
@@ -102,7 +106,7 @@ func (a *App) beginOn(latest state.Snapshot, h Header) *Execution {
 func (a *App) beginPlanned(latest state.Snapshot, h Header, plan *chainv1.UpgradePlan) *Execution {
 	x := &Execution{
 		app: a, header: h,
-		overlay: state.NewOverlay(latest),
+		base: latest, overlay: state.NewOverlay(latest),
 		record:  &chainv1.BlockRecord{Height: h.Height, Time: h.Time},
 		inBlock: make(map[tx.ID]struct{}),
 		used:    make(map[string]uint64),
@@ -139,18 +143,21 @@ func (x *Execution) Deliver(d *tx.Decoded) (*chainv1.TxResult, error) {
 	start, updates := x.overlay.Mark(), len(x.updates)
 	v := x.view(d)
 	m := v.meter
-	authority, err := x.app.door(v, x.params, d)
+	known := x.ahead.about(d)
+	authority, err := x.door(v, d, known)
 	if err != nil {
 		return nil, err
 	}
-	if err := badSignature(d, x.app.verified.Verify(x.app.rand, signatures(d, authority))); err != nil {
-		return nil, err
+	if !known.signed || !known.authority.holds(x.overlay) {
+		if err := badSignature(d, x.app.verified.Verify(x.app.rand, signatures(d, authority))); err != nil {
+			return nil, err
+		}
 	}
 	v.author, v.organisation, v.signers = d.Body.Author, authority.Organisation, authority.Signers
 	ctx := &Ctx{env: v.env, overlay: x.overlay, meter: m, updates: &x.updates}
 	c := &Candidate{Decoded: d, Authority: authority}
 	mark := x.app.mark()
-	verdict, row, failure := x.judge(v, c)
+	verdict, row, failure := x.judge(v, c, known)
 	x.app.spent(StageJudge, mark, d)
 	var responses [][]byte
 	mark = x.app.mark()
@@ -170,7 +177,7 @@ func (x *Execution) Deliver(d *tx.Decoded) (*chainv1.TxResult, error) {
 	default:
 		failure = ctx.Atomic(func() error {
 			return guard(func() (err error) {
-				responses, err = x.app.run(ctx, d)
+				responses, err = x.app.run(ctx, d, known)
 				return err
 			})
 		})
@@ -229,12 +236,15 @@ func (x *Execution) quota(organisation string, units uint64) error {
 
 // judge is the screen's verdict, nil where nothing is judged. A transaction that has
 // too few units to be judged is admitted and fails.
-func (x *Execution) judge(r ReadCtx, c *Candidate) (verdict *chainv1.Verdict, row []int64, failure error) {
+func (x *Execution) judge(v *view, c *Candidate, known *foreseen) (verdict *chainv1.Verdict, row []int64, failure error) {
 	if x.screening == nil {
 		return nil, nil, nil
 	}
 	failure = guard(func() error {
-		verdict, row = x.screening.Judge(r, c)
+		verdict, row = x.screening.Judge(v, c, func() any {
+			gathered, _ := settle(&known.gathered, x.overlay, v.meter, func() (any, error) { return x.screening.Gather(v, c), nil })
+			return gathered
+		})
 		return nil
 	})
 	if failure != nil {
@@ -309,7 +319,7 @@ func (x *Execution) End() *Block {
 	x.record.Events = append(x.record.Events, events...)
 	return &Block{
 		Header: x.header, Changes: x.overlay.Changes(), Record: x.record,
-		Updates: lastPerKey(x.updates), Demanded: made, Version: x.began, ids: x.ids, forgotten: forgotten,
+		Updates: lastPerKey(x.updates), Demanded: made, Version: x.began, Foresight: x.ahead.tally(), ids: x.ids, forgotten: forgotten,
 	}
 }
 
@@ -390,7 +400,7 @@ func (a *App) AdmitWithHints(ds []*tx.Decoded, asks []Ask) []Admission {
 	var items []keys.Item
 	for i, d := range ds {
 		views[i] = x.view(d)
-		if out[i].Authority, out[i].Err = a.door(views[i], x.params, d); out[i].Err == nil {
+		if out[i].Authority, out[i].Err = x.door(views[i], d, &nothing); out[i].Err == nil {
 			items = append(items, signatures(d, out[i].Authority)...)
 		}
 	}
@@ -411,7 +421,7 @@ func (a *App) AdmitWithHints(ds []*tx.Decoded, asks []Ask) []Admission {
 			c := &Candidate{Decoded: d, Authority: out[i].Authority}
 			if asks[i] == AskHint || x.full(views[i], c) {
 				mark = a.mark()
-				verdict, _, _ := x.judge(views[i], c)
+				verdict, _, _ := x.judge(views[i], c, &nothing)
 				a.spent(StageHint, mark, d)
 				out[i].Err = x.room(views[i], c, verdict)
 				if asks[i] == AskHint {
@@ -492,29 +502,6 @@ func (a *App) foresee(v *view, d *tx.Decoded, authority Authority) error {
 	return guard(func() error { return a.router.route(d.Messages[0]).check(v, d.Messages[0]) })
 }
 
-// Preverify verifies the signatures of many transactions in one batch, against
-// the keys of the latest state, and remembers the good ones. It decides nothing.
-func (a *App) Preverify(ds []*tx.Decoded) {
-	x := a.next(false)
-	var items []keys.Item
-	for _, d := range ds {
-		if uint64(len(d.Tx.Signatures)) > uint64(x.params.MaxSignatures) {
-			continue
-		}
-		var authority Authority
-		if err := guard(func() (err error) {
-			authority, err = a.authenticate(x.view(d), d)
-			return err
-		}); err != nil {
-			continue
-		}
-		items = append(items, signatures(d, authority)...)
-	}
-	mark := a.mark()
-	a.verified.Verify(a.rand, items)
-	a.spent(StageVerify, mark, ds...)
-}
-
 func signatures(d *tx.Decoded, authority Authority) []keys.Item {
 	items := make([]keys.Item, len(d.Tx.Signatures))
 	for i, s := range d.Tx.Signatures {
@@ -534,7 +521,8 @@ func badSignature(d *tx.Decoded, good []bool) error {
 
 // door is SPEC chapter T but for T12: what must hold of a transaction, besides
 // good signatures, before it may be in a block. It writes nothing.
-func (a *App) door(v *view, p *chainv1.Params, d *tx.Decoded) (authority Authority, err error) {
+func (x *Execution) door(v *view, d *tx.Decoded, known *foreseen) (authority Authority, err error) {
+	a, p := x.app, x.params
 	switch {
 	case uint64(len(d.Raw)) > p.MaxTxBytes:
 		return authority, ErrTooLarge.With("%d bytes, at most %d", len(d.Raw), p.MaxTxBytes)
@@ -554,23 +542,34 @@ func (a *App) door(v *view, p *chainv1.Params, d *tx.Decoded) (authority Authori
 	err = guard(func() error {
 		v.meter.charge(p.Costs.Byte, uint64(len(d.Raw)))
 		v.meter.charge(p.Costs.Signature, uint64(len(d.Tx.Signatures)))
-		for _, m := range d.Messages {
-			route := a.router.route(m)
-			if route.validate == nil {
-				return tx.ErrIncomplete.With("no module handles %s", m.ProtoReflect().Descriptor().FullName())
-			}
-			if err := route.knownIn(v.version, m); err != nil {
-				return err
-			}
-			if err := route.validate(m); err != nil {
+		if !known.valid {
+			if err := a.validate(v.version, d.Messages); err != nil {
 				return err
 			}
 		}
 		var err error
-		authority, err = a.authenticate(v, d)
+		authority, err = settle(&known.authority, x.overlay, v.meter, func() (Authority, error) { return a.authenticate(v, d) })
 		return err
 	})
 	return authority, err
+}
+
+// validate looks at messages alone: whether there is a module for each in a version of the
+// state machine, and it takes it.
+func (a *App) validate(version uint32, messages []proto.Message) error {
+	for _, m := range messages {
+		route := a.router.route(m)
+		if route.validate == nil {
+			return tx.ErrIncomplete.With("no module handles %s", m.ProtoReflect().Descriptor().FullName())
+		}
+		if err := route.knownIn(version, m); err != nil {
+			return err
+		}
+		if err := route.validate(m); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (a *App) authenticate(r ReadCtx, d *tx.Decoded) (Authority, error) {
@@ -585,11 +584,16 @@ func (a *App) authenticate(r ReadCtx, d *tx.Decoded) (Authority, error) {
 	return authority, err
 }
 
-// run checks and executes the messages in order.
-func (a *App) run(ctx *Ctx, d *tx.Decoded) ([][]byte, error) {
+// run plans and executes the messages in order.
+func (a *App) run(ctx *Ctx, d *tx.Decoded, known *foreseen) ([][]byte, error) {
 	responses := make([][]byte, len(d.Messages))
 	for i, m := range d.Messages {
-		response, err := a.router.route(m).execute(ctx, m)
+		route := a.router.route(m)
+		plan, err := settle(known.planOf(i), ctx.overlay, ctx.meter, func() (any, error) { return route.plan(ctx, m) })
+		if err != nil {
+			return nil, inMessage(i, len(d.Messages), err)
+		}
+		response, err := route.execute(ctx, m, plan)
 		if err != nil {
 			return nil, inMessage(i, len(d.Messages), err)
 		}

@@ -41,7 +41,7 @@ func (a *App) ExecuteKept(ctx *Ctx, raw []byte) (responses [][]byte, err error) 
 				return err
 			}
 			inner.author, inner.organisation, inner.signers = d.Body.Author, authority.Organisation, authority.Signers
-			responses, err = a.run(inner, d)
+			responses, err = a.run(inner, d, &nothing)
 			return err
 		})
 	})

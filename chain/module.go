@@ -72,7 +72,11 @@ type Handler[M proto.Message] struct {
 type Planner[M proto.Message, P any] struct {
 	// Validate is that of a Handler. Optional.
 	Validate func(m M) error
-	// Plan reads state, and refuses as a Handler's Check does.
+	// Check is that of a Handler, for admission, where Plan is too much work for that.
+	// Optional: Plan stands in for it.
+	Check func(ctx ReadCtx, m M) error
+	// Plan reads state, and refuses as a Handler's Check does. It may be asked ahead of the
+	// message's turn, by several goroutines for several messages at a time.
 	Plan func(ctx ReadCtx, m M) (P, error)
 	// Execute is that of a Handler, by the plan of this very moment.
 	Execute func(ctx *Ctx, m M, plan P) (proto.Message, error)
@@ -85,9 +89,10 @@ type Route struct {
 	holds    func(proto.Message) []proto.Message // nil: it carries none within
 	held     func(proto.Message) (Route, bool)   // the routes of those, set by the router
 	validate func(proto.Message) error
-	check    func(ReadCtx, proto.Message) error
-	// execute refuses whatever check refuses, first.
-	execute func(*Ctx, proto.Message) (proto.Message, error)
+	check    func(ReadCtx, proto.Message) error // for admission
+	// plan refuses what may not be executed, and finds out what execute goes by.
+	plan    func(ReadCtx, proto.Message) (any, error)
+	execute func(ctx *Ctx, m proto.Message, plan any) (proto.Message, error)
 }
 
 // Message is the full name of the message that the route handles.
@@ -131,15 +136,11 @@ func Handle[M proto.Message](h Handler[M]) Route {
 	if h.Check != nil {
 		r.check = func(c ReadCtx, m proto.Message) error { return h.Check(c, m.(M)) }
 	}
+	r.plan = func(c ReadCtx, m proto.Message) (any, error) { return nil, r.check(c, m) }
 	if h.Holds != nil {
 		r.holds = func(m proto.Message) []proto.Message { return h.Holds(m.(M)) }
 	}
-	r.execute = func(c *Ctx, m proto.Message) (proto.Message, error) {
-		if err := r.check(c, m); err != nil {
-			return nil, err
-		}
-		return h.Execute(c, m.(M))
-	}
+	r.execute = func(c *Ctx, m proto.Message, _ any) (proto.Message, error) { return h.Execute(c, m.(M)) }
 	return r
 }
 
@@ -150,21 +151,22 @@ func HandlePlan[M proto.Message, P any](h Planner[M, P]) Route {
 	if h.Plan == nil || h.Execute == nil {
 		panic(fmt.Sprintf("chain: the planner of %s has no Plan or no Execute", name))
 	}
-	return Route{
+	r := Route{
 		message:  name,
 		validate: validated(h.Validate),
 		check: func(c ReadCtx, m proto.Message) error {
 			_, err := h.Plan(c, m.(M))
 			return err
 		},
-		execute: func(c *Ctx, m proto.Message) (proto.Message, error) {
-			plan, err := h.Plan(c, m.(M))
-			if err != nil {
-				return nil, err
-			}
-			return h.Execute(c, m.(M), plan)
+		plan: func(c ReadCtx, m proto.Message) (any, error) { return h.Plan(c, m.(M)) },
+		execute: func(c *Ctx, m proto.Message, plan any) (proto.Message, error) {
+			return h.Execute(c, m.(M), plan.(P))
 		},
 	}
+	if h.Check != nil {
+		r.check = func(c ReadCtx, m proto.Message) error { return h.Check(c, m.(M)) }
+	}
+	return r
 }
 
 func validated[M proto.Message](validate func(M) error) func(proto.Message) error {

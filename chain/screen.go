@@ -22,14 +22,19 @@ type Screen interface {
 type Screening interface {
 	// Model is the hash of the model that decides, empty when there is none.
 	Model() []byte
+	// Gather is what Judge needs to know of the state, and of the transaction itself. It
+	// follows from what r reads and from nothing that happened in the block, may be called
+	// at any time after Open and for several transactions at once, and charges r for the work.
+	Gather(r ReadCtx, c *Candidate) any
 	// Judge is the verdict on a transaction that passed the door, with the features it
 	// was found by (nil where there are none), in order of the model's. r is charged
 	// for the work. It changes nothing: Judge may be called again, or for a
 	// transaction that never comes into the block. The same Screening may not judge
-	// concurrently.
+	// concurrently. gathered is what Gather returns in this moment, and charges for it; it is
+	// called once, or not at all.
 	//
 	// nil says that scoring is off; the transaction is executed.
-	Judge(r ReadCtx, c *Candidate) (*chainv1.Verdict, []int64)
+	Judge(r ReadCtx, c *Candidate, gathered func() any) (*chainv1.Verdict, []int64)
 	// Full tells whether there would be no room for a transaction, were it kept. It costs
 	// little, and judges nothing.
 	Full(r ReadCtx, c *Candidate) bool

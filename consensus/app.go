@@ -142,9 +142,12 @@ func (a *application) execute(h chain.Header, txs [][]byte, reported []*chainv1.
 	if err != nil {
 		return nil, err
 	}
+	a.pool.Hush()
+	defer a.pool.Speak()
 	ds, bad := a.decoded(txs[1:])
 	x := a.app.Begin(h, docket.Votes...)
 	x.Report(reported)
+	x.Foresee(ds)
 	for _, d := range ds {
 		if _, err := x.Deliver(d); err != nil {
 			return nil, err

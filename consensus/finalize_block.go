@@ -9,6 +9,7 @@ import (
 	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
 
 	"github.com/chancery/chancery/chain"
+	"github.com/chancery/chancery/chain/parallel"
 	"github.com/chancery/chancery/chain/tx"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 )
@@ -33,6 +34,8 @@ func (a *application) FinalizeBlock(_ context.Context, req *abci.RequestFinalize
 		return nil, err
 	}
 	a.metrics.finalized.WithLabelValues(from).Inc()
+	a.metrics.foreseen.WithLabelValues("held").Add(float64(block.Foresight.Held))
+	a.metrics.foreseen.WithLabelValues("anew").Add(float64(block.Foresight.Anew))
 	a.metrics.finalizing.Observe(time.Since(begun).Seconds())
 	a.metrics.evidence.Add(float64(len(req.Misbehavior)))
 	a.metrics.spanAll("finalize", begun, idsOf(block.Record))
@@ -44,9 +47,9 @@ func (a *application) FinalizeBlock(_ context.Context, req *abci.RequestFinalize
 	for range len(req.Txs) - len(block.Record.Txs) {
 		res.TxResults = append(res.TxResults, &abci.ExecTxResult{})
 	}
-	for _, r := range block.Record.Txs {
-		res.TxResults = append(res.TxResults, Result(r))
-	}
+	results := make([]*abci.ExecTxResult, len(block.Record.Txs))
+	parallel.Each(a.app.Workers(), len(results), func(i int) { results[i] = Result(block.Record.Txs[i]) })
+	res.TxResults = append(res.TxResults, results...)
 	if block.Version != 0 {
 		res.ConsensusParamUpdates = appVersion(block.Version)
 		a.log.Info("the upgrade is carried out: a version of the state machine is in force", "height", req.Height, "version", block.Version)
@@ -79,6 +82,7 @@ func (a *application) replay(header chain.Header, txs [][]byte, reported []*chai
 	ds, _ := a.decoded(txs) // what cannot be decoded is refused below, and what follows it is looked at all the same
 	x := a.app.Begin(header, docket.Votes...)
 	x.Report(reported)
+	x.Foresee(ds)
 	for i, raw := range txs {
 		var d *tx.Decoded
 		var err error

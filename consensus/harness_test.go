@@ -170,7 +170,7 @@ func (h *host) open(t testing.TB) {
 	h.probe = newProbe()
 	app, err := chain.New(chain.Options{
 		ChainID: chaintest.ChainID, Tree: tree, Authenticator: chaintest.Actors{}, Screen: h.screen, Validators: everybody{},
-		Modules: []chain.Module{h.probe}, Rand: rand.New(rand.NewSource(1)), Partial: true,
+		Modules: []chain.Module{h.probe}, Rand: rand.New(rand.NewSource(1)), Workers: 3, Partial: true,
 	})
 	if err != nil {
 		t.Fatal(err)

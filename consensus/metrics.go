@@ -53,6 +53,7 @@ type Metrics struct {
 	rejected   *prometheus.CounterVec
 	finalizing prometheus.Histogram
 	finalized  *prometheus.CounterVec
+	foreseen   *prometheus.CounterVec
 	committing *prometheus.HistogramVec
 	txs        *prometheus.CounterVec
 	failures   *prometheus.CounterVec
@@ -114,6 +115,7 @@ func NewMetrics(spans Spans) *Metrics {
 		rejected:   counter("proposal", "refused_total", "Proposals that this node refused, by the code of the reason.", "code"),
 		finalizing: histogram("block", "finalize_seconds", "How long the application of a decided block took.", long),
 		finalized:  counter("block", "finalized_total", "Decided blocks, by how they were come by: executed before as a candidate, or executed now.", "source"),
+		foreseen:   counter("block", "foreseen_total", "What was found out of transactions of decided blocks ahead of their turn, by what came of it: held (it was still so), anew (a transaction before it had changed what it follows from).", "outcome"),
 		committing: histograms("block", "commit_seconds", "How long writing a block took, by part: records (the wait for them), state.", long, "part"),
 		txs:        counter("block", "transactions_total", "Committed transactions, by outcome: done, failed, held, denied.", "outcome"),
 		failures:   counter("block", "failures_total", "Committed transactions that failed, by code.", "code"),
@@ -127,7 +129,7 @@ func NewMetrics(spans Spans) *Metrics {
 func (m *Metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.admitted, m.refused, m.left, m.batches, m.batchSize, m.waited, m.verifying, m.verified, m.checking, m.scoring, m.executing,
-		m.preparing, m.processing, m.proposed, m.proposals, m.rejected, m.finalizing, m.finalized, m.committing, m.txs, m.failures, m.bytes,
+		m.preparing, m.processing, m.proposed, m.proposals, m.rejected, m.finalizing, m.finalized, m.foreseen, m.committing, m.txs, m.failures, m.bytes,
 		m.events, m.missed, m.evidence,
 	}
 }

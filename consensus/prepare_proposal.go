@@ -25,9 +25,11 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 	}
 	a.before = a.proposer
 	a.pool.Proposing(true)
-	defer a.pool.Proposing(false)
 	a.pool.Gather(a.build / 4)
 	a.pool.Await(a.idle)
+	a.pool.Proposing(false)
+	a.pool.Hush()
+	defer a.pool.Speak()
 	header, begun := headerOf(req.Height, req.Time), time.Now()
 	deadline := begun.Add(a.build)
 	votes := a.votes(req.Height, req.LocalLastCommit, req.MaxTxBytes)
@@ -83,7 +85,7 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 		}
 	}
 	if left := x.Wanted(); next != Stop && (len(left) == 0 || !left[0].Due || a.deaf) {
-		a.pool.Candidates(func(d *tx.Decoded) Next {
+		a.pool.Candidates(req.MaxTxBytes-size, x.Foresee, func(d *tx.Decoded) Next {
 			if first[d.ID] {
 				return Continue
 			}

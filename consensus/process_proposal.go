@@ -7,6 +7,7 @@ import (
 
 	abci "github.com/cometbft/cometbft/abci/types"
 
+	"github.com/chancery/chancery/chain/parallel"
 	"github.com/chancery/chancery/chain/tx"
 )
 
@@ -50,23 +51,15 @@ func (a *application) ProcessProposal(_ context.Context, req *abci.RequestProces
 }
 
 // decoded are a block's transactions, in order, up to the first that cannot be decoded, and
-// why it cannot. The signatures that this node has not seen are verified in one batch. That
-// decides nothing: a signature that is bad in the batch is verified alone again.
+// why it cannot.
 func (a *application) decoded(txs [][]byte) (ds []*tx.Decoded, err error) {
-	ds = make([]*tx.Decoded, 0, len(txs))
-	var unknown []*tx.Decoded
-	for _, raw := range txs {
-		d, err := a.app.Decode(raw)
+	ds = make([]*tx.Decoded, len(txs))
+	errs := make([]error, len(txs))
+	parallel.Each(a.app.Workers(), len(txs), func(i int) { ds[i], errs[i] = a.app.Decode(txs[i]) })
+	for i, err := range errs {
 		if err != nil {
-			return ds, err
+			return ds[:i], err
 		}
-		ds = append(ds, d)
-		if !a.pool.holds(d) {
-			unknown = append(unknown, d)
-		}
-	}
-	if len(unknown) > 1 {
-		a.app.Preverify(unknown)
 	}
 	return ds, nil
 }

@@ -30,18 +30,24 @@ import (
 
 const hospital = "did:chancery:hospital"
 
-// BenchmarkBlock executes and commits blocks of 1000 consents, from admission to
-// commit, on each kind of tree with fsync, and in memory with each transaction scored
-// too, and reports the time of each phase per transaction.
+// BenchmarkBlock executes and commits blocks of 1000 consents on each kind of tree with
+// fsync, and in memory with each transaction scored too, and looked at ahead on several
+// processors. It reports the time of each phase per transaction: admission, and execution as
+// another validator does it that knows the transactions, or knows none of them.
 func BenchmarkBlock(b *testing.B) {
-	b.Run("disk", func(b *testing.B) { benchmarkBlock(b, "disk", false) })
-	b.Run("memory", func(b *testing.B) { benchmarkBlock(b, "memory", false) })
-	b.Run("scored", func(b *testing.B) { benchmarkBlock(b, "memory", true) })
+	b.Run("disk", func(b *testing.B) { benchmarkBlock(b, "disk", false, 1) })
+	b.Run("memory", func(b *testing.B) { benchmarkBlock(b, "memory", false, 1) })
+	b.Run("scored", func(b *testing.B) { benchmarkBlock(b, "memory", true, 1) })
+	for _, workers := range []int{2, 4, 8} {
+		b.Run(fmt.Sprintf("scored, %d workers", workers), func(b *testing.B) { benchmarkBlock(b, "memory", true, workers) })
+	}
 }
 
-func benchmarkBlock(b *testing.B, kind string, scored bool) {
+func benchmarkBlock(b *testing.B, kind string, scored bool, workers int) {
 	tree := openTree(b, kind, b.TempDir())
-	app, err := node.Wire().App(chaintest.ChainID, tree)
+	modules := node.Wire()
+	modules.Workers = workers
+	app, err := modules.App(chaintest.ChainID, tree)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -77,7 +83,7 @@ func benchmarkBlock(b *testing.B, kind string, scored bool) {
 	commit(app.Begin(chain.Header{Height: 1, Time: now}))
 	const size = 1000
 	var salt uint64
-	var admit, deliver, apply, save time.Duration
+	var admit, unknown, deliver, apply, save time.Duration
 	b.ResetTimer()
 	for range b.N {
 		b.StopTimer()
@@ -89,6 +95,20 @@ func benchmarkBlock(b *testing.B, kind string, scored bool) {
 			}
 		}
 		b.StartTimer()
+		now += 1000
+		h := chain.Header{Height: app.Tree().Version() + 1, Time: now}
+		execute := func() *chain.Block {
+			x := app.Begin(h)
+			x.Foresee(ds)
+			for _, d := range ds {
+				if r, err := x.Deliver(d); err != nil || r.Code != 0 {
+					b.Fatal(r, err)
+				}
+			}
+			return x.End()
+		}
+		t := time.Now()
+		execute()
 		t0 := time.Now()
 		for i, a := range app.Admit(ds...) {
 			if a.Err != nil {
@@ -96,14 +116,7 @@ func benchmarkBlock(b *testing.B, kind string, scored bool) {
 			}
 		}
 		t1 := time.Now()
-		now += 1000
-		x := app.Begin(chain.Header{Height: app.Tree().Version() + 1, Time: now})
-		for _, d := range ds {
-			if r, err := x.Deliver(d); err != nil || r.Code != 0 {
-				b.Fatal(r, err)
-			}
-		}
-		block := x.End()
+		block := execute()
 		t2 := time.Now()
 		if _, err := app.Apply(block); err != nil {
 			b.Fatal(err)
@@ -113,10 +126,12 @@ func benchmarkBlock(b *testing.B, kind string, scored bool) {
 			b.Fatal(err)
 		}
 		t4 := time.Now()
+		unknown += t0.Sub(t)
 		admit, deliver, apply, save = admit+t1.Sub(t0), deliver+t2.Sub(t1), apply+t3.Sub(t2), save+t4.Sub(t3)
 	}
 	per := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(b.N*size) }
 	b.ReportMetric(per(admit), "admit-µs/tx")
+	b.ReportMetric(per(unknown), "unknown-µs/tx")
 	b.ReportMetric(per(deliver), "deliver-µs/tx")
 	b.ReportMetric(per(apply), "apply-µs/tx")
 	b.ReportMetric(per(save), "commit-µs/tx")

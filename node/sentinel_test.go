@@ -54,8 +54,9 @@ func enforcing() *threatv1.Params {
 	return p
 }
 
-// newWatched starts the chain with a model, nil for none.
-func newWatched(t testing.TB, model []byte, p *threatv1.Params) *watched {
+// watchedGenesis is a genesis of the members, each with an administrator and workers, and of
+// a model, nil for none.
+func watchedGenesis(t testing.TB, model []byte, p *threatv1.Params, workers ...string) []byte {
 	t.Helper()
 	f := identity.Founding{At: chaintest.GenesisTime, Threshold: 2}
 	key := func(of string) []identity.FoundingKey {
@@ -65,11 +66,9 @@ func newWatched(t testing.TB, model []byte, p *threatv1.Params) *watched {
 		founder := identity.Founder{DID: o, Threshold: 1, Validators: []identity.FoundingValidator{{
 			PublicKey: chaintest.Actor(o + "/validator").Public().Bytes, Power: 10, Moniker: strings.TrimPrefix(o, "did:chancery:"),
 		}}}
-		for _, m := range []struct {
-			did   string
-			admin bool
-		}{{person(o, "admin"), true}, {person(o, "work"), false}} {
-			founder.Members = append(founder.Members, identity.FoundingMember{DID: m.did, Kind: identityv1.Kind_KIND_PERSON, Keys: key(m.did), Administrator: m.admin})
+		for _, name := range append([]string{"admin"}, workers...) {
+			m := person(o, name)
+			founder.Members = append(founder.Members, identity.FoundingMember{DID: m, Kind: identityv1.Kind_KIND_PERSON, Keys: key(m), Administrator: name == "admin"})
 		}
 		f.Organisations = append(f.Organisations, founder)
 	}
@@ -93,8 +92,14 @@ func newWatched(t testing.TB, model []byte, p *threatv1.Params) *watched {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return raw
+}
+
+// newWatched starts the chain with a model, nil for none.
+func newWatched(t testing.TB, model []byte, p *threatv1.Params) *watched {
+	t.Helper()
 	return &watched{t: t, Net: chaintest.New(t, chaintest.Config{
-		Genesis: string(raw),
+		Genesis: string(watchedGenesis(t, model, p, "work")),
 		Modules: func() []chain.Module { return node.Wire().List() },
 		Authenticator: func(modules []chain.Module) chain.Authenticator {
 			return modules[slices.IndexFunc(modules, named("identity"))].(*identity.Module)

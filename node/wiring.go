@@ -22,6 +22,8 @@ type Modules struct {
 	Threat     *threat.Module
 	Governance *governance.Module
 
+	// Workers is on how many processors a block's transactions are looked at; 0: one.
+	Workers int
 	// Observer is told where the time of transactions goes; nil: nobody is.
 	Observer chain.Observer
 }
@@ -53,7 +55,7 @@ func (m Modules) List() []chain.Module {
 // App is the state machine over a tree, which it owns from then on.
 func (m Modules) App(chainID string, tree state.Tree) (*chain.App, error) {
 	return chain.New(chain.Options{
-		ChainID: chainID, Tree: tree, Authenticator: m.Identity, Screen: m.Threat, Validators: m.Identity, Modules: m.List(), Observer: m.Observer, Rand: rand.Reader,
+		ChainID: chainID, Tree: tree, Authenticator: m.Identity, Screen: m.Threat, Validators: m.Identity, Modules: m.List(), Observer: m.Observer, Workers: m.Workers, Rand: rand.Reader,
 		Migrations: migrations(m),
 	})
 }

@@ -1,8 +1,9 @@
 // Package chaintest runs blocks on two independent instances of a chain and
 // compares them, so that every block test is also a test of determinism: the
 // second instance starts from a genesis with shuffled lists, holds its state in
-// memory with a log where the first has it on disk, and is restarted between
-// applying and committing each block.
+// memory with a log where the first has it on disk, looks ahead at a block's
+// transactions on several processors where the first takes one after the other, and
+// is restarted between applying and committing each block.
 package chaintest
 
 import (
@@ -75,8 +76,9 @@ type Net struct {
 }
 
 type instance struct {
-	store store
-	app   *chain.App
+	store   store
+	workers int // 0: it does not look ahead
+	app     *chain.App
 }
 
 // store is what a tree is opened on, again after each restart.
@@ -109,7 +111,7 @@ func New(t testing.TB, c Config) *Net {
 		c.Genesis = "{}"
 	}
 	n := &Net{t: t, config: c, Now: GenesisTime}
-	n.a, n.b = n.start(onDatabase()), n.start(inMemory())
+	n.a, n.b = n.start(onDatabase(), 0), n.start(inMemory(), 3)
 	rootA := n.genesis(n.a, c.Genesis)
 	rootB := n.genesis(n.b, shuffled(t, c.Genesis))
 	if !bytes.Equal(rootA, rootB) {
@@ -119,7 +121,7 @@ func New(t testing.TB, c Config) *Net {
 	return n
 }
 
-func (n *Net) start(on store) *instance {
+func (n *Net) start(on store, workers int) *instance {
 	n.t.Helper()
 	tree, err := on()
 	if err != nil {
@@ -141,12 +143,12 @@ func (n *Net) start(on store) *instance {
 	app, err := chain.New(chain.Options{
 		ChainID: ChainID, Tree: tree, Authenticator: auth, Screen: screen, Modules: modules,
 		Oldest: n.config.Oldest, Migrations: migrations, Validators: n.config.Validators,
-		Rand: rand.New(rand.NewSource(1)), Partial: n.config.Partial,
+		Rand: rand.New(rand.NewSource(1)), Workers: workers, Partial: n.config.Partial,
 	})
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	return &instance{store: on, app: app}
+	return &instance{store: on, workers: workers, app: app}
 }
 
 // keepOpen is a database that survives the restart of an instance.
@@ -213,7 +215,7 @@ func (n *Net) Block(raws ...[]byte) []*chainv1.TxResult {
 
 func (n *Net) restart(i *instance) *instance {
 	n.t.Helper()
-	fresh := n.start(i.store)
+	fresh := n.start(i.store, i.workers)
 	if fresh.app.Tree().Version() == 0 {
 		n.genesis(fresh, n.config.Genesis)
 	}
@@ -224,12 +226,18 @@ func (n *Net) execute(i *instance, h chain.Header, raws [][]byte) (*chain.Block,
 	n.t.Helper()
 	x := i.app.Begin(h)
 	x.Report(n.Misbehaviour)
+	ds := make([]*tx.Decoded, len(raws))
 	for k, raw := range raws {
-		d, err := i.app.Decode(raw)
-		if err == nil {
-			_, err = x.Deliver(d)
+		var err error
+		if ds[k], err = i.app.Decode(raw); err != nil {
+			n.t.Fatalf("block %d, transaction %d: %v", h.Height, k, err)
 		}
-		if err != nil {
+	}
+	if i.workers > 0 {
+		x.Foresee(ds)
+	}
+	for k, d := range ds {
+		if _, err := x.Deliver(d); err != nil {
 			n.t.Fatalf("block %d, transaction %d: %v", h.Height, k, err)
 		}
 	}

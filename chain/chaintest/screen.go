@@ -44,10 +44,15 @@ type screening struct {
 
 func (s *screening) Model() []byte { return s.s.Hash }
 
-func (s *screening) Judge(r chain.ReadCtx, c *chain.Candidate) (*chainv1.Verdict, []int64) {
+func (s *screening) Gather(r chain.ReadCtx, c *chain.Candidate) any {
 	r.Charge(chain.ModelStep, 1)
+	parts := strings.Split(c.Body.Author, ":")
+	return parts[len(parts)-1]
+}
+
+func (s *screening) Judge(r chain.ReadCtx, _ *chain.Candidate, gathered func() any) (*chainv1.Verdict, []int64) {
 	v := &chainv1.Verdict{Ruling: chainv1.Ruling_RULING_ADMIT, Score: s.noted}
-	switch parts := strings.Split(c.Body.Author, ":"); parts[len(parts)-1] {
+	switch gathered() {
 	case "held", "full":
 		v.Ruling = chainv1.Ruling_RULING_HOLD
 	case "denied":

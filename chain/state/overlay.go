@@ -12,10 +12,16 @@ import (
 // is not safe for concurrent use.
 type Overlay struct {
 	base    Reader
-	known   map[string][]byte // what is under a key that was read or written; nil: nothing
+	known   map[string]fact // of keys that were read or written
 	entries *btree.BTreeG[entry]
 	hint    btree.PathHint
 	journal []undo
+}
+
+// fact is what is known of a key.
+type fact struct {
+	value   []byte // nil: there is nothing under it
+	written bool
 }
 
 type entry struct {
@@ -32,7 +38,7 @@ type undo struct {
 func NewOverlay(base Reader) *Overlay {
 	return &Overlay{
 		base:  base,
-		known: make(map[string][]byte),
+		known: make(map[string]fact),
 		entries: btree.NewBTreeGOptions(func(a, b entry) bool {
 			return bytes.Compare(a.key, b.key) < 0
 		}, btree.Options{NoLocks: true}),
@@ -41,12 +47,12 @@ func NewOverlay(base Reader) *Overlay {
 
 // Lookup implements Reader.
 func (o *Overlay) Lookup(key []byte) []byte {
-	value, ok := o.known[string(key)]
+	f, ok := o.known[string(key)]
 	if !ok {
-		value = o.base.Lookup(key)
-		o.known[string(key)] = value
+		f.value = o.base.Lookup(key)
+		o.known[string(key)] = f
 	}
-	return value
+	return f.value
 }
 
 // Set implements Writer.
@@ -61,7 +67,7 @@ func (o *Overlay) Set(key, value []byte) {
 func (o *Overlay) Remove(key []byte) { o.write(entry{key: key}) }
 
 func (o *Overlay) write(e entry) {
-	o.known[string(e.key)] = e.value
+	o.known[string(e.key)] = fact{e.value, true}
 	old, existed := o.entries.SetHint(e, &o.hint)
 	if !existed {
 		old = entry{key: e.key}
@@ -78,7 +84,7 @@ func (o *Overlay) Rollback(mark int) {
 		u := o.journal[i]
 		if u.existed {
 			o.entries.Set(u.entry)
-			o.known[string(u.entry.key)] = u.entry.value
+			o.known[string(u.entry.key)] = fact{u.entry.value, true}
 		} else {
 			o.entries.Delete(u.entry)
 			delete(o.known, string(u.entry.key))

@@ -15,27 +15,44 @@ import (
 
 const decisionDomain = "chancery/access/decision/v1"
 
-func (m *Module) decide() chain.Handler[*accessv1.Decide] {
-	return chain.Handler[*accessv1.Decide]{
+func (m *Module) decide() chain.Planner[*accessv1.Decide, *decided] {
+	return chain.Planner[*accessv1.Decide, *decided]{
 		Validate: func(msg *accessv1.Decide) error { return checkRequest(msg.Request) },
-		Check: func(ctx chain.ReadCtx, msg *accessv1.Decide) error {
-			if err := m.checkOrganisation(ctx, msg.Request.Organisation); err != nil {
-				return err
+		Check:    m.checkAsker,
+		Plan: func(ctx chain.ReadCtx, msg *accessv1.Decide) (*decided, error) {
+			if err := m.checkAsker(ctx, msg); err != nil {
+				return nil, err
 			}
-			if ctx.Author() != msg.Request.Principal && !m.member(ctx, msg.Request.Organisation, ctx.Author(), roleEnforcement) {
-				return ErrNotAsker.With("%s for %s", ctx.Author(), msg.Request.Principal)
-			}
-			return nil
-		},
-		Execute: func(ctx *chain.Ctx, msg *accessv1.Decide) (proto.Message, error) {
-			d, err := m.record(ctx, msg.Request)
+			in := m.live(ctx, msg.Request)
+			e, err := m.caches.evaluate(in)
 			if err != nil {
 				return nil, err
 			}
+			return &decided{in, e}, nil
+		},
+		Execute: func(ctx *chain.Ctx, msg *accessv1.Decide, a *decided) (proto.Message, error) {
+			d := m.record(ctx, msg.Request, a)
 			v := d.Verdict
 			return &accessv1.DecideResponse{Id: d.Id, Outcome: v.Outcome, Reason: v.Reason, ValidUntil: d.ValidUntil}, nil
 		},
 	}
+}
+
+// decided is the answer about a request, and what it was decided by.
+type decided struct {
+	in *inputs
+	*evaluation
+}
+
+// checkAsker refuses who may not ask.
+func (m *Module) checkAsker(ctx chain.ReadCtx, msg *accessv1.Decide) error {
+	if err := m.checkOrganisation(ctx, msg.Request.Organisation); err != nil {
+		return err
+	}
+	if ctx.Author() != msg.Request.Principal && !m.member(ctx, msg.Request.Organisation, ctx.Author(), roleEnforcement) {
+		return ErrNotAsker.With("%s for %s", ctx.Author(), msg.Request.Principal)
+	}
+	return nil
 }
 
 func checkRequest(q *accessv1.Request) error {
@@ -164,13 +181,9 @@ func (m *Module) findConsent(r chain.ReadCtx, q *accessv1.Request, a consentAsk)
 	return f
 }
 
-// record decides and writes the decision down.
-func (m *Module) record(ctx *chain.Ctx, q *accessv1.Request) (*accessv1.Decision, error) {
-	in := m.live(ctx, q)
-	e, err := m.caches.evaluate(in)
-	if err != nil {
-		return nil, err
-	}
+// record writes a decision down.
+func (m *Module) record(ctx *chain.Ctx, q *accessv1.Request, a *decided) *accessv1.Decision {
+	in, e := a.in, a.evaluation
 	txID := ctx.TxID()
 	d := &accessv1.Decision{
 		Sequence: advance(ctx, m.store.sequence), Author: ctx.Author(), Request: q, Verdict: e.verdict,
@@ -196,7 +209,7 @@ func (m *Module) record(ctx *chain.Ctx, q *accessv1.Request) (*accessv1.Decision
 	m.store.decisions.Put(ctx, d.Id, d)
 	m.indexDecision(ctx, d)
 	m.announce(ctx, d)
-	return d, nil
+	return d
 }
 
 func (m *Module) announce(ctx *chain.Ctx, d *accessv1.Decision) {

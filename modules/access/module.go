@@ -41,7 +41,7 @@ func (m *Module) Routes() []chain.Route {
 		chain.Handle(m.removeEntities()),
 		chain.Handle(m.setSettings()),
 		chain.Handle(m.setGuardRails()),
-		chain.Handle(m.decide()),
+		chain.HandlePlan(m.decide()),
 		chain.Handle(m.revoke()),
 		chain.Handle(m.breakGlass()),
 		chain.Handle(m.endBreakGlass()),

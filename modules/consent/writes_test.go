@@ -142,7 +142,7 @@ func benchmarkGive(b *testing.B, commit bool) {
 			}
 			batch[i] = d
 		}
-		app.Preverify(batch)
+		app.Admit(batch...)
 		head := app.Head()
 		b.StartTimer()
 		x := app.Begin(chain.Header{Height: head.Height + 1, Time: head.Time})

@@ -28,7 +28,7 @@ func BenchmarkJudge(b *testing.B) {
 		b.Run("judge", func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				s.Judge(ctx, c)
+				s.Judge(ctx, c, func() any { return s.Gather(ctx, c) })
 			}
 		})
 		b.Run("score", func(b *testing.B) {
@@ -42,7 +42,7 @@ func BenchmarkJudge(b *testing.B) {
 		b.Run("judge and note", func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				v, _ := s.Judge(ctx, c)
+				v, _ := s.Judge(ctx, c, func() any { return s.Gather(ctx, c) })
 				s.Note(c, v, &chainv1.TxResult{})
 			}
 		})

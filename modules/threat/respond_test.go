@@ -452,7 +452,7 @@ func TestPlaybooksRespondToWhatIsKept(t *testing.T) {
 	s := suspected(amy, 9500, few(decide("r")))
 	s.verdict.Ruling = chainv1.Ruling_RULING_DENY
 	w.step(func(m *Module, ctx *chain.Ctx) {
-		x := &screening{m: m, params: m.paramsIn(ctx), mode: m.mode(ctx), playbooks: m.playbooksIn(ctx), judged: judged{id: s.candidate.ID, begun: true, done: true, organisation: alder, facts: s.facts}}
+		x := &screening{m: m, params: m.paramsIn(ctx), mode: m.mode(ctx), playbooks: m.playbooksIn(ctx), judged: judged{id: s.candidate.ID, begun: true, done: true, organisation: alder, findings: &findings{facts: s.facts}}}
 		if err := x.Keep(ctx, s.candidate, s.verdict); err != nil {
 			t.Error(err)
 		}

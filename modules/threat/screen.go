@@ -63,16 +63,12 @@ type edge struct{ actor, resource uint64 }
 
 // judged is what was found of the transaction that was judged last.
 type judged struct {
+	*findings    // shared, not to be changed
 	id           tx.ID
 	begun, done  bool // done: a verdict was found
 	organisation string
-	kind         uint32
-	edge         edge
 	uses         uses
-	evidence     uint64
-	facts        []features.Facts
-	context      features.Context
-	own, peers   *trace           // nil: none
+	context      features.Context // with what happened in the block
 	actor, group features.History // before the transaction, without counts of the block
 	event        profile.Event
 	sensitive    bool
@@ -131,14 +127,29 @@ func (s *screening) Model() []byte {
 	return s.models.active.hash
 }
 
+// findings are what is known of a transaction from the state before it and from itself.
+type findings struct {
+	facts           []features.Facts
+	kind            uint32
+	edge            edge
+	kin             uint64
+	evidence        uint64
+	before          features.Context // without what happened in the block
+	own, peers, all *trace           // of the author, of its peers, of its organisation; nil: none
+	exempt          bool             // it is never held nor denied by its score
+}
+
+// nothing was found out of a transaction: it ran out of units.
+var nothing findings
+
 // Judge implements chain.Screening.
-func (s *screening) Judge(r chain.ReadCtx, c *chain.Candidate) (*chainv1.Verdict, []int64) {
+func (s *screening) Judge(r chain.ReadCtx, c *chain.Candidate, gathered func() any) (*chainv1.Verdict, []int64) {
 	if s.mode == threatv1.Mode_MODE_OFF {
 		return nil, nil
 	}
 	j := &s.judged
-	s.find(r, c)
-	exempt := s.m.exempt(r, c)
+	*j = judged{findings: &nothing, id: c.ID, begun: true, organisation: c.Authority.Organisation}
+	s.place(c, gathered().(*findings))
 	decides, beside, why := s.models.deciding(j.organisation)
 	ruling, result := chainv1.Ruling_RULING_ADMIT, detector.Result{}
 	if decides != nil {
@@ -158,9 +169,9 @@ func (s *screening) Judge(r chain.ReadCtx, c *chain.Candidate) (*chainv1.Verdict
 	}
 	j.sensitive = features.Sensitive(j.facts, &j.context)
 	if beside != nil {
-		s.compare(r, beside, exempt)
+		s.compare(r, beside, j.exempt)
 	}
-	if exempt {
+	if j.exempt {
 		ruling = chainv1.Ruling_RULING_ADMIT
 	}
 	j.flagged = ruling != chainv1.Ruling_RULING_ADMIT
@@ -168,7 +179,7 @@ func (s *screening) Judge(r chain.ReadCtx, c *chain.Candidate) (*chainv1.Verdict
 	switch {
 	case s.mode != threatv1.Mode_MODE_ENFORCE:
 		v.Ruling = chainv1.Ruling_RULING_ADMIT
-	case exempt || j.flagged:
+	case j.exempt || j.flagged:
 	case j.model == nil && s.failsClosed(c.Messages):
 		v.Ruling = chainv1.Ruling_RULING_HOLD
 	default:
@@ -181,30 +192,33 @@ func (s *screening) Judge(r chain.ReadCtx, c *chain.Candidate) (*chainv1.Verdict
 	return v, row
 }
 
-// find gathers what is known of a transaction. It reads traces whether or not they are
-// needed, so that what r is charged follows from the state and the transaction alone.
-func (s *screening) find(r chain.ReadCtx, c *chain.Candidate) {
-	j, id, author := &s.judged, s.m.deps.Identity, c.Body.Author
-	*j = judged{id: c.ID, begun: true, organisation: c.Authority.Organisation, facts: j.facts[:0]}
+// Gather implements chain.Screening. It reads traces whether or not they are needed, so that
+// what r is charged follows from the state and the transaction alone.
+func (s *screening) Gather(r chain.ReadCtx, c *chain.Candidate) any {
+	if s.mode == threatv1.Mode_MODE_OFF {
+		return nil
+	}
+	g, id, author, organisation := new(findings), s.m.deps.Identity, c.Body.Author, c.Authority.Organisation
 	r.Charge(chain.ModelStep, contextWork+describeWork*uint64(len(c.Messages)))
+	g.facts = make([]features.Facts, 0, len(c.Messages))
 	for _, message := range c.Messages {
 		f, _ := features.Describe(message)
-		j.facts = append(j.facts, f)
+		g.facts = append(g.facts, f)
 	}
 	kind, _ := id.Kind(r, author)
-	j.kind = kindNumber(kind)
-	j.edge.actor = fixed.Name([]byte(author))
-	if lead := features.Lead(j.facts); lead >= 0 {
-		j.edge.resource = j.facts[lead].Number()
-		j.evidence, j.uses.kin = j.facts[lead].Evidence, s.kin(r, c.Messages[lead])
+	g.kind = kindNumber(kind)
+	g.edge.actor = fixed.Name([]byte(author))
+	if lead := features.Lead(g.facts); lead >= 0 {
+		g.edge.resource = g.facts[lead].Number()
+		g.evidence, g.kin = g.facts[lead].Evidence, s.kin(r, c.Messages[lead])
 	}
-	j.uses.actor, j.uses.resource = j.edge.actor, j.edge.resource
-	x := features.NewContext()
+	x := &g.before
+	*x = features.NewContext()
 	x.Now, x.ValidUntil, x.Size, x.Signers = r.Time(), c.Body.ValidUntil, len(c.Raw), len(c.Tx.Signatures)
-	x.Author, x.AuthorOrganisation, x.Consortium = author, j.organisation, id.Consortium()
+	x.Author, x.AuthorOrganisation, x.Consortium = author, organisation, id.Consortium()
 	x.Kind = features.AuthorKindOf(kind)
 	x.Roles = len(id.Roles(r, author))
-	x.Administrator = id.IsAdministrator(r, j.organisation, author)
+	x.Administrator = id.IsAdministrator(r, organisation, author)
 	switch x.Kind {
 	case features.AuthorConsortium:
 		x.Depth = 2
@@ -218,16 +232,25 @@ func (s *screening) find(r chain.ReadCtx, c *chain.Candidate) {
 		}
 	}
 	x.Risk = uint8(s.m.CommonRisk(r, author))
-	x.OrganisationRisk = uint8(s.m.CommonRisk(r, j.organisation))
+	x.OrganisationRisk = uint8(s.m.CommonRisk(r, organisation))
+	g.own, _ = s.m.traces.Peek(r, author)
+	g.peers, _ = s.m.traces.Peek(r, peersOf(organisation, g.kind))
+	g.all, _ = s.m.traces.Peek(r, organisationSubject+organisation)
+	g.exempt = s.m.exempt(r, c)
+	return g
+}
+
+// place adds to what was gathered of the transaction at hand what happened in the block.
+func (s *screening) place(c *chain.Candidate, g *findings) {
+	j, author := &s.judged, c.Body.Author
 	group := organisationSubject + j.organisation
-	j.own, _ = s.m.traces.Peek(r, author)
-	j.peers, _ = s.m.traces.Peek(r, peersOf(j.organisation, j.kind))
-	all, _ := s.m.traces.Peek(r, group)
-	j.actor, j.group = s.history(author, j.own), s.history(group, all)
-	x.Actor, x.Organisation = j.actor, j.group
-	x.Actor.InBlock, x.Organisation.InBlock = s.counts[author], s.counts[group]
-	x.EdgeInBlock = s.edges[j.edge]
-	j.context = x
+	j.findings = g
+	j.uses = uses{actor: g.edge.actor, resource: g.edge.resource, kin: g.kin}
+	j.context = g.before
+	j.actor, j.group = s.history(author, g.own), s.history(group, g.all)
+	j.context.Actor, j.context.Organisation = j.actor, j.group
+	j.context.Actor.InBlock, j.context.Organisation.InBlock = s.counts[author], s.counts[group]
+	j.context.EdgeInBlock = s.edges[g.edge]
 }
 
 // kin is a number for the kin of the resource that a message asks a decision about, 0

@@ -58,6 +58,7 @@ type Node struct {
 	LogLevel  string `toml:"log_level" doc:"debug, info, warn or error."`
 	LogFormat string `toml:"log_format" doc:"text or json, to standard error."`
 
+	Workers        int `toml:"workers" doc:"On how many processors a block's transactions are looked at at the same time, before they are executed one after the other; results are the same for any number. 0: as many as the machine or the control group has, at most 8."`
 	GarbagePercent int `toml:"garbage_percent" doc:"How much garbage may gather before it is collected, in per cent of the memory in use: more costs memory and saves processor time. The environment's GOGC goes before it."`
 	MemoryLimit    int `toml:"memory_limit_bytes" doc:"Near so much memory, garbage is collected more often, whatever garbage_percent says. It refuses nothing, and follows the live heap: where that is more than half, the limit is twice as much, up to four fifths of what the machine or the control group allows. 0: no limit. The environment's GOMEMLIMIT goes before it."`
 }
@@ -610,6 +611,7 @@ func (c Config) Check() error {
 	want(levelErr == nil, "node.log_level", "%q must be debug, info, warn or error", c.Node.LogLevel)
 	want(c.Node.LogFormat == "text" || c.Node.LogFormat == "json", "node.log_format", "%q must be text or json", c.Node.LogFormat)
 
+	want(c.Node.Workers >= 0 && c.Node.Workers <= 256, "node.workers", "%d, want 0 to 256", c.Node.Workers)
 	want(c.Node.GarbagePercent >= 20 && c.Node.GarbagePercent <= 10_000, "node.garbage_percent", "%d, want 20 to 10000", c.Node.GarbagePercent)
 	want(c.Node.MemoryLimit == 0 || c.Node.MemoryLimit >= 64<<20, "node.memory_limit_bytes", "%d, want 0 or at least 67108864", c.Node.MemoryLimit)
 

@@ -98,6 +98,7 @@ func TestCheckNamesTheKey(t *testing.T) {
 		"node.moniker":                    func(c *Config) { c.Node.Moniker = "two words" },
 		"node.log_level":                  func(c *Config) { c.Node.LogLevel = "loud" },
 		"node.log_format":                 func(c *Config) { c.Node.LogFormat = "xml" },
+		"node.workers":                    func(c *Config) { c.Node.Workers = -1 },
 		"node.garbage_percent":            func(c *Config) { c.Node.GarbagePercent = 0 },
 		"node.memory_limit_bytes":         func(c *Config) { c.Node.MemoryLimit = 1 << 20 },
 		"rpc.listen":                      func(c *Config) { c.RPC.Listen = "0.0.0.0:9090" },

@@ -85,7 +85,7 @@ func New(t testing.TB, c Config) *Chain {
 	}
 	app, err := chain.New(chain.Options{
 		ChainID: chaintest.ChainID, Tree: tree, Authenticator: c.Authenticator, Screen: c.Screen, Modules: c.Modules,
-		Rand: rand.New(rand.NewSource(1)), Partial: true,
+		Rand: rand.New(rand.NewSource(1)), Workers: 2, Partial: true,
 	})
 	if err != nil {
 		t.Fatal(err)
