@@ -77,6 +77,7 @@ type application struct {
 	ahead    *speculation    // nil: none
 	appended *task[struct{}] // the records of the decided block, being written
 
+	pace       pace // of executing what others propose
 	candidates candidates
 	decided    *chain.Block            // applied by FinalizeBlock, not yet committed
 	decidedTxs [][]byte                // its transactions, the docket first

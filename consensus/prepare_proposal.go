@@ -15,7 +15,8 @@ import (
 // PrepareProposal builds a block, its docket first, from the pool and executes it on the way, so that
 // whatever it proposes has passed the very rules by which ProcessProposal judges. What is
 // demanded comes first; where something that is due has no place, nothing else has, SPEC I4.
-// It stops at the block's size or work, or at half the time that proposing may take. When
+// It stops at the block's size or work, at part of the time that proposing may take, and at
+// what validators lately executed in as long. When
 // nothing waits it gives a first transaction a while to come, so that an idle chain
 // makes few blocks and a busy one loses no time. It proposes nothing by a version of the
 // state machine that this program does not know, SPEC U5.
@@ -39,6 +40,7 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 	x := a.app.Begin(header, votes...)
 	reported := misbehaviour(req.Misbehavior)
 	x.Report(reported)
+	most := a.pace.within(a.build)
 	var txs [][]byte
 	var evict, later []tx.ID
 	size := protoSize(chain.DocketSize(votes))
@@ -72,7 +74,7 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 				return SkipLane
 			}
 		}
-		if time.Now().After(deadline) {
+		if !due && len(txs) >= most || time.Now().After(deadline) {
 			return Stop
 		}
 		return Continue

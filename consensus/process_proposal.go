@@ -30,6 +30,7 @@ func (a *application) ProcessProposal(_ context.Context, req *abci.RequestProces
 	}
 	block, err := a.execute(header, req.Txs, reported)
 	a.metrics.processing.Observe(time.Since(begun).Seconds())
+	a.pace.learn(len(req.Txs)-1, time.Since(begun))
 	if err != nil {
 		a.metrics.proposals.WithLabelValues("refused").Inc()
 		a.metrics.rejected.WithLabelValues(code(err)).Inc()
