@@ -188,9 +188,9 @@ func (n *network) stop() {
 	}
 }
 
-// eventually tries until it works, for at most two minutes.
+// eventually tries until it works, for at most five minutes: many validators on few processors need them.
 func eventually(ctx context.Context, what string, try func() error) error {
-	deadline := time.Now().Add(2 * time.Minute)
+	deadline := time.Now().Add(5 * time.Minute)
 	for {
 		err := try()
 		if err == nil {

@@ -30,6 +30,7 @@ type readOptions struct {
 	entities, graph int
 	load            int // transactions a second meanwhile; 0: none
 	clients         int // calls under way
+	pace            int // calls a second of the open loop
 	batch           int
 	window          int
 	seconds         int
@@ -57,6 +58,7 @@ func readFlags(args []string) (readOptions, error) {
 	f.IntVar(&o.graph, "graph", 20_000, "entities of the provenance graph, 2000 to 1000000")
 	f.IntVar(&o.load, "load", 20, "transactions a second while reads are measured; 0: none, and no blocks but empty ones")
 	f.IntVar(&o.clients, "clients", 8, "calls under way, each on a connection of its own")
+	f.IntVar(&o.pace, "pace", 1000, "decisions a second of the open loop")
 	f.IntVar(&o.batch, "batch", 100, "decisions in a call of many, at most 1000")
 	f.IntVar(&o.window, "window", 1000, "transactions under way for recorded decisions")
 	f.IntVar(&o.seconds, "seconds", 9, "seconds that each read is measured, after a third of that to warm up")
@@ -73,8 +75,8 @@ func readFlags(args []string) (readOptions, error) {
 		return o, fmt.Errorf("--tree is %q, want memory or disk", o.tree)
 	case o.validators < 1 || o.validators > 16 || o.entities < 1 || o.entities > 1_000_000 || o.graph < 2*depth || o.graph > 1_000_000:
 		return o, errors.New("want 1 to 16 validators, 1 to 1000000 entities, a graph of 2000 to 1000000")
-	case o.load < 0 || o.load > 10_000 || o.clients < 1 || o.clients > 256 || o.batch < 1 || o.batch > 1000 || o.window < 1 || o.window > 100_000 || o.seconds < 1 || o.seconds > 300:
-		return o, errors.New("want a load of 0 to 10000, 1 to 256 clients, batches of 1 to 1000, a window of 1 to 100000, 1 to 300 seconds")
+	case o.load < 0 || o.load > 10_000 || o.clients < 1 || o.clients > 256 || o.pace < 1 || o.pace > 100_000 || o.batch < 1 || o.batch > 1000 || o.window < 1 || o.window > 100_000 || o.seconds < 1 || o.seconds > 300:
+		return o, errors.New("want a load of 0 to 10000, 1 to 256 clients, a pace of 1 to 100000, batches of 1 to 1000, a window of 1 to 100000, 1 to 300 seconds")
 	}
 	slices.Sort(o.policies)
 	return o, nil
@@ -124,7 +126,7 @@ type call func(ctx context.Context, c *client.Client, random *rand.Rand) (answer
 
 // measureAll measures each read in turn.
 func (l *library) measureAll(ctx context.Context) ([]*readRow, error) {
-	idle, err := l.measured(ctx, "nothing but the load", 1, func(ctx context.Context, _ *client.Client, _ *rand.Rand) (int, error) {
+	idle, err := l.measured(ctx, "nothing but the load", 1, 0, func(ctx context.Context, _ *client.Client, _ *rand.Rand) (int, error) {
 		select {
 		case <-time.After(time.Second):
 			return 0, nil
@@ -149,22 +151,24 @@ func (l *library) measureAll(ctx context.Context) ([]*readRow, error) {
 		}
 		of := fmt.Sprintf(", %d policies", n)
 		err := errors.Join(
-			add(l.measured(ctx, "unrecorded decisions, one a call"+of, l.clients, l.decision)),
-			add(l.measured(ctx, fmt.Sprintf("unrecorded decisions, %d a call%s", l.batch, of), l.clients, l.decisions)),
+			add(l.measured(ctx, fmt.Sprintf("unrecorded decisions, one a call, %d a second%s", l.pace, of), l.clients, l.pace, l.decision)),
+			add(l.measured(ctx, "unrecorded decisions, one a call"+of, l.clients, 0, l.decision)),
+			add(l.measured(ctx, fmt.Sprintf("unrecorded decisions, %d a call%s", l.batch, of), l.clients, 0, l.decisions)),
 			add(l.recorded(ctx, "recorded decisions"+of)))
 		if err != nil {
 			return nil, err
 		}
 	}
 	err = errors.Join(
-		add(l.measured(ctx, "proofs of an entity", l.clients, l.proof())),
-		add(l.measured(ctx, fmt.Sprintf("ancestries of %d entities to depth %d, in pages of 500", 2*depth-1, depth), l.clients, l.ancestry)),
-		add(l.measured(ctx, "events replayed from the first block", 1, l.replay)))
+		add(l.measured(ctx, "proofs of an entity", l.clients, 0, l.proof())),
+		add(l.measured(ctx, fmt.Sprintf("ancestries of %d entities to depth %d, in pages of 500", 2*depth-1, depth), l.clients, 0, l.ancestry)),
+		add(l.measured(ctx, "events replayed from the first block", 1, 0, l.replay)))
 	return rows, err
 }
 
-// measured keeps calls under way for a while, with transactions beside them.
-func (l *library) measured(ctx context.Context, name string, clients int, do call) (*readRow, error) {
+// measured keeps calls under way for a while, with transactions beside them. With a pace, so
+// many are due each second, and latency runs from when each was due.
+func (l *library) measured(ctx context.Context, name string, clients, pace int, do call) (*readRow, error) {
 	warmUp, span := time.Duration(l.seconds)*time.Second/3, time.Duration(l.seconds)*time.Second
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -203,8 +207,17 @@ func (l *library) measured(ctx context.Context, name string, clients int, do cal
 			}
 			defer func() { _ = c.Close() }()
 			random := rand.New(rand.NewPCG(uint64(i), 1))
-			for {
+			for k := 0; ; k++ {
 				asked := time.Now()
+				if pace > 0 {
+					due := started.Add(time.Duration(k*clients+i) * time.Second / time.Duration(pace))
+					select {
+					case <-time.After(due.Sub(asked)):
+					case <-ending.Done():
+						return
+					}
+					asked = due
+				}
 				n, err := do(ending, c, random)
 				answered := time.Now()
 				if ending.Err() != nil {

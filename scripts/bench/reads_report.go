@@ -33,13 +33,14 @@ type readSizes struct {
 	Graph      int    `json:"graph"`
 	Load       int    `json:"load_per_second"`
 	Clients    int    `json:"clients"`
+	Pace       int    `json:"pace_per_second"`
 	Batch      int    `json:"batch"`
 	Window     int    `json:"window"`
 	Seconds    int    `json:"seconds"`
 }
 
 func (o readOptions) said() readSizes {
-	return readSizes{o.tree, o.validators, o.entities, o.graph, o.load, o.clients, o.batch, o.window, o.seconds}
+	return readSizes{o.tree, o.validators, o.entities, o.graph, o.load, o.clients, o.pace, o.batch, o.window, o.seconds}
 }
 
 // readRow is one read.
@@ -85,7 +86,7 @@ func (r *readReport) markdown() string {
 	fmt.Fprintf(&b, "<!-- written by scripts/bench -->\n\n    %s\n\n", r.Command)
 	fmt.Fprintf(&b, "%s, %s of memory, %s, %s, %s, on %s. State in a tree in %s, %d validators; %d entities, a graph of %d; filled in %.0f s, after which the first node held %d MiB.\n",
 		m.CPU, m.Memory, m.System, m.Go, m.Engine, r.At.Format(time.DateOnly), o.Tree, o.Validators, o.Entities, o.Graph, r.FillSeconds, r.Resident>>20)
-	fmt.Fprintf(&b, "Each read for %d s over gRPC, from a process beside the nodes with %d calls under way, and meanwhile %d transactions a second; recorded decisions with %d under way and nothing beside.\n\n", o.Seconds, o.Clients, o.Load, o.Window)
+	fmt.Fprintf(&b, "Each read for %d s over gRPC, from a process beside the nodes with %d calls under way, and meanwhile %d transactions a second; where so many a second are named, latency is from when each was due; recorded decisions with %d under way and nothing beside.\n\n", o.Seconds, o.Clients, o.Load, o.Window)
 	b.WriteString("| Read | a second | a CPU-second of the node | p50 ms | p99 ms | max ms | blocks |\n|---|---:|---:|---:|---:|---:|---:|\n")
 	for _, row := range r.Rows {
 		if row.Answers == 0 && row.Rate == 0 {
