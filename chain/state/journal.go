@@ -290,13 +290,21 @@ func (j *journal) close() error {
 	return errors.Join(err, j.files.Close())
 }
 
+// imagePart is after how many bytes of an image they are made durable. All at once at its end,
+// the log's own fsync would wait for them, and with it a block: file systems write in order.
+const imagePart = 4 << 20
+
+// counter counts what is written to a file, and makes it durable part by part.
 type counter struct {
 	File
-	n int64
+	n, pending int64
 }
 
 func (c *counter) Write(b []byte) (int, error) {
 	n, err := c.File.Write(b)
 	c.n += int64(n)
+	if c.pending += int64(n); err == nil && c.pending >= imagePart {
+		c.pending, err = 0, c.Sync()
+	}
 	return n, err
 }
