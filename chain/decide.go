@@ -132,14 +132,7 @@ func (m mandate) run(ctx *Ctx, d Decision) (out Decided) {
 		return guard(func() error {
 			for i, msg := range d.Messages {
 				ctx.meter.charge(ctx.meter.costs.Byte, uint64(proto.Size(msg)))
-				route := m.app.router.route(msg)
-				if route.validate == nil {
-					return inMessage(i, len(d.Messages), tx.ErrIncomplete.With("no module handles %s", msg.ProtoReflect().Descriptor().FullName()))
-				}
-				if err := route.knownIn(ctx.version, msg); err != nil {
-					return inMessage(i, len(d.Messages), err)
-				}
-				if err := route.validate(msg); err != nil {
+				if err := m.app.validateOne(ctx.version, msg); err != nil {
 					return inMessage(i, len(d.Messages), err)
 				}
 			}

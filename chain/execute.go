@@ -148,7 +148,7 @@ func (x *Execution) Deliver(d *tx.Decoded) (*chainv1.TxResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !known.signed || !known.authority.holds(x.overlay) {
+	if !known.signed || known.authority.came != cameTrue {
 		if err := badSignature(d, x.app.verified.Verify(x.app.rand, signatures(d, authority))); err != nil {
 			return nil, err
 		}
@@ -554,22 +554,27 @@ func (x *Execution) door(v *view, d *tx.Decoded, known *foreseen) (authority Aut
 	return authority, err
 }
 
-// validate looks at messages alone: whether there is a module for each in a version of the
-// state machine, and it takes it.
+// validate looks at messages alone, as validateOne does.
 func (a *App) validate(version uint32, messages []proto.Message) error {
 	for _, m := range messages {
-		route := a.router.route(m)
-		if route.validate == nil {
-			return tx.ErrIncomplete.With("no module handles %s", m.ProtoReflect().Descriptor().FullName())
-		}
-		if err := route.knownIn(version, m); err != nil {
-			return err
-		}
-		if err := route.validate(m); err != nil {
+		if err := a.validateOne(version, m); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// validateOne looks at a message alone: whether there is a module for it in a version of the
+// state machine, and it takes it.
+func (a *App) validateOne(version uint32, m proto.Message) error {
+	route := a.router.route(m)
+	if route.validate == nil {
+		return tx.ErrIncomplete.With("no module handles %s", m.ProtoReflect().Descriptor().FullName())
+	}
+	if err := route.knownIn(version, m); err != nil {
+		return err
+	}
+	return route.validate(m)
 }
 
 func (a *App) authenticate(r ReadCtx, d *tx.Decoded) (Authority, error) {

@@ -7,7 +7,6 @@ import (
 	"math/rand"
 	"os"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -18,7 +17,6 @@ import (
 	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/chain/state/statetest"
 	"github.com/chancery/chancery/chain/tx"
-	"github.com/chancery/chancery/modules/identity/did"
 	"github.com/chancery/chancery/node"
 	accessv1 "github.com/chancery/chancery/proto/chancery/access/v1"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
@@ -176,21 +174,7 @@ func (c *crowd) worker(organisation string) string {
 // transaction is one of somebody, signed, now and then badly.
 func (c *crowd) transaction() *tx.Decoded {
 	author, messages := c.deed()
-	signer := author
-	switch {
-	case author == did.Consortium:
-		signer = ""
-	case strings.Count(author, ":") == 2:
-		signer = person(author, "admin")
-	}
-	var signers []tx.Signer
-	if signer == "" {
-		for _, o := range members {
-			signers = append(signers, chaintest.Actor(person(o, "admin")))
-		}
-	} else {
-		signers = append(signers, chaintest.Actor(signer))
-	}
+	signers := actingFor(author)
 	if c.r.Intn(20) == 0 {
 		signers[0] = chaintest.Actor(c.worker(c.organisation())) // often not the author
 	}

@@ -119,20 +119,26 @@ func person(organisation, name string) string {
 	return organisation + ":" + name + strings.Repeat("a", 26-len(name))
 }
 
-// does runs one transaction in a block of its own. Organisations and the consortium act
-// by administrators.
-func (w *watched) does(author string, messages ...proto.Message) *chainv1.TxResult {
-	w.t.Helper()
-	var signers []tx.Signer
+// actingFor are those who sign for an author: organisations and the consortium act by
+// administrators.
+func actingFor(author string) []tx.Signer {
 	switch {
 	case author == did.Consortium:
+		var signers []tx.Signer
 		for _, o := range members {
 			signers = append(signers, chaintest.Actor(person(o, "admin")))
 		}
+		return signers
 	case slices.Contains(members, author):
-		signers = append(signers, chaintest.Actor(person(author, "admin")))
+		return []tx.Signer{chaintest.Actor(person(author, "admin"))}
 	}
-	return w.Block(w.Tx(author, messages, signers...))[0]
+	return []tx.Signer{chaintest.Actor(author)}
+}
+
+// does runs one transaction in a block of its own.
+func (w *watched) does(author string, messages ...proto.Message) *chainv1.TxResult {
+	w.t.Helper()
+	return w.Block(w.Tx(author, messages, actingFor(author)...))[0]
 }
 
 func (w *watched) must(author string, messages ...proto.Message) *chainv1.TxResult {
