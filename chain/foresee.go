@@ -178,8 +178,13 @@ func (f *foresight) look(c *chunk) {
 		}
 		v := f.view(d, reading)
 		a := &c.out[i].authority
-		if *a = ahead(v, reading, func() (Authority, error) { return f.app.authenticate(v, d) }); a.ok && a.err == nil {
-			items = append(items, signatures(d, a.value)...)
+		*a = ahead(v, reading, func() (Authority, error) { return f.app.authenticate(v, d) })
+		if !a.ok || a.err != nil {
+			continue
+		}
+		items = append(items, signatures(d, a.value)...)
+		if f.workers > 1 { // else it is found out in its turn, by the same processor
+			f.plan(d, reading, &c.out[i])
 		}
 	}
 	mark := f.app.mark()
@@ -190,14 +195,6 @@ func (f *foresight) look(c *chunk) {
 			n := len(d.Tx.Signatures)
 			c.out[i].signed = !slices.Contains(good[:n], false)
 			good = good[n:]
-		}
-	}
-	if f.workers == 1 {
-		return // it would be found out in its turn by the same processor
-	}
-	for i, d := range c.ds {
-		if a := &c.out[i].authority; a.ok && a.err == nil {
-			f.plan(d, reading, &c.out[i])
 		}
 	}
 }

@@ -1,9 +1,11 @@
 package state
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 )
@@ -44,13 +46,13 @@ type stringKey struct{}
 func (stringKey) String() string { return "string" }
 
 func (stringKey) Encode(dst []byte, k string) []byte {
-	for i := 0; i < len(k); i++ {
-		dst = append(dst, k[i])
-		if k[i] == 0 {
-			dst = append(dst, 0xFF)
+	for {
+		i := strings.IndexByte(k, 0)
+		if i < 0 {
+			return append(append(dst, k...), 0, 1)
 		}
+		dst, k = append(append(dst, k[:i]...), 0, 0xFF), k[i+1:]
 	}
-	return append(dst, 0, 1)
 }
 
 func (stringKey) Decode(b []byte) (string, []byte, error) {
@@ -63,13 +65,13 @@ type bytesKey struct{}
 func (bytesKey) String() string { return "bytes" }
 
 func (bytesKey) Encode(dst, k []byte) []byte {
-	for _, c := range k {
-		dst = append(dst, c)
-		if c == 0 {
-			dst = append(dst, 0xFF)
+	for {
+		i := bytes.IndexByte(k, 0)
+		if i < 0 {
+			return append(append(dst, k...), 0, 1)
 		}
+		dst, k = append(append(dst, k[:i]...), 0, 0xFF), k[i+1:]
 	}
-	return append(dst, 0, 1)
 }
 
 func (bytesKey) Decode(b []byte) ([]byte, []byte, error) {
@@ -224,7 +226,9 @@ func (c tripleKey[A, B, C]) Decode(b []byte) (k Triple[A, B, C], rest []byte, er
 // Message is a protobuf message with generated canonical marshalling.
 type Message interface {
 	proto.Message
+	SizeVT() int
 	MarshalVT() ([]byte, error)
+	MarshalToSizedBufferVT([]byte) (int, error)
 	UnmarshalVT([]byte) error
 }
 
@@ -258,13 +262,11 @@ func (protoValue[T, M]) String() string {
 }
 
 func (protoValue[T, M]) Encode(v M) ([]byte, error) {
-	raw, err := v.MarshalVT()
-	if err != nil {
+	out := make([]byte, 1+v.SizeVT())
+	out[0] = protoMarker
+	if _, err := v.MarshalToSizedBufferVT(out[1:]); err != nil {
 		return nil, err
 	}
-	out := make([]byte, 1+len(raw))
-	out[0] = protoMarker
-	copy(out[1:], raw)
 	return out, nil
 }
 

@@ -3,6 +3,7 @@ package state
 import (
 	"bytes"
 	"iter"
+	"sync"
 )
 
 // Map holds values by key.
@@ -22,13 +23,33 @@ func NewMap[K, V any](s *Schema, prefix byte, name string, kc KeyCodec[K], vc Va
 
 // Key is the full tree key of k, which proofs are about.
 func (m Map[K, V]) Key(k K) []byte {
-	dst := make([]byte, 0, len(m.prefix)+94)
-	return m.kc.Encode(append(dst, m.prefix...), k)
+	buffer := scratch.Get().(*[]byte)
+	defer scratch.Put(buffer)
+	*buffer = m.encode(*buffer, k)
+	return bytes.Clone(*buffer)
+}
+
+// scratch are buffers for keys that are only looked up, or copied.
+//
+//determinism:allow memory that is written before it is read
+var scratch = sync.Pool{New: func() any { return new([]byte) }}
+
+// encode writes the full tree key of k over a buffer.
+func (m Map[K, V]) encode(buffer []byte, k K) []byte {
+	return m.kc.Encode(append(buffer[:0], m.prefix...), k)
+}
+
+// raw is the value under k as it is stored, or nil.
+func (m Map[K, V]) raw(r Reader, k K) []byte {
+	buffer := scratch.Get().(*[]byte)
+	defer scratch.Put(buffer)
+	*buffer = m.encode(*buffer, k)
+	return r.Lookup(*buffer)
 }
 
 // Lookup returns the value under k and whether there is one.
 func (m Map[K, V]) Lookup(r Reader, k K) (V, bool) {
-	raw := r.Lookup(m.Key(k))
+	raw := m.raw(r, k)
 	if raw == nil {
 		var zero V
 		return zero, false
@@ -40,7 +61,7 @@ func (m Map[K, V]) Lookup(r Reader, k K) (V, bool) {
 // caller and must not be changed. It suits small records that many transactions
 // read.
 func (m Map[K, V]) Peek(r Reader, k K) (V, bool) {
-	raw := r.Lookup(m.Key(k))
+	raw := m.raw(r, k)
 	if raw == nil {
 		var zero V
 		return zero, false
@@ -49,7 +70,7 @@ func (m Map[K, V]) Peek(r Reader, k K) (V, bool) {
 }
 
 // Has tells whether there is a value under k.
-func (m Map[K, V]) Has(r Reader, k K) bool { return r.Lookup(m.Key(k)) != nil }
+func (m Map[K, V]) Has(r Reader, k K) bool { return m.raw(r, k) != nil }
 
 // Put writes the value under k.
 func (m Map[K, V]) Put(w Writer, k K, v V) {
@@ -63,7 +84,7 @@ func (m Map[K, V]) Put(w Writer, k K, v V) {
 // PutShared is Put of a value that is not changed any more: Peek need not decode it.
 func (m Map[K, V]) PutShared(w Writer, k K, v V) {
 	m.Put(w, k, v)
-	m.memo.keep(w.Lookup(m.Key(k)), v)
+	m.memo.keep(m.raw(w, k), v)
 }
 
 // Remove deletes the value under k, if any.
@@ -103,7 +124,7 @@ func (s Span) After(token []byte) Span {
 // Walk yields the entries of the span.
 func (m Map[K, V]) Walk(r Reader, s Span) iter.Seq2[K, V] {
 	return func(yield func(K, V) bool) {
-		for rawKey, raw := range m.raw(r, s) {
+		for rawKey, raw := range m.span(r, s) {
 			k, rest, err := m.kc.Decode(rawKey[len(m.prefix):])
 			if err == nil && len(rest) != 0 {
 				err = errKey
@@ -118,7 +139,7 @@ func (m Map[K, V]) Walk(r Reader, s Span) iter.Seq2[K, V] {
 	}
 }
 
-func (m Map[K, V]) raw(r Reader, s Span) iter.Seq2[[]byte, []byte] {
+func (m Map[K, V]) span(r Reader, s Span) iter.Seq2[[]byte, []byte] {
 	start := append(bytes.Clone(m.prefix), s.prefix...)
 	end := After(start)
 	if s.from != nil {
@@ -140,7 +161,7 @@ func (m Map[K, V]) raw(r Reader, s Span) iter.Seq2[[]byte, []byte] {
 // nil when there is none. limit must be positive.
 func (m Map[K, V]) Page(r Reader, s Span, limit int) (page []V, next []byte) {
 	var last []byte
-	for rawKey, raw := range m.raw(r, s) {
+	for rawKey, raw := range m.span(r, s) {
 		if len(page) == limit {
 			return page, last
 		}
@@ -153,7 +174,7 @@ func (m Map[K, V]) Page(r Reader, s Span, limit int) (page []V, next []byte) {
 // PeekPage is Page without the rest, of values that others read too, as Peek's: they must
 // not be changed.
 func (m Map[K, V]) PeekPage(r Reader, s Span, limit int) (page []V) {
-	for _, raw := range m.raw(r, s) {
+	for _, raw := range m.span(r, s) {
 		if len(page) == limit {
 			break
 		}

@@ -13,6 +13,7 @@ import (
 type Overlay struct {
 	base    Reader
 	known   map[string]fact // of keys that were read or written
+	touched collectionSet   // where something was written, if only to be undone
 	entries *btree.BTreeG[entry]
 	hint    btree.PathHint
 	journal []undo
@@ -67,6 +68,7 @@ func (o *Overlay) Set(key, value []byte) {
 func (o *Overlay) Remove(key []byte) { o.write(entry{key: key}) }
 
 func (o *Overlay) write(e entry) {
+	o.touched.add(e.key)
 	o.known[string(e.key)] = fact{e.value, true}
 	old, existed := o.entries.SetHint(e, &o.hint)
 	if !existed {

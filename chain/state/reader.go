@@ -5,7 +5,8 @@ import "iter"
 // Reader reads state at one point in time. Returned slices belong to the state:
 // callers must not change them.
 type Reader interface {
-	// Lookup returns the value under key, or nil when there is none.
+	// Lookup returns the value under key, or nil when there is none. The key is the
+	// caller's again afterwards.
 	Lookup(key []byte) []byte
 	// Walk yields the pairs with start <= key < end in ascending order, or in
 	// descending order when reverse is set. A nil end means "to the last key".

@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"encoding/binary"
 	"iter"
 )
 
@@ -9,47 +10,60 @@ import (
 // concurrent use.
 type Reading struct {
 	base  Reader
-	reads Reads
+	notes []byte // the keys that were read, each after its length; the last reads from from on
+	from  int
+	spans []span
 }
 
 // Reads is what was read of a state: keys, whether or not there was something under them,
 // and spans.
 type Reads struct {
-	keys  []string
+	keys  []byte // each after its length
 	spans []span
 }
 
 type span struct{ start, end []byte }
+
+// noteBytes is how much room for keys is made at a time.
+const noteBytes = 16 << 10
 
 // NewReading reads base.
 func NewReading(base Reader) *Reading { return &Reading{base: base} }
 
 // Take is what was read since it was asked last.
 func (r *Reading) Take() Reads {
-	out := r.reads
-	r.reads = Reads{}
+	out := Reads{keys: r.notes[r.from:len(r.notes):len(r.notes)], spans: r.spans}
+	r.from, r.spans = len(r.notes), nil
 	return out
 }
 
 // Lookup implements Reader.
 func (r *Reading) Lookup(key []byte) []byte {
-	r.reads.keys = append(r.reads.keys, string(key))
+	if need := binary.MaxVarintLen64 + len(key); cap(r.notes)-len(r.notes) < need {
+		// What was taken stays where it is.
+		latest := r.notes[r.from:]
+		r.notes, r.from = append(make([]byte, 0, max(noteBytes, 2*(len(latest)+need))), latest...), 0
+	}
+	r.notes = append(binary.AppendUvarint(r.notes, uint64(len(key))), key...)
 	return r.base.Lookup(key)
 }
 
 // Walk implements Reader. The whole span counts as read, however early the walk ends.
 func (r *Reading) Walk(start, end []byte, reverse bool) iter.Seq2[[]byte, []byte] {
-	r.reads.spans = append(r.reads.spans, span{bytes.Clone(start), bytes.Clone(end)})
+	r.spans = append(r.spans, span{bytes.Clone(start), bytes.Clone(end)})
 	return r.base.Walk(start, end, reverse)
 }
 
 // Untouched tells whether nothing was written, and not undone, of what was read of the
 // overlay's base: the overlay has it as it was read.
 func (o *Overlay) Untouched(r *Reads) bool {
-	for _, key := range r.keys {
-		if o.known[key].written {
+	for rest := r.keys; len(rest) > 0; {
+		n, size := binary.Uvarint(rest)
+		key := rest[size : size+int(n)]
+		if o.touched.has(key) && o.known[string(key)].written {
 			return false
 		}
+		rest = rest[size+int(n):]
 	}
 	for _, s := range r.spans {
 		if o.wrote(s) {
@@ -66,4 +80,24 @@ func (o *Overlay) wrote(s span) (any bool) {
 		return false
 	})
 	return any
+}
+
+// collectionSet is a set of collections, by the two bytes that keys of one begin with.
+type collectionSet [1 << 16 / 64]uint64
+
+func collectionOf(key []byte) uint16 {
+	switch len(key) {
+	case 0:
+		return 0
+	case 1:
+		return uint16(key[0]) << 8
+	}
+	return binary.BigEndian.Uint16(key)
+}
+
+func (s *collectionSet) add(key []byte) { at := collectionOf(key); s[at/64] |= 1 << (at % 64) }
+
+func (s *collectionSet) has(key []byte) bool {
+	at := collectionOf(key)
+	return s[at/64]&(1<<(at%64)) != 0
 }

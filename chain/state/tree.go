@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -304,7 +305,7 @@ func (s *iavlSnapshot) Lookup(key []byte) []byte {
 		}
 	}
 	s.nodes.RLock()
-	v, err := s.tree.Get(key)
+	v, err := s.tree.Get(bytes.Clone(key)) // what the library keeps of it is its own affair
 	s.nodes.RUnlock()
 	if err != nil {
 		fault(fmt.Sprintf("read key %x at version %d", key, s.version), s.gone(err))

@@ -55,6 +55,13 @@ type Log struct {
 	changed chan struct{} // closed and replaced at each Publish
 }
 
+// placeBytes is what the place of a transaction takes in a batch, at most, and batchBytes
+// what a batch takes beside places and the record.
+const (
+	placeBytes = 64
+	batchBytes = 128
+)
+
 // recentBytes is how much the records in memory may take, as they are stored; decoded
 // it is about three times as much.
 const recentBytes = 8 << 20
@@ -103,7 +110,7 @@ func (l *Log) Append(r *chainv1.BlockRecord) error {
 	if err != nil {
 		return fmt.Errorf("record of block %d: %w", r.Height, err)
 	}
-	b := l.db.NewBatch()
+	b := l.db.NewBatchWithSize(len(raw) + len(r.Txs)*placeBytes + batchBytes)
 	defer func() { _ = b.Close() }()
 	if err := b.Set(BlockKey(r.Height), raw); err != nil {
 		return fmt.Errorf("record of block %d: %w", r.Height, err)
