@@ -72,6 +72,7 @@ type App struct {
 	decoded  *decodedCache
 	seen     *seenSet
 	kept     *lru.Cache[stateID, *kept]
+	written  written
 
 	admitting admitting
 
@@ -164,6 +165,7 @@ func New(o Options) (*App, error) {
 		return nil, err
 	}
 	a.loadSeen(o.Tree.Latest())
+	a.written.begin(o.Tree.Version())
 	return a, nil
 }
 
@@ -213,7 +215,7 @@ func (a *App) committed(snap state.Snapshot) ReadCtx {
 	at := stateID{snap.Version(), string(snap.Root())}
 	k, ok := a.kept.Get(at)
 	if !ok {
-		k = &kept{env: a.view(snap, at.version).env, values: make(map[string]any)}
+		k = &kept{env: a.view(snap, at.version).env, written: &a.written, values: make(map[string]any)}
 		if earlier, ok, _ := a.kept.PeekOrAdd(at, k); ok {
 			k = earlier
 		}
@@ -304,6 +306,7 @@ func (a *App) Restore(image io.Reader, size, version int64, root []byte) error {
 		return fmt.Errorf("the state of version %d is that of block %d", version, head.Height)
 	}
 	a.loadSeen(latest)
+	a.written.begin(version)
 	a.mu.Lock()
 	a.genesis = nil
 	a.mu.Unlock()

@@ -357,6 +357,7 @@ func (a *App) Commit() error {
 		a.seen.forget(raw)
 	}
 	a.seen.add(a.applied.ids)
+	a.written.see(a.applied.Header.Height, a.applied.Changes)
 	a.applied = nil
 	a.mu.Lock()
 	a.genesis = nil

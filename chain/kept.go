@@ -17,7 +17,8 @@ type stateID struct {
 
 // kept is what queries worked out of one committed state.
 type kept struct {
-	env env
+	env     env
+	written *written
 	//determinism:allow guards what queries share; no transaction and no block reads it
 	mu     sync.Mutex     // guards values
 	values map[string]any // by owner
@@ -32,11 +33,11 @@ func newKeptStates() *lru.Cache[stateID, *kept] {
 }
 
 // Kept is what an owner, a module by its name, keeps beside the committed state that a
-// query reads: what work returned on the first call for that state. All queries share it,
+// query reads: what work returned for it on the first call for that state. All queries share it,
 // at the same time, so it must be safe for that, must depend on nothing but the state, and
 // must bound itself. There is none in a transaction or a block, nor where it is noted for a
 // proof what is read.
-func Kept[V any](r ReadCtx, owner string, work func() V) (V, bool) {
+func Kept[V any](r ReadCtx, owner string, work func(ReadCtx) V) (V, bool) {
 	v, ok := r.(*view)
 	if !ok || v.kept == nil {
 		var zero V
@@ -47,7 +48,7 @@ func Kept[V any](r ReadCtx, owner string, work func() V) (V, bool) {
 	if value, ok := v.kept.values[owner].(V); ok {
 		return value, true
 	}
-	value := work()
+	value := work(r)
 	v.kept.values[owner] = value
 	return value, true
 }

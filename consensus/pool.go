@@ -268,17 +268,17 @@ const (
 	// plentyTimes is how many times as many wait for as many times as long where there is
 	// plenty for blocks without them.
 	plentyTimes = 4
-	// plentyBlocks is how many of the largest blocks of late are plenty, and leastPlenty how
-	// many bytes at least.
-	plentyBlocks = 2
-	leastPlenty  = 256 << 10
+	// leastPlenty is how many bytes are plenty at least.
+	leastPlenty = 256 << 10
 )
 
-// plenty tells whether there is more in the pool than the next blocks will take.
+// plenty tells whether there is more in the pool than the next block will take: the largest
+// of late and a quarter, so that blocks can grow. What is behind that comes in the blocks of
+// others first, mostly.
 func (p *Pool) plenty() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.bytes >= max(plentyBlocks*p.block, leastPlenty)
+	return p.bytes >= max(p.block+p.block/4, leastPlenty)
 }
 
 // maxBatchBytes is with how many bytes a batch is full: decoded, they can take a

@@ -29,6 +29,9 @@ func (m Map[K, V]) Key(k K) []byte {
 	return bytes.Clone(*buffer)
 }
 
+// Prefix is what the full tree keys of all entries begin with, two bytes.
+func (m Map[K, V]) Prefix() []byte { return bytes.Clone(m.prefix) }
+
 // scratch are buffers for keys that are only looked up, or copied.
 //
 //determinism:allow memory that is written before it is read

@@ -16,6 +16,9 @@ type Module struct {
 	deps   Deps
 	store  store
 	caches *caches
+
+	latest latestDrawer
+	sit    func(chain.ReadCtx) *sitting // newSitting
 }
 
 // New builds the module. Identity and Consents are required.
@@ -23,7 +26,9 @@ func New(deps Deps) *Module {
 	if deps.Identity == nil || deps.Consents == nil {
 		panic("access: Deps.Identity and Deps.Consents are required")
 	}
-	return &Module{deps: deps, store: newStore(), caches: newCaches()}
+	m := &Module{deps: deps, store: newStore(), caches: newCaches()}
+	m.sit = m.newSitting
+	return m
 }
 
 // Name implements chain.Module.

@@ -1,6 +1,8 @@
 package access
 
 import (
+	"sync"
+
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/cedar-policy/cedar-go/types"
@@ -14,7 +16,6 @@ import (
 const (
 	sittingHouses   = 64
 	sittingParties  = 2048
-	sittingEntities = 8192
 	sittingContexts = 2048
 	// partyEntities is of how many entities a household may be that is kept.
 	partyEntities = 32
@@ -26,7 +27,7 @@ const (
 type sitting struct {
 	houses   *lru.Cache[string, *house]
 	parties  *lru.Cache[partyKey, *party]
-	entities *lru.Cache[entityKey, looked]
+	entities *drawer // those of other states with the same entities, too
 	contexts *lru.Cache[contextKey, *framed]
 }
 
@@ -64,11 +65,53 @@ type contextKey struct {
 	action  types.EntityUID
 }
 
-func newSitting() *sitting {
-	return &sitting{
-		houses: cache[string, *house](sittingHouses), parties: cache[partyKey, *party](sittingParties),
-		entities: cache[entityKey, looked](sittingEntities), contexts: cache[contextKey, *framed](sittingContexts),
+// drawer is what came of looking for entities, in all states that have the same.
+type drawer = shelf[entityKey, looked]
+
+// lookedBytes is what is counted for each beside its JSON.
+const lookedBytes = 64
+
+func newDrawer() *drawer {
+	return newShelf[entityKey](cachedEntities, cachedBytes, func(l looked) int {
+		if l.entity == nil {
+			return lookedBytes
+		}
+		return lookedBytes + l.entity.stored()
+	})
+}
+
+// latestDrawer is what was found of the entities as they have been since a version.
+type latestDrawer struct {
+	//determinism:allow guards what queries share; no transaction and no block reads it
+	mu     sync.Mutex // guards both
+	since  int64
+	drawer *drawer // nil: nothing yet
+}
+
+// as is what was found of entities as they have been since a version.
+func (f *latestDrawer) as(since int64) *drawer {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.drawer == nil || since > f.since:
+		f.since, f.drawer = since, newDrawer()
+	case since < f.since:
+		return newDrawer() // of an old state
 	}
+	return f.drawer
+}
+
+func (m *Module) newSitting(r chain.ReadCtx) *sitting {
+	s := &sitting{
+		houses: cache[string, *house](sittingHouses), parties: cache[partyKey, *party](sittingParties),
+		contexts: cache[contextKey, *framed](sittingContexts),
+	}
+	if since, ok := chain.Since(r, m.store.entityHeads.Prefix(), m.store.entities.Prefix()); ok {
+		s.entities = m.latest.as(since)
+	} else {
+		s.entities = newDrawer()
+	}
+	return s
 }
 
 // evaluate is an unrecorded decision at the state that r reads: the outcome and the
@@ -90,7 +133,7 @@ func (m *Module) evaluate(r chain.ReadCtx, q *accessv1.Request) (accessv1.Outcom
 
 // seated is live for a query, from the sitting if the state has one.
 func (m *Module) seated(r chain.ReadCtx, q *accessv1.Request) (*inputs, error) {
-	s, ok := chain.Kept(r, m.Name(), newSitting)
+	s, ok := chain.Kept(r, m.Name(), m.sit)
 	if !ok {
 		if err := m.checkOrganisation(r, q.Organisation); err != nil {
 			return nil, err

@@ -193,3 +193,66 @@ func TestEvaluationsAreBoundedAndCompleted(t *testing.T) {
 		t.Errorf("of an ended call: %v", err)
 	}
 }
+
+// States with the same entities share what was found of them, and no others do.
+func TestADrawerIsOfStatesWithTheSameEntities(t *testing.T) {
+	w := newWorld(t).furnish()
+	put := func(level int) int64 {
+		w.entities(fmt.Sprintf(`[{"uid":{"type":"Record","id":"drawn"},"attrs":{"level":%d},"parents":[]}]`, level))
+		return w.Height()
+	}
+	look := func(height int64) (*drawer, string) {
+		t.Helper()
+		r := w.ViewAt(height)
+		in, err := w.module.seated(r, read(doctor, "drawn"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, _, ok := in.source(parseUID(`Record::"drawn"`))
+		if !ok {
+			return in.sitting.entities, ""
+		}
+		return in.sitting.entities, e.json
+	}
+	first := put(1)
+	before, one := look(first)
+	if again, _ := look(first); again != before {
+		t.Error("a state has two drawers")
+	}
+	w.Block()
+	if again, json := look(w.Height()); again != before || json != one {
+		t.Errorf("%s: a block that writes no entity has another drawer", json)
+	}
+	second := put(2)
+	after, two := look(second)
+	if after == before || two == one {
+		t.Errorf("%s: the drawer of before the entity was written anew", two)
+	}
+	if _, json := look(first); json != one {
+		t.Errorf("of the old state: %s, want %s", json, one)
+	}
+	if again, json := look(second); again != after || json != two {
+		t.Errorf("%s: looking at an old state took the new one's drawer away", json)
+	}
+	w.Do(hospital, &accessv1.RemoveEntities{Organisation: hospital, Entities: []*accessv1.EntityUid{uid("Record", "drawn")}})
+	if _, json := look(w.Height()); json != "" {
+		t.Errorf("%s: it was removed", json)
+	}
+}
+
+// What is kept of entities is bounded in bytes.
+func TestAShelfIsBoundedInBytes(t *testing.T) {
+	s := newShelf[int](100, 10, func(v string) int { return len(v) })
+	for i, v := range []string{"aaaa", "bbb", "ccc", "dd"} {
+		s.Add(i, v)
+	}
+	_, oldest := s.Get(0)
+	_, youngest := s.Get(3)
+	if oldest || !youngest || s.bytes.Load() != 8 {
+		t.Errorf("%v %v, %d bytes", oldest, youngest, s.bytes.Load())
+	}
+	s.Add(3, "dd")
+	if s.Add(4, "more than ten bytes"); s.bytes.Load() > 10 {
+		t.Errorf("%d bytes", s.bytes.Load())
+	}
+}
