@@ -30,10 +30,12 @@ const (
 	memoryExhausted         // as high as the machine allows, and less than twice the live heap
 )
 
-// memoryLimit is the process's soft limit of memory, which follows what lives on the heap:
-// the larger of what is configured and twice the live heap after the latest collection, and
-// never more than the machine allows. Near the limit the collector runs ever more often, so
-// that one that stands still costs a growing state all of a processor.
+// memoryLimit is the process's soft limit of memory, which follows what lives on the heap
+// after the latest collection: what is configured, where that is more; else three times the
+// live heap while that is no more than half of what the limit may be, and twice beyond; and
+// never more than it may be. Near the limit the collector runs ever more often, so that one
+// that stands still costs a growing state all of a processor; each transaction pays for it in
+// proportion to one over how many times the live heap the limit is, less one.
 type memoryLimit struct {
 	configured int64
 	most       int64
@@ -98,7 +100,7 @@ func (m *memoryLimit) follow(ctx context.Context) {
 func (m *memoryLimit) look(at time.Time) {
 	live := m.heap()
 	twice := 2 * live
-	limit, level := min(max(m.configured, twice), m.most), memoryConfigured
+	limit, level := min(max(m.configured, twice, min(3*live, m.most/2)), m.most), memoryConfigured
 	switch {
 	case twice > m.most:
 		level = memoryExhausted
@@ -127,7 +129,7 @@ func (m *memoryLimit) look(at time.Time) {
 	switch level {
 	case memoryRaised:
 		if complain(false) {
-			m.log.Warn("the live heap is more than half of node.memory_limit_bytes: the limit is raised with it to twice as much, so that garbage is not collected all the time; give the node more",
+			m.log.Warn("the live heap is more than a third of node.memory_limit_bytes: the limit is raised with it, to three times as much while that is at most half of what it may be and to twice as much beyond, so that garbage is not collected all the time; give the node more",
 				"live", live, "limit", limit, "memory_limit_bytes", m.configured, "most", m.most)
 		}
 	case memoryExhausted:
@@ -167,7 +169,7 @@ func newMemoryCollector(m *memoryLimit) memoryCollector {
 	return memoryCollector{
 		m:     m,
 		limit: desc("limit_bytes", "The process's soft limit of memory now: near it garbage is collected more often."),
-		live:  desc("live_bytes", "What lived on the heap at the end of the latest collection; the limit follows twice as much."),
+		live:  desc("live_bytes", "What lived on the heap at the end of the latest collection; the limit follows three times, or twice, as much."),
 		level: desc("limit_level", "0 the limit is the configured one, or does not follow; 1 it was raised with the live heap; 2 it is as high as the machine allows, and less than twice the live heap."),
 	}
 }

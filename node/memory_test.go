@@ -30,8 +30,8 @@ func measured(t *testing.T, c prometheus.Collector) map[string]float64 {
 	return out
 }
 
-// The limit is the larger of what is configured and twice the live heap, and never more than
-// the most; each change is made once, and each state told at its beginning.
+// The limit is the largest of what is configured, twice the live heap and, up to half of the most,
+// three times it, and never more than the most; each change is made once, and each state told at its beginning.
 func TestMemoryLimitFollowsTheLiveHeap(t *testing.T) {
 	const mib = 1 << 20
 	var live int64
@@ -50,8 +50,10 @@ func TestMemoryLimitFollowsTheLiveHeap(t *testing.T) {
 		said        string
 	}{
 		{"begins", 0, 10, 1000, memoryConfigured, ""},
-		{"half", time.Second, 500, 1000, memoryConfigured, ""},
-		{"more than half", time.Second, 501, 1002, memoryRaised, "is raised"},
+		{"a third", time.Second, 333, 1000, memoryConfigured, ""},
+		{"more than a third", time.Second, 334, 1002, memoryRaised, "is raised"},
+		{"half of the most", time.Second, 501, 1500, memoryRaised, ""},
+		{"not more for a while", time.Second, 700, 1500, memoryRaised, ""},
 		{"grows", time.Second, 1400, 2800, memoryRaised, ""},
 		{"as high as it may be", time.Second, 1500, 3000, memoryRaised, ""},
 		{"beyond", time.Second, 1600, 3000, memoryExhausted, "any further"},
@@ -60,8 +62,8 @@ func TestMemoryLimitFollowsTheLiveHeap(t *testing.T) {
 		{"and back", time.Second, 1600, 3000, memoryExhausted, ""},
 		{"still after ten minutes", 10 * time.Minute, 1600, 3000, memoryExhausted, "any further"},
 		{"falls", time.Second, 100, 1000, memoryConfigured, ""},
-		{"rises once more", time.Second, 600, 1200, memoryRaised, "is raised"},
-		{"stays", 20 * time.Minute, 600, 1200, memoryRaised, ""},
+		{"rises once more", time.Second, 400, 1200, memoryRaised, "is raised"},
+		{"stays", 20 * time.Minute, 400, 1200, memoryRaised, ""},
 	} {
 		at, live = at.Add(x.after), x.live*mib
 		said.Reset()
@@ -126,7 +128,7 @@ func TestMemoryLimitIsSet(t *testing.T) {
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(-1))
 	m := newMemoryLimit(config.Node{MemoryLimit: 1 << 30}, slog.New(slog.DiscardHandler))
 	m.begin()()
-	if now, want := debug.SetMemoryLimit(-1), min(max(1<<30, 2*m.live), m.most); now != want {
+	if now, want := debug.SetMemoryLimit(-1), min(max(1<<30, 2*m.live, min(3*m.live, m.most/2)), m.most); now != want {
 		t.Errorf("the limit is %d, want %d", now, want)
 	}
 }

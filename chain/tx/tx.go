@@ -10,7 +10,9 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -234,8 +236,14 @@ func Arms() []protoreflect.FieldDescriptor {
 
 type message interface {
 	proto.Message
-	MarshalVT() ([]byte, error)
+	SizeVT() int
+	MarshalToSizedBufferVT([]byte) (int, error)
 }
+
+// scratch are buffers for what is marshalled to be compared.
+//
+//determinism:allow memory that is written before it is read
+var scratch = sync.Pool{New: func() any { return new([]byte) }}
 
 var parse = proto.UnmarshalOptions{DiscardUnknown: true, RecursionLimit: MaxDepth}
 
@@ -245,8 +253,11 @@ func canonical(raw []byte, m message) error {
 	if err := parse.Unmarshal(raw, m); err != nil {
 		return ErrMalformed.With("%s: not parseable", m.ProtoReflect().Descriptor().Name())
 	}
-	again, err := m.MarshalVT()
-	if err != nil {
+	buffer := scratch.Get().(*[]byte)
+	defer scratch.Put(buffer)
+	*buffer = slices.Grow((*buffer)[:0], m.SizeVT())
+	again := (*buffer)[:m.SizeVT()]
+	if _, err := m.MarshalToSizedBufferVT(again); err != nil {
 		return ErrMalformed.With("%s: %v", m.ProtoReflect().Descriptor().Name(), err)
 	}
 	if bytes.Equal(raw, again) {
