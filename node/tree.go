@@ -7,12 +7,14 @@ import (
 	"io/fs"
 	"log/slog"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/chancery/chancery/chain/state"
 	"github.com/chancery/chancery/node/config"
+	"github.com/chancery/chancery/node/internal/clock"
 )
 
 // The two kinds of state tree lie in the data folder under names of their own.
@@ -50,7 +52,10 @@ func openTree(c config.State, data string, log *slog.Logger) (state.Tree, error)
 	if err != nil {
 		return nil, err
 	}
-	tree, err := state.OpenMemory(files, state.MemoryOptions{KeepVersions: c.KeepVersions, KeepBytes: int64(c.KeepBytes), NoSync: c.NoSync})
+	tree, err := state.OpenMemory(files, state.MemoryOptions{
+		KeepVersions: c.KeepVersions, KeepBytes: int64(c.KeepBytes), NoSync: c.NoSync,
+		ImageVersions: spread(imageVersions), ImageBytes: spread(imageBytes),
+	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", files.dir, err), files.Close())
 	}
@@ -65,6 +70,16 @@ func openTree(c config.State, data string, log *slog.Logger) (state.Tree, error)
 	log.Info("state loaded", "version", tree.Version(), "keys", keys, "bytes", bytes, "image", found.Image, "replayed", found.Replayed, "oldest", tree.Oldest())
 	return tree, nil
 }
+
+// An image is due after so many versions, or bytes of log, or up to half as many more. Where all
+// validators wrote theirs after the same block, all would be slow at once.
+const (
+	imageVersions = 10_000
+	imageBytes    = 64 << 20
+)
+
+// spread is n and a random part of half as much.
+func spread(n int64) int64 { return n + rand.Int64N(n/2+1) } //nolint:gosec // no secret
 
 const (
 	imageInterval = time.Second      // between looks whether an image is due
@@ -82,6 +97,24 @@ func memoryFor(c config.State) (int64, error) {
 		return 0, fmt.Errorf("set state.memory_bytes: %w", err)
 	}
 	return allowed / 2, nil
+}
+
+// imageRest is how many times as long as a part of an image took to be made durable the disk is
+// left to blocks after it, and longestRest at most.
+const (
+	imageRest   = 3
+	longestRest = time.Second
+)
+
+// unhurried makes something durable and then leaves the disk alone for a while, unless the node
+// is being stopped.
+func unhurried(ctx context.Context, sync func() error) error {
+	begun := time.Now()
+	if err := sync(); err != nil {
+		return err
+	}
+	clock.Wait(ctx, min(imageRest*time.Since(begun), longestRest))
+	return nil
 }
 
 // writeImages writes the images of a tree in memory as they fall due, beside the
@@ -114,7 +147,7 @@ func writeImages(ctx context.Context, c config.State, tree state.Tree, log *slog
 			continue
 		}
 		start := time.Now()
-		if err := memory.WriteImage(); err != nil {
+		if err := memory.WriteImageBy(func(sync func() error) error { return unhurried(ctx, sync) }); err != nil {
 			log.Error("the state's image is not written; the log grows until it is", "error", err)
 			wait = imagePause
 			continue

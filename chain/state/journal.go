@@ -220,8 +220,9 @@ func (j *journal) due(times int64) bool {
 }
 
 // writeImage writes a version whole, and then removes the images before the
-// previous one and the log that leads to it.
-func (j *journal) writeImage(s *memorySnapshot) error {
+// previous one and the log that leads to it. durable makes each part of it durable by calling
+// sync.
+func (j *journal) writeImage(s *memorySnapshot, durable func(sync func() error) error) error {
 	j.mu.Lock()
 	before, versions := j.bytes, j.versions
 	exists := slices.Contains(j.images, s.version)
@@ -234,7 +235,7 @@ func (j *journal) writeImage(s *memorySnapshot) error {
 	if err != nil {
 		return err
 	}
-	counted := &counter{File: f}
+	counted := &counter{File: f, durable: durable}
 	err = writeImage(counted, s)
 	if err == nil {
 		err = f.Sync()
@@ -292,19 +293,20 @@ func (j *journal) close() error {
 
 // imagePart is after how many bytes of an image they are made durable. All at once at its end,
 // the log's own fsync would wait for them, and with it a block: file systems write in order.
-const imagePart = 4 << 20
+const imagePart = 1 << 20
 
 // counter counts what is written to a file, and makes it durable part by part.
 type counter struct {
 	File
 	n, pending int64
+	durable    func(sync func() error) error
 }
 
 func (c *counter) Write(b []byte) (int, error) {
 	n, err := c.File.Write(b)
 	c.n += int64(n)
 	if c.pending += int64(n); err == nil && c.pending >= imagePart {
-		c.pending, err = 0, c.Sync()
+		c.pending, err = 0, c.durable(c.Sync)
 	}
 	return n, err
 }

@@ -274,13 +274,19 @@ func (m *Memory) ImageDue() bool { return m.journal.due(1) }
 // blocks are applied and saved meanwhile. Where nobody calls it, Save does when the
 // log has become four times as long as ImageDue allows.
 func (m *Memory) WriteImage() error {
+	return m.WriteImageBy(func(sync func() error) error { return sync() })
+}
+
+// WriteImageBy is WriteImage, and has durable make each part of the image durable, which it does
+// by calling sync. It may take its time over it, so that the disk is free for blocks.
+func (m *Memory) WriteImageBy(durable func(sync func() error) error) error {
 	m.imaging.Lock()
 	defer m.imaging.Unlock()
 	s := m.latest()
 	if s.version == 0 {
 		return nil
 	}
-	if err := m.journal.writeImage(s); err != nil {
+	if err := m.journal.writeImage(s, durable); err != nil {
 		return fmt.Errorf("write an image of the state at version %d: %w", s.version, err)
 	}
 	return nil
@@ -315,7 +321,7 @@ func (m *Memory) Import(image io.Reader, size, version int64, root []byte) error
 	}
 	m.imaging.Lock()
 	defer m.imaging.Unlock()
-	if err := m.journal.writeImage(s); err != nil {
+	if err := m.journal.writeImage(s, func(sync func() error) error { return sync() }); err != nil {
 		m.failed = fmt.Errorf("write the imported state at version %d; it must be opened again: %w", version, err)
 		return m.failed
 	}

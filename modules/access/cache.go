@@ -24,7 +24,7 @@ type caches struct {
 }
 
 func newCaches() *caches {
-	return &caches{sets: cache[string, *policySet](cachedSets), schemas: cache[string, *cedarSchema](cachedSchemas), entities: newShelf[string](cachedEntities, cachedBytes, (*entity).stored)}
+	return &caches{sets: cache[string, *policySet](cachedSets), schemas: cache[string, *cedarSchema](cachedSchemas), entities: newShelf(cachedEntities, cachedBytes, func(stored string, _ *entity) int { return len(stored) })}
 }
 
 // keepSet keeps a parsed set and lets go of those that were used least until all
@@ -54,16 +54,16 @@ func cache[K comparable, V any](size int) *lru.Cache[K, V] {
 // shelf is a cache that is bounded in bytes, too; what was used least gives way.
 type shelf[K comparable, V any] struct {
 	values *lru.Cache[K, V]
-	size   func(V) int
+	size   func(K, V) int // bytes
 	most   int64
 	//determinism:allow counts what a cache holds, which no result depends on
 	bytes atomic.Int64 // of values
 }
 
-func newShelf[K comparable, V any](entries int, most int64, size func(V) int) *shelf[K, V] {
+func newShelf[K comparable, V any](entries int, most int64, size func(K, V) int) *shelf[K, V] {
 	s := &shelf[K, V]{size: size, most: most}
 	var err error
-	s.values, err = lru.NewWithEvict(entries, func(_ K, v V) { s.bytes.Add(-int64(size(v))) })
+	s.values, err = lru.NewWithEvict(entries, func(k K, v V) { s.bytes.Add(-int64(size(k, v))) })
 	if err != nil {
 		panic("access: a cache of fixed size: " + err.Error())
 	}
@@ -78,7 +78,7 @@ func (s *shelf[K, V]) Add(key K, value V) {
 	if known, _ := s.values.ContainsOrAdd(key, value); known {
 		return
 	}
-	s.bytes.Add(int64(s.size(value)))
+	s.bytes.Add(int64(s.size(key, value)))
 	for s.bytes.Load() > s.most {
 		if _, _, ok := s.values.RemoveOldest(); !ok {
 			return

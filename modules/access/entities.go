@@ -21,9 +21,6 @@ type entity struct {
 	size    size
 }
 
-// stored is how many bytes of JSON it is stored as.
-func (e *entity) stored() int { return len(e.json) }
-
 // size is what of values evaluation's work depends on.
 type size struct {
 	bytes  uint64 // of the largest value

@@ -68,15 +68,16 @@ type contextKey struct {
 // drawer is what came of looking for entities, in all states that have the same.
 type drawer = shelf[entityKey, looked]
 
-// lookedBytes is what is counted for each beside its JSON.
+// lookedBytes is what is counted for each beside its key and its JSON.
 const lookedBytes = 64
 
 func newDrawer() *drawer {
-	return newShelf[entityKey](cachedEntities, cachedBytes, func(l looked) int {
-		if l.entity == nil {
-			return lookedBytes
+	return newShelf(cachedEntities, cachedBytes, func(key entityKey, l looked) int {
+		n := lookedBytes + len(key.A) + len(key.B) + len(key.C)
+		if l.entity != nil {
+			n += len(l.entity.json)
 		}
-		return lookedBytes + l.entity.stored()
+		return n
 	})
 }
 

@@ -242,7 +242,7 @@ func TestADrawerIsOfStatesWithTheSameEntities(t *testing.T) {
 
 // What is kept of entities is bounded in bytes.
 func TestAShelfIsBoundedInBytes(t *testing.T) {
-	s := newShelf[int](100, 10, func(v string) int { return len(v) })
+	s := newShelf(100, 10, func(_ int, v string) int { return len(v) })
 	for i, v := range []string{"aaaa", "bbb", "ccc", "dd"} {
 		s.Add(i, v)
 	}
