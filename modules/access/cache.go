@@ -24,7 +24,10 @@ type caches struct {
 }
 
 func newCaches() *caches {
-	return &caches{sets: cache[string, *policySet](cachedSets), schemas: cache[string, *cedarSchema](cachedSchemas), entities: newShelf(cachedEntities, cachedBytes, func(stored string, _ *entity) int { return len(stored) })}
+	return &caches{
+		sets: cache[string, *policySet](cachedSets), schemas: cache[string, *cedarSchema](cachedSchemas),
+		entities: newShelf(cachedEntities, cachedBytes, func(stored string, _ *entity) int { return len(stored) }),
+	}
 }
 
 // keepSet keeps a parsed set and lets go of those that were used least until all

@@ -90,16 +90,16 @@ type latestDrawer struct {
 }
 
 // as is what was found of entities as they have been since a version.
-func (f *latestDrawer) as(since int64) *drawer {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+func (l *latestDrawer) as(since int64) *drawer {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	switch {
-	case f.drawer == nil || since > f.since:
-		f.since, f.drawer = since, newDrawer()
-	case since < f.since:
+	case l.drawer == nil || since > l.since:
+		l.since, l.drawer = since, newDrawer()
+	case since < l.since:
 		return newDrawer() // of an old state
 	}
-	return f.drawer
+	return l.drawer
 }
 
 func (m *Module) newSitting(r chain.ReadCtx) *sitting {
