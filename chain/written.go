@@ -19,18 +19,18 @@ type written struct {
 func (w *written) begin(version int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.first, w.last, w.at = version, version, make(map[[2]byte]int64)
+	w.forget(version)
 }
 
 // see takes notice of a version that was saved, and of what changed in it. Where the one before
 // it was not seen, nothing is known of what came before.
 func (w *written) see(version int64, changes []state.Change) {
-	if known := w.follows(version); !known {
-		w.begin(version)
-		return
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if version != w.last+1 {
+		w.forget(version)
+		return
+	}
 	w.last = version
 	for _, c := range changes {
 		if len(c.Key) >= 2 {
@@ -39,11 +39,9 @@ func (w *written) see(version int64, changes []state.Change) {
 	}
 }
 
-// follows tells whether a version comes after the last that was seen.
-func (w *written) follows(version int64) bool {
-	w.mu.RLock()
-	defer w.mu.RUnlock()
-	return version == w.last+1
+// forget needs mu held.
+func (w *written) forget(version int64) {
+	w.first, w.last, w.at = version, version, make(map[[2]byte]int64)
 }
 
 // since is the version from which on a collection, of the two bytes that its keys begin with, has

@@ -1,15 +1,19 @@
 package node
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/chancery/chancery/chain/state"
+)
 
 // Validators do not write their images after the same block, and none waits for longer than half as
 // much more.
 func TestImagesAreSpread(t *testing.T) {
 	seen := map[int64]bool{}
 	for range 100 {
-		n := spread(imageBytes)
-		if n < imageBytes || n > imageBytes*3/2 {
-			t.Fatalf("%d of %d", n, imageBytes)
+		n := spread(state.DefaultImageBytes)
+		if n < state.DefaultImageBytes || n > state.DefaultImageBytes*3/2 {
+			t.Fatalf("%d of %d", n, state.DefaultImageBytes)
 		}
 		seen[n] = true
 	}

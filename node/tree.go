@@ -54,7 +54,8 @@ func openTree(c config.State, data string, log *slog.Logger) (state.Tree, error)
 	}
 	tree, err := state.OpenMemory(files, state.MemoryOptions{
 		KeepVersions: c.KeepVersions, KeepBytes: int64(c.KeepBytes), NoSync: c.NoSync,
-		ImageVersions: spread(imageVersions), ImageBytes: spread(imageBytes),
+		// Where all validators wrote their images after the same block, all would be slow at once.
+		ImageVersions: spread(state.DefaultImageVersions), ImageBytes: spread(state.DefaultImageBytes),
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", files.dir, err), files.Close())
@@ -71,15 +72,8 @@ func openTree(c config.State, data string, log *slog.Logger) (state.Tree, error)
 	return tree, nil
 }
 
-// An image is due after so many versions, or bytes of log, or up to half as many more. Where all
-// validators wrote theirs after the same block, all would be slow at once.
-const (
-	imageVersions = 10_000
-	imageBytes    = 64 << 20
-)
-
 // spread is n and a random part of half as much.
-func spread(n int64) int64 { return n + rand.Int64N(n/2+1) } //nolint:gosec // no secret
+func spread[T ~int64](n T) T { return n + rand.N(n/2+1) } //nolint:gosec // no secret
 
 const (
 	imageInterval = time.Second      // between looks whether an image is due

@@ -39,7 +39,7 @@ const apart = 100 * time.Millisecond
 // the same step of consensus.
 func newStartWatch(blocks int64, wait time.Duration, log *slog.Logger) *startWatch {
 	return &startWatch{
-		blocks: blocks, wait: wait + rand.N(wait/2+1), chance: rand.N(wait + 1), now: time.Now, log: log, quiet: time.Now(), //nolint:gosec // no secret
+		blocks: blocks, wait: spread(wait), chance: rand.N(wait + 1), now: time.Now, log: log, quiet: time.Now(), //nolint:gosec // no secret
 	}
 }
 

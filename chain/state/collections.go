@@ -23,10 +23,9 @@ func NewMap[K, V any](s *Schema, prefix byte, name string, kc KeyCodec[K], vc Va
 
 // Key is the full tree key of k, which proofs are about.
 func (m Map[K, V]) Key(k K) []byte {
-	buffer := scratch.Get().(*[]byte)
-	defer scratch.Put(buffer)
-	*buffer = m.encode(*buffer, k)
-	return bytes.Clone(*buffer)
+	key := m.borrow(k)
+	defer scratch.Put(key)
+	return bytes.Clone(*key)
 }
 
 // Prefix is what the full tree keys of all entries begin with, two bytes.
@@ -37,17 +36,18 @@ func (m Map[K, V]) Prefix() []byte { return bytes.Clone(m.prefix) }
 //determinism:allow memory that is written before it is read
 var scratch = sync.Pool{New: func() any { return new([]byte) }}
 
-// encode writes the full tree key of k over a buffer.
-func (m Map[K, V]) encode(buffer []byte, k K) []byte {
-	return m.kc.Encode(append(buffer[:0], m.prefix...), k)
+// borrow is the full tree key of k in a buffer of scratch, which it must be put back to.
+func (m Map[K, V]) borrow(k K) *[]byte {
+	buffer := scratch.Get().(*[]byte)
+	*buffer = m.kc.Encode(append((*buffer)[:0], m.prefix...), k)
+	return buffer
 }
 
 // raw is the value under k as it is stored, or nil.
 func (m Map[K, V]) raw(r Reader, k K) []byte {
-	buffer := scratch.Get().(*[]byte)
-	defer scratch.Put(buffer)
-	*buffer = m.encode(*buffer, k)
-	return r.Lookup(*buffer)
+	key := m.borrow(k)
+	defer scratch.Put(key)
+	return r.Lookup(*key)
 }
 
 // Lookup returns the value under k and whether there is one.

@@ -33,6 +33,12 @@ type MemoryOptions struct {
 	hash func(key []byte) uint64 // for the index; nil: XXH64
 }
 
+// The defaults of MemoryOptions.ImageVersions and MemoryOptions.ImageBytes.
+const (
+	DefaultImageVersions int64 = 10_000
+	DefaultImageBytes    int64 = 64 << 20
+)
+
 // fewestVersions stay readable however much they take.
 const fewestVersions = 16
 
@@ -53,8 +59,8 @@ func (o MemoryOptions) withDefaults() MemoryOptions {
 	}
 	set(&o.KeepBytes, 256<<20)
 	set(&o.SegmentBytes, 16<<20)
-	set(&o.ImageVersions, 10_000)
-	set(&o.ImageBytes, 64<<20)
+	set(&o.ImageVersions, DefaultImageVersions)
+	set(&o.ImageBytes, DefaultImageBytes)
 	return o
 }
 
@@ -274,8 +280,10 @@ func (m *Memory) ImageDue() bool { return m.journal.due(1) }
 // blocks are applied and saved meanwhile. Where nobody calls it, Save does when the
 // log has become four times as long as ImageDue allows.
 func (m *Memory) WriteImage() error {
-	return m.WriteImageBy(func(sync func() error) error { return sync() })
+	return m.WriteImageBy(atOnce)
 }
+
+func atOnce(sync func() error) error { return sync() }
 
 // WriteImageBy is WriteImage, and has durable make each part of the image durable, which it does
 // by calling sync. It may take its time over it, so that the disk is free for blocks.
@@ -321,7 +329,7 @@ func (m *Memory) Import(image io.Reader, size, version int64, root []byte) error
 	}
 	m.imaging.Lock()
 	defer m.imaging.Unlock()
-	if err := m.journal.writeImage(s, func(sync func() error) error { return sync() }); err != nil {
+	if err := m.journal.writeImage(s, atOnce); err != nil {
 		m.failed = fmt.Errorf("write the imported state at version %d; it must be opened again: %w", version, err)
 		return m.failed
 	}

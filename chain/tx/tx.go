@@ -255,8 +255,9 @@ func canonical(raw []byte, m message) error {
 	}
 	buffer := scratch.Get().(*[]byte)
 	defer scratch.Put(buffer)
-	*buffer = slices.Grow((*buffer)[:0], m.SizeVT())
-	again := (*buffer)[:m.SizeVT()]
+	size := m.SizeVT()
+	*buffer = slices.Grow((*buffer)[:0], size)
+	again := (*buffer)[:size]
 	if _, err := m.MarshalToSizedBufferVT(again); err != nil {
 		return ErrMalformed.With("%s: %v", m.ProtoReflect().Descriptor().Name(), err)
 	}

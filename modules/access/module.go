@@ -16,9 +16,7 @@ type Module struct {
 	deps   Deps
 	store  store
 	caches *caches
-
 	latest latestDrawer
-	sit    func(chain.ReadCtx) *sitting // newSitting
 }
 
 // New builds the module. Identity and Consents are required.
@@ -26,9 +24,7 @@ func New(deps Deps) *Module {
 	if deps.Identity == nil || deps.Consents == nil {
 		panic("access: Deps.Identity and Deps.Consents are required")
 	}
-	m := &Module{deps: deps, store: newStore(), caches: newCaches()}
-	m.sit = m.newSitting
-	return m
+	return &Module{deps: deps, store: newStore(), caches: newCaches()}
 }
 
 // Name implements chain.Module.

@@ -134,7 +134,7 @@ func (m *Module) evaluate(r chain.ReadCtx, q *accessv1.Request) (accessv1.Outcom
 
 // seated is live for a query, from the sitting if the state has one.
 func (m *Module) seated(r chain.ReadCtx, q *accessv1.Request) (*inputs, error) {
-	s, ok := chain.Kept(r, m.Name(), m.sit)
+	s, ok := chain.Kept(r, m.Name(), m.newSitting)
 	if !ok {
 		if err := m.checkOrganisation(r, q.Organisation); err != nil {
 			return nil, err
