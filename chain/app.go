@@ -131,14 +131,10 @@ func New(o Options) (*App, error) {
 	if _, err := io.ReadFull(o.Rand, seed[:]); err != nil {
 		return nil, fmt.Errorf("seed the signature cache: %w", err)
 	}
-	decoded, err := newDecodedCache(decodedEntries, decodedBytes)
-	if err != nil {
-		return nil, err
-	}
 	a := &App{
 		chainID: o.ChainID, tree: o.Tree, auth: o.Authenticator, screen: o.Screen, observer: o.Observer, modules: o.Modules, validators: o.Validators,
 		oldest: o.Oldest, migrations: o.Migrations,
-		core: newCoreState(), workers: max(o.Workers, 1), rand: &sharedRand{r: o.Rand}, decoded: decoded,
+		core: newCoreState(), workers: max(o.Workers, 1), rand: &sharedRand{r: o.Rand}, decoded: newDecodedCache(decodedEntries, decodedBytes),
 		verified: keys.NewMemory(o.Verified, seed), seen: &seenSet{ids: make(map[tx.ID]struct{})}, kept: newKeptStates(),
 	}
 	schemas := []*state.Schema{a.core.schema}
@@ -158,6 +154,7 @@ func New(o Options) (*App, error) {
 			g.SetMandate(mandate{a})
 		}
 	}
+	var err error
 	if a.registry, err = state.NewRegistry(schemas...); err != nil {
 		return nil, err
 	}
@@ -254,7 +251,7 @@ func (a *App) Decode(raw []byte) (*tx.Decoded, error) {
 	if most := a.paramsIn(latest).MaxTxBytes; latest.Version() > 0 && uint64(len(raw)) > most {
 		return nil, ErrTooLarge.With("%d bytes, at most %d", len(raw), most)
 	}
-	if d, ok := a.decoded.lookup(sha256.Sum256(raw)); ok {
+	if d, ok := a.decoded.Get(sha256.Sum256(raw)); ok {
 		return d, nil
 	}
 	if len(raw) > largeTx {

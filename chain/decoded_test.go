@@ -20,32 +20,29 @@ import (
 )
 
 func TestDecodedTransactionsAreBoundedInBytes(t *testing.T) {
-	c, err := newDecodedCache(100, 10_000)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := newDecodedCache(100, 10_000)
 	key := func(i int) [sha256.Size]byte { return sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i))) }
 	held := func() (n int64) {
-		for _, d := range c.entries.Values() {
+		for _, d := range c.Values() {
 			n += int64(len(d.Raw))
 		}
 		return n
 	}
 	for i := range 1000 {
 		d := &tx.Decoded{Raw: make([]byte, i%3000)}
-		c.add(key(i), d)
-		c.add(key(i), d) // as two callers do that decode it at one time
-		if have := held(); have > 10_000 || have != c.bytes.Load() || c.entries.Len() > 100 {
-			t.Fatalf("after %d: %d bytes in %d entries, counted as %d", i+1, have, c.entries.Len(), c.bytes.Load())
+		c.Add(key(i), d)
+		c.Add(key(i), d) // as two callers do that decode it at one time
+		if have := held(); have > 10_000 || have != c.Bytes() || c.Len() > 100 {
+			t.Fatalf("after %d: %d bytes in %d entries, counted as %d", i+1, have, c.Len(), c.Bytes())
 		}
-		if got, ok := c.lookup(key(i)); !ok || got != d {
+		if got, ok := c.Get(key(i)); !ok || got != d {
 			t.Fatalf("the latest is not there")
 		}
 	}
 	// One that is larger than all may be leaves nothing behind.
-	c.add(key(1000), &tx.Decoded{Raw: make([]byte, 10_001)})
-	if c.entries.Len() != 0 || c.bytes.Load() != 0 {
-		t.Fatalf("%d bytes in %d entries", c.bytes.Load(), c.entries.Len())
+	c.Add(key(1000), &tx.Decoded{Raw: make([]byte, 10_001)})
+	if c.Len() != 0 || c.Bytes() != 0 {
+		t.Fatalf("%d bytes in %d entries", c.Bytes(), c.Len())
 	}
 }
 
@@ -78,7 +75,7 @@ func TestOnlyAdmittedTransactionsAreKept(t *testing.T) {
 	if got := a.Admit(d)[0].Err; got == nil {
 		t.Fatal("it was admitted")
 	}
-	if n := a.decoded.entries.Len(); n != 0 {
+	if n := a.decoded.Len(); n != 0 {
 		t.Errorf("%d transactions that nobody admitted are kept", n)
 	}
 	// And what is larger than the chain allows is not even decoded.
@@ -189,7 +186,7 @@ func TestForeseeKeepsNothingDecoded(t *testing.T) {
 	if !x.ahead.about(d).signed {
 		t.Error("its signature was not verified")
 	}
-	if n := a.decoded.entries.Len(); n != 0 {
+	if n := a.decoded.Len(); n != 0 {
 		t.Errorf("%d transactions that nobody admitted are kept", n)
 	}
 }

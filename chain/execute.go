@@ -431,7 +431,7 @@ func (a *App) AdmitWithHints(ds []*tx.Decoded, asks []Ask) []Admission {
 			}
 		}
 		if out[i].Err == nil {
-			a.decoded.add(sha256.Sum256(d.Raw), d)
+			a.decoded.Add(sha256.Sum256(d.Raw), d)
 		}
 		good = good[n:]
 	}

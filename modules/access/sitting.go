@@ -8,6 +8,7 @@ import (
 	"github.com/cedar-policy/cedar-go/types"
 
 	"github.com/chancery/chancery/chain"
+	"github.com/chancery/chancery/chain/bounded"
 	"github.com/chancery/chancery/chain/state"
 	accessv1 "github.com/chancery/chancery/proto/chancery/access/v1"
 )
@@ -66,13 +67,13 @@ type contextKey struct {
 }
 
 // drawer is what came of looking for entities, in all states that have the same.
-type drawer = shelf[entityKey, looked]
+type drawer = bounded.Cache[entityKey, looked]
 
 // lookedBytes is what is counted for each beside its key and its JSON.
 const lookedBytes = 64
 
 func newDrawer() *drawer {
-	return newShelf(cachedEntities, cachedBytes, func(key entityKey, l looked) int {
+	return bounded.New(cachedEntities, cachedBytes, func(key entityKey, l looked) int {
 		n := lookedBytes + len(key.A) + len(key.B) + len(key.C)
 		if l.entity != nil {
 			n += len(l.entity.json)

@@ -239,20 +239,3 @@ func TestADrawerIsOfStatesWithTheSameEntities(t *testing.T) {
 		t.Errorf("%s: it was removed", json)
 	}
 }
-
-// What is kept of entities is bounded in bytes.
-func TestAShelfIsBoundedInBytes(t *testing.T) {
-	s := newShelf(100, 10, func(_ int, v string) int { return len(v) })
-	for i, v := range []string{"aaaa", "bbb", "ccc", "dd"} {
-		s.Add(i, v)
-	}
-	_, oldest := s.Get(0)
-	_, youngest := s.Get(3)
-	if oldest || !youngest || s.bytes.Load() != 8 {
-		t.Errorf("%v %v, %d bytes", oldest, youngest, s.bytes.Load())
-	}
-	s.Add(3, "dd")
-	if s.Add(4, "more than ten bytes"); s.bytes.Load() > 10 {
-		t.Errorf("%d bytes", s.bytes.Load())
-	}
-}
