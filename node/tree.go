@@ -53,7 +53,7 @@ func openTree(c config.State, data string, log *slog.Logger) (state.Tree, error)
 		return nil, err
 	}
 	tree, err := state.OpenMemory(files, state.MemoryOptions{
-		KeepVersions: c.KeepVersions, KeepBytes: int64(c.KeepBytes), NoSync: c.NoSync,
+		KeepVersions: c.KeepVersions, KeepBytes: int64(c.KeepBytes), NoSync: c.NoSync, Advise: largePages,
 		// Where all validators wrote their images after the same block, all would be slow at once.
 		ImageVersions: spread(state.DefaultImageVersions), ImageBytes: spread(state.DefaultImageBytes),
 	})

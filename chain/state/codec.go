@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -234,7 +235,8 @@ type Message interface {
 
 // ValueCodec turns a value into bytes and back.
 type ValueCodec[V any] interface {
-	Encode(v V) ([]byte, error)
+	// Encode appends the encoding of v to dst.
+	Encode(dst []byte, v V) ([]byte, error)
 	Decode(b []byte) (V, error)
 	// String names the encoding: a protobuf message's full name, or "uint64",
 	// "bytes", "unit".
@@ -261,13 +263,13 @@ func (protoValue[T, M]) String() string {
 	return string(M(new(T)).ProtoReflect().Descriptor().FullName())
 }
 
-func (protoValue[T, M]) Encode(v M) ([]byte, error) {
-	out := make([]byte, 1+v.SizeVT())
-	out[0] = protoMarker
-	if _, err := v.MarshalToSizedBufferVT(out[1:]); err != nil {
+func (protoValue[T, M]) Encode(dst []byte, v M) ([]byte, error) {
+	at, size := len(dst)+1, v.SizeVT()
+	dst = append(slices.Grow(dst, 1+size), protoMarker)[:at+size]
+	if _, err := v.MarshalToSizedBufferVT(dst[at:]); err != nil {
 		return nil, err
 	}
-	return out, nil
+	return dst, nil
 }
 
 func (protoValue[T, M]) Decode(b []byte) (M, error) {
@@ -287,8 +289,8 @@ var Uint64Value ValueCodec[uint64] = uint64Value{}
 type uint64Value struct{}
 
 func (uint64Value) String() string { return "uint64" }
-func (uint64Value) Encode(v uint64) ([]byte, error) {
-	return binary.BigEndian.AppendUint64(nil, v), nil
+func (uint64Value) Encode(dst []byte, v uint64) ([]byte, error) {
+	return binary.BigEndian.AppendUint64(dst, v), nil
 }
 func (uint64Value) Decode(b []byte) (uint64, error) {
 	if len(b) != 8 {
@@ -303,8 +305,8 @@ var StringValue ValueCodec[string] = stringValue{}
 type stringValue struct{}
 
 func (stringValue) String() string { return "string" }
-func (stringValue) Encode(v string) ([]byte, error) {
-	return append([]byte{protoMarker}, v...), nil
+func (stringValue) Encode(dst []byte, v string) ([]byte, error) {
+	return append(append(dst, protoMarker), v...), nil
 }
 func (stringValue) Decode(b []byte) (string, error) {
 	if len(b) == 0 || b[0] != protoMarker {
@@ -318,8 +320,10 @@ type Unit struct{}
 
 type unitValue struct{}
 
-func (unitValue) String() string              { return "unit" }
-func (unitValue) Encode(Unit) ([]byte, error) { return []byte{protoMarker}, nil }
+func (unitValue) String() string { return "unit" }
+func (unitValue) Encode(dst []byte, _ Unit) ([]byte, error) {
+	return append(dst, protoMarker), nil
+}
 func (unitValue) Decode(b []byte) (Unit, error) {
 	if len(b) != 1 || b[0] != protoMarker {
 		return Unit{}, errors.New("index entry has an unknown value")

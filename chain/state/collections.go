@@ -24,19 +24,28 @@ func NewMap[K, V any](s *Schema, prefix byte, name string, kc KeyCodec[K], vc Va
 // Key is the full tree key of k, which proofs are about.
 func (m Map[K, V]) Key(k K) []byte {
 	key := m.borrow(k)
-	defer scratch.Put(key)
+	defer giveBack(key)
 	return bytes.Clone(*key)
 }
 
 // Prefix is what the full tree keys of all entries begin with, two bytes.
 func (m Map[K, V]) Prefix() []byte { return bytes.Clone(m.prefix) }
 
-// scratch are buffers for keys that are only looked up, or copied.
+// scratch are buffers for keys that are only looked up, and for what is copied.
 //
 //determinism:allow memory that is written before it is read
 var scratch = sync.Pool{New: func() any { return new([]byte) }}
 
-// borrow is the full tree key of k in a buffer of scratch, which it must be put back to.
+// largeScratch is how large a buffer may have become to be used again.
+const largeScratch = 64 << 10
+
+func giveBack(buffer *[]byte) {
+	if cap(*buffer) <= largeScratch {
+		scratch.Put(buffer)
+	}
+}
+
+// borrow is the full tree key of k in a buffer of scratch, which is to be given back.
 func (m Map[K, V]) borrow(k K) *[]byte {
 	buffer := scratch.Get().(*[]byte)
 	*buffer = m.kc.Encode(append((*buffer)[:0], m.prefix...), k)
@@ -46,7 +55,7 @@ func (m Map[K, V]) borrow(k K) *[]byte {
 // raw is the value under k as it is stored, or nil.
 func (m Map[K, V]) raw(r Reader, k K) []byte {
 	key := m.borrow(k)
-	defer scratch.Put(key)
+	defer giveBack(key)
 	return r.Lookup(*key)
 }
 
@@ -77,11 +86,17 @@ func (m Map[K, V]) Has(r Reader, k K) bool { return m.raw(r, k) != nil }
 
 // Put writes the value under k.
 func (m Map[K, V]) Put(w Writer, k K, v V) {
-	raw, err := m.vc.Encode(v)
+	buffer := m.borrow(k)
+	defer giveBack(buffer)
+	at := len(*buffer)
+	both, err := m.vc.Encode(*buffer, v)
 	if err != nil {
 		fault("encode "+m.name, err)
 	}
-	w.Set(m.Key(k), raw)
+	*buffer = both
+	// In one piece, as a tree in memory holds them.
+	both = bytes.Clone(both)
+	w.Set(both[:at], both[at:])
 }
 
 // PutShared is Put of a value that is not changed any more: Peek need not decode it.

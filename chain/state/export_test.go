@@ -3,6 +3,7 @@ package state
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"reflect"
 	"testing"
 	"unsafe"
@@ -42,10 +43,10 @@ func CheckImage(t *testing.T, raw []byte) {
 	// Most of what a fuzzer makes fails at the root hash; the nodes are read alone, too.
 	r := &imageReader{left: int64(len(raw))}
 	r.r = newImageBuffer(bytes.NewReader(raw))
-	if tree, err := r.nodes(1<<40, 3, func(*node) error { return nil }); err == nil && tree != nil && tree.size != 3 {
-		t.Fatalf("a tree of %d leaves, want 3", tree.size)
+	if top, err := r.nodes(1<<40, 3, newNodes(nil).load); err == nil && top != nil && top.size != 3 {
+		t.Fatalf("a tree of %d leaves, want 3", top.size)
 	}
-	s, err := readImage(bytes.NewReader(raw), int64(len(raw)))
+	s, _, err := loadImage(bytes.NewReader(raw), int64(len(raw)), 0, nil, nil)
 	if err != nil {
 		return
 	}
@@ -53,16 +54,17 @@ func CheckImage(t *testing.T, raw []byte) {
 	if err := writeImage(&out, s); err != nil {
 		t.Fatal(err)
 	}
-	again, err := readImage(&out, int64(out.Len()))
+	again, _, err := loadImage(&out, int64(out.Len()), 0, nil, nil)
 	if err != nil || again.version != s.version || !bytes.Equal(again.root, s.root) {
 		t.Fatalf("the image is another: %v", err)
 	}
 }
 
-// TestNodeSize: the bound of history counts with the true size of a node.
+// TestNodeSize: the bound of history counts with the true size of a node, which is that of
+// a line of a processor's cache.
 func TestNodeSize(t *testing.T) {
-	if got := int(unsafe.Sizeof(node{})); got != nodeSize {
-		t.Fatalf("a node takes %d bytes, not %d", got, nodeSize)
+	if leaf, inner := int(unsafe.Sizeof(leaf{})), int(unsafe.Sizeof(inner{})); leaf != nodeSize || inner != nodeSize {
+		t.Fatalf("a leaf takes %d bytes and an inner node %d, not %d", leaf, inner, nodeSize)
 	}
 }
 
@@ -89,8 +91,60 @@ func PoorHash(o MemoryOptions) MemoryOptions {
 
 // FindInTree looks a key up as if there were no index.
 func FindInTree(s Snapshot, key []byte) []byte {
-	if leaf := s.(*memorySnapshot).tree.find(key); leaf != nil {
-		return leaf.value
+	t := &s.(*memorySnapshot).tree
+	if leaf := t.find(key); leaf != none {
+		return t.leaf(leaf).value()
 	}
 	return nil
+}
+
+// Nodes is how many nodes a tree in memory holds once it has freed what nobody can read.
+func Nodes(m *Memory) int {
+	n := m.nodes
+	for before := -1; before != len(n.generations); {
+		before = len(n.generations)
+		n.reclaim()
+	}
+	return n.ofLeaves.used - len(n.ofLeaves.free) + n.ofInners.used - 1 - len(n.ofInners.free)
+}
+
+// CheckNodes checks what the inner nodes of a version say of the keys below them.
+func CheckNodes(s Snapshot) error {
+	t := &s.(*memorySnapshot).tree
+	var check func(r ref) (first, last []byte, err error)
+	check = func(r ref) (first, last []byte, err error) {
+		if r.leaf() {
+			key := t.leaf(r).key()
+			return key, key, nil
+		}
+		n := t.inner(r)
+		first, before, err := check(n.sides[left])
+		if err != nil {
+			return nil, nil, err
+		}
+		name, last, err := check(n.sides[right])
+		a, b := t.about(n.sides[left]), t.about(n.sides[right])
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case !bytes.Equal(name, t.name(n)):
+			err = fmt.Errorf("%q is named %q", name, t.name(n))
+		case int(n.split) > alike(before, name):
+			err = fmt.Errorf("%q and %q are not alike in %d bytes", before, name, n.split)
+		case int(n.common) > alike(first, last):
+			err = fmt.Errorf("%q and %q are not alike in %d bytes", first, last, n.common)
+		case n.common != min(n.split, a.common, b.common):
+			err = fmt.Errorf("%q has %d bytes in common, with %d, %d and %d below", name, n.common, n.split, a.common, b.common)
+		case n.seen() != windowOf(name, int(n.common)):
+			err = fmt.Errorf("the window of %q is %x", name, n.window)
+		case n.size != a.size+b.size || n.height != max(a.height, b.height)+1:
+			err = fmt.Errorf("%q has %d leaves and height %d", name, n.size, n.height)
+		}
+		return first, last, err
+	}
+	if t.root == none {
+		return nil
+	}
+	_, _, err := check(t.root)
+	return err
 }

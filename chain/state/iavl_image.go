@@ -122,10 +122,11 @@ func (t *iavlTree) Import(image io.Reader, size, version int64, root []byte) err
 		return fmt.Errorf("import the state: %w", err)
 	}
 	defer importer.Close()
-	s, err := streamImage(image, size, version, root, func(n *node) error {
-		err := importer.Add(&iavl.ExportNode{Key: n.key, Value: n.value, Version: n.version, Height: n.height})
-		n.left, n.right, n.value = nil, nil, nil
-		return err
+	h, _, err := streamImage(image, size, version, root, func(n, _, right *imageNode) error {
+		if n.height == 0 {
+			return importer.Add(&iavl.ExportNode{Key: n.first(), Value: n.content[n.key:], Version: n.version})
+		}
+		return importer.Add(&iavl.ExportNode{Key: right.first(), Version: n.version, Height: n.height})
 	})
 	if err != nil {
 		return err
@@ -136,8 +137,8 @@ func (t *iavlTree) Import(image io.Reader, size, version int64, root []byte) err
 	if _, err := t.tree.Load(); err != nil {
 		return fmt.Errorf("load the imported state: %w", err)
 	}
-	if got := t.tree.Hash(); !bytes.Equal(got, s.root) {
-		return fmt.Errorf("the imported state has root %x, and its image %x", got, s.root)
+	if got := t.tree.Hash(); !bytes.Equal(got, h.root) {
+		return fmt.Errorf("the imported state has root %x, and its image %x", got, h.root)
 	}
 	t.cache.advance(version, nil)
 	return t.refresh()

@@ -3,11 +3,13 @@ package state
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"runtime"
 )
 
 // An image is a file with the whole tree of one version: imageMagic, the version
@@ -17,24 +19,17 @@ import (
 // Whoever reads it computes every hash; the root's must be the one at the front.
 const imageMagic = "CHSTIMG1"
 
-// maxHeight is more than a balanced tree of as many leaves as there may be needs.
-const maxHeight = 60
-
-// ErrImage says that bytes are not the image that they should be.
 // ErrImage says that bytes are not the image that they should be.
 var ErrImage = errors.New("the image does not decode")
 
 func writeImage(out io.Writer, s *memorySnapshot) error {
+	defer runtime.KeepAlive(s)
 	w := bufio.NewWriterSize(out, 1<<18)
-	leaves := uint32(0)
-	if s.tree != nil {
-		leaves = s.tree.size
-	}
-	if err := writeImageHeader(w, s.version, s.root, uint64(leaves)); err != nil {
+	if err := writeImageHeader(w, s.version, s.root, uint64(s.tree.size(s.tree.root))); err != nil {
 		return err
 	}
-	if s.tree != nil {
-		if err := s.tree.write(w); err != nil {
+	if s.tree.root != none {
+		if err := s.tree.write(w, s.tree.root); err != nil {
 			return err
 		}
 	}
@@ -48,16 +43,18 @@ func writeImageHeader(w *bufio.Writer, version int64, root []byte, leaves uint64
 	return err
 }
 
-func (n *node) write(w *bufio.Writer) error {
-	if !n.leaf() {
-		if err := n.left.write(w); err != nil {
-			return err
-		}
-		if err := n.right.write(w); err != nil {
+func (v *view) write(w *bufio.Writer, r ref) error {
+	if r.leaf() {
+		l := v.leaf(r)
+		return writeImageNode(w, 0, l.version(), l.key(), l.value())
+	}
+	n := v.inner(r)
+	for _, side := range n.sides {
+		if err := v.write(w, side); err != nil {
 			return err
 		}
 	}
-	return writeImageNode(w, n.height, n.version, n.key, n.value)
+	return writeImageNode(w, n.height, n.version, nil, nil)
 }
 
 // writeImageNode writes one node; key and value are those of a leaf.
@@ -74,40 +71,98 @@ func writeImageNode(w *bufio.Writer, height int8, version int64, key, value []by
 	return err
 }
 
-// readImage reads an image of so many bytes and checks all of it.
-func readImage(in io.Reader, size int64) (*memorySnapshot, error) {
-	return streamImage(in, size, 0, nil, func(*node) error { return nil })
+// loadImage reads an image of so many bytes and checks all of it; see streamImage.
+func loadImage(in io.Reader, size, of int64, hash []byte, advise func([]byte)) (*memorySnapshot, *nodes, error) {
+	nodes := newNodes(advise)
+	h, top, err := streamImage(in, size, of, hash, nodes.load)
+	if err != nil {
+		return nil, nil, err
+	}
+	s := &memorySnapshot{version: h.version, root: h.root, content: h.content, tree: tree{view: nodes.view}}
+	if top != nil {
+		s.tree.root = top.ref
+	}
+	return s, nodes, nil
 }
+
+// load makes a node that was read.
+func (n *nodes) load(i *imageNode, left, right *imageNode) error {
+	if i.height == 0 {
+		var l *leaf
+		i.ref, l = n.newLeaf()
+		*l = leafOf(i.version, i.content, i.key)
+		l.hash = i.hash
+		i.least = i.ref
+		return nil
+	}
+	var x *inner
+	i.ref, x = n.newInner()
+	*x = inner{
+		hash: i.hash, version: i.version, sides: [2]ref{left.ref, right.ref}, least: right.least,
+		size: i.size, height: i.height, split: uint8(min(alike(left.most, right.first()), longest)),
+	}
+	x.common = min(x.split, n.about(left.ref).common, n.about(right.ref).common)
+	x.show(right.first())
+	i.least = left.least
+	return nil
+}
+
+// imageHeader is what an image says of itself, and the bytes of its keys and values.
+type imageHeader struct {
+	version int64
+	root    []byte
+	content int64
+}
+
+// imageNode is a node that was read. A leaf has its key and its value, an inner node those of
+// its least leaf.
+type imageNode struct {
+	height  int8
+	size    uint32
+	version int64
+	hash    [sha256.Size]byte
+	content []byte // key and value
+	key     int    // length
+	most    []byte // the greatest key
+
+	ref, least ref // of load
+}
+
+func (i *imageNode) first() []byte { return i.content[:i.key] }
 
 // streamImage reads an image of so many bytes and checks all of it; where a version is
 // given, the image must be of that version and root. It gives visit every node behind
-// those below it, hashed; visit may take its sides and its value from it, which are not
-// needed any more, so that the memory does not grow with the tree.
-func streamImage(in io.Reader, size, of int64, hash []byte, visit func(*node) error) (*memorySnapshot, error) {
+// those below it, hashed, and returns the last. What was visited is forgotten, so that the
+// memory does not grow with the tree.
+func streamImage(in io.Reader, size, of int64, hash []byte, visit func(n, left, right *imageNode) error) (*imageHeader, *imageNode, error) {
 	r := &imageReader{r: newImageBuffer(in), left: size}
 	magic := r.bytes(uint64(len(imageMagic)))
 	version := r.number()
-	root := r.bytes(32)
+	root := r.bytes(sha256.Size)
 	leaves := r.number()
 	switch {
 	case r.err != nil:
-		return nil, r.err
-	case string(magic) != imageMagic, version == 0, version > math.MaxInt64, leaves > math.MaxUint32:
-		return nil, ErrImage
+		return nil, nil, r.err
+	case string(magic) != imageMagic, version == 0, version > mostVersion, leaves > math.MaxUint32:
+		return nil, nil, ErrImage
 	case of != 0 && (uint64(of) != version || !bytes.Equal(hash, root)):
-		return nil, fmt.Errorf("%w: it is of version %d and root %x, where version %d and root %x is wanted", ErrImage, version, root, of, hash)
+		return nil, nil, fmt.Errorf("%w: it is of version %d and root %x, where version %d and root %x is wanted", ErrImage, version, root, of, hash)
 	}
-	tree, err := r.nodes(int64(version), leaves, visit)
+	top, err := r.nodes(int64(version), leaves, visit)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if r.left != 0 {
-		return nil, fmt.Errorf("%w: %d bytes too many", ErrImage, r.left)
+		return nil, nil, fmt.Errorf("%w: %d bytes too many", ErrImage, r.left)
 	}
-	if got := rootHash(tree); !bytes.Equal(got, root) {
-		return nil, fmt.Errorf("%w: the image of version %d has root %x, and says %x", ErrImage, version, got, root)
+	got := emptyRoot()
+	if top != nil {
+		got = top.hash[:]
 	}
-	return &memorySnapshot{version: int64(version), root: root, tree: tree, content: r.content}, nil
+	if !bytes.Equal(got, root) {
+		return nil, nil, fmt.Errorf("%w: the image of version %d has root %x, and says %x", ErrImage, version, got, root)
+	}
+	return &imageHeader{int64(version), root, r.content}, top, nil
 }
 
 func newImageBuffer(in io.Reader) *bufio.Reader { return bufio.NewReaderSize(in, 1<<18) }
@@ -121,13 +176,9 @@ type imageReader struct {
 }
 
 // nodes reads the nodes of a tree with so many leaves; see streamImage.
-func (r *imageReader) nodes(version int64, leaves uint64, visit func(*node) error) (*node, error) {
-	var w writer
-	type side struct {
-		*node
-		least, most []byte
-	}
-	var stack []side
+func (r *imageReader) nodes(version int64, leaves uint64, visit func(n, left, right *imageNode) error) (*imageNode, error) {
+	var buf []byte
+	var stack []*imageNode
 	for seen := uint64(0); seen < leaves || len(stack) > 1; {
 		height := r.bytes(1)
 		born := r.number()
@@ -137,47 +188,59 @@ func (r *imageReader) nodes(version int64, leaves uint64, visit func(*node) erro
 		if born == 0 || born > uint64(version) || height[0] > maxHeight {
 			return nil, ErrImage
 		}
-		n := &node{version: int64(born), height: int8(height[0])}
+		n := &imageNode{version: int64(born), height: int8(height[0])}
+		var left, right *imageNode
 		if n.height == 0 {
-			n.size = 1
-			n.key = r.bytes(r.number())
-			n.value = r.bytes(r.number())
-			if r.err != nil {
-				return nil, r.err
+			if err := r.leaf(n); err != nil {
+				return nil, err
 			}
-			r.content += n.content()
 			if seen++; seen > leaves {
 				return nil, ErrImage
 			}
-			w.hash(n)
-			if err := visit(n); err != nil {
-				return nil, err
+			n.hash, buf = hashLeaf(buf, n.version, n.first(), n.content[n.key:])
+		} else {
+			if len(stack) < 2 {
+				return nil, ErrImage
 			}
-			stack = append(stack, side{n, n.key, n.key})
-			continue
+			left, right = stack[len(stack)-2], stack[len(stack)-1]
+			stack = stack[:len(stack)-2]
+			n.size, n.content, n.key, n.most = left.size+right.size, left.content, left.key, right.most
+			tilt := left.height - right.height
+			if n.height != max(left.height, right.height)+1 || tilt < -1 || tilt > 1 || bytes.Compare(left.most, right.first()) >= 0 ||
+				n.version < max(left.version, right.version) {
+				return nil, ErrImage
+			}
+			n.hash, buf = hashInner(buf, n.height, n.size, n.version, &left.hash, &right.hash)
 		}
-		if len(stack) < 2 {
-			return nil, ErrImage
-		}
-		left, right := stack[len(stack)-2], stack[len(stack)-1]
-		stack = stack[:len(stack)-2]
-		n.key, n.left, n.right = right.least, left.node, right.node
-		n.measure()
-		tilt := n.left.height - n.right.height
-		if n.height != int8(height[0]) || tilt < -1 || tilt > 1 || bytes.Compare(left.most, right.least) >= 0 ||
-			n.version < max(n.left.version, n.right.version) {
-			return nil, ErrImage
-		}
-		w.hash(n)
-		if err := visit(n); err != nil {
+		if err := visit(n, left, right); err != nil {
 			return nil, err
 		}
-		stack = append(stack, side{n, left.least, right.most})
+		stack = append(stack, n)
 	}
 	if len(stack) == 0 {
 		return nil, nil
 	}
-	return stack[0].node, nil
+	return stack[0], nil
+}
+
+// leaf reads key and value into one piece.
+func (r *imageReader) leaf(n *imageNode) error {
+	key := r.bytes(r.number())
+	size := r.number()
+	if r.err != nil {
+		return r.err
+	}
+	if len(key) > mostKey {
+		return ErrImage
+	}
+	if size > uint64(max(r.left, 0)) {
+		return fmt.Errorf("%w: it ends early", ErrImage)
+	}
+	n.size, n.key, n.content = 1, len(key), make([]byte, len(key)+int(size))
+	r.fill(n.content[copy(n.content, key):])
+	n.most = n.first()
+	r.content += int64(len(n.content))
+	return r.err
 }
 
 func (r *imageReader) number() uint64 {
@@ -201,12 +264,17 @@ func (r *imageReader) bytes(n uint64) []byte {
 		return nil
 	}
 	b := make([]byte, n)
+	r.fill(b)
+	return b
+}
+
+// fill reads as many bytes as b has.
+func (r *imageReader) fill(b []byte) {
 	if _, err := io.ReadFull(r.r, b); err != nil {
 		r.err = fmt.Errorf("%w: %w", ErrImage, err)
-		return nil
+		return
 	}
-	r.left -= int64(n)
-	return b
+	r.left -= int64(len(b))
 }
 
 type countedReader struct{ *imageReader }

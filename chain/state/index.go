@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"runtime"
 	"sync"
 )
 
@@ -13,49 +14,44 @@ type index struct {
 	//determinism:allow guards a shortcut to what every node's tree holds
 	mu      sync.RWMutex
 	version int64
-	leaves  map[uint64]*node
-	clashes map[string]*node // leaves whose hash another key had first
-	hash    func(key []byte) uint64
+	leaves  map[uint32]ref
+	clashes map[string]ref // leaves whose hash another key had first
+	hash    func(key []byte) uint32
 }
 
 // indexSize is about what the index takes for each leaf, in bytes: a slot of the map and its
 // control byte, at the map's usual load.
-const indexSize = 28
+const indexSize = 14
 
 func newIndex(s *memorySnapshot, hash func([]byte) uint64) *index {
-	i := &index{version: s.version, leaves: make(map[uint64]*node), clashes: make(map[string]*node), hash: hash}
-	if s.tree != nil {
-		i.leaves = make(map[uint64]*node, s.tree.size)
-		s.tree.each(i.put)
+	defer runtime.KeepAlive(s)
+	t := &s.tree
+	i := &index{
+		version: s.version, leaves: make(map[uint32]ref, t.size(t.root)), clashes: make(map[string]ref),
+		hash: func(key []byte) uint32 { return uint32(hash(key)) },
+	}
+	if t.root != none {
+		t.each(t.root, func(r ref) { i.put(&t.view, r) })
 	}
 	return i
 }
 
-// each visits the leaves of n.
-func (n *node) each(visit func(*node)) {
-	if n.leaf() {
-		visit(n)
-		return
-	}
-	n.left.each(visit)
-	n.right.each(visit)
-}
-
 // put makes a leaf that of its key.
-func (i *index) put(leaf *node) {
-	h := i.hash(leaf.key)
-	if old, ok := i.leaves[h]; ok && !bytes.Equal(old.key, leaf.key) {
-		i.clashes[string(leaf.key)] = leaf
+func (i *index) put(v *view, leaf ref) {
+	key := v.leaf(leaf).key()
+	h := i.hash(key)
+	if old, ok := i.leaves[h]; ok && !bytes.Equal(v.leaf(old).key(), key) {
+		i.clashes[string(key)] = leaf
 		return
 	}
 	i.leaves[h] = leaf
-	i.forget(leaf.key)
+	i.forget(key)
 }
 
 // drop takes a key out.
-func (i *index) drop(key []byte) {
+func (i *index) drop(v *view, key []byte) {
 	h := i.hash(key)
-	if old, ok := i.leaves[h]; ok && bytes.Equal(old.key, key) {
+	if old, ok := i.leaves[h]; ok && bytes.Equal(v.leaf(old).key(), key) {
 		delete(i.leaves, h)
 	}
 	i.forget(key)
@@ -68,36 +64,42 @@ func (i *index) forget(key []byte) {
 	}
 }
 
-// advance takes the index to the next version, which came to be by changes and made leaves
-// for those that set something.
-func (i *index) advance(version int64, changes []Change, leaves []*node) {
+// advance takes the index to the next version.
+func (i *index) advance(a *applied) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.version = version
-	for _, c := range changes {
+	i.version = a.version
+	v := &a.tree.view
+	for _, c := range a.changes {
 		if c.Value == nil {
-			i.drop(c.Key)
+			i.drop(v, c.Key)
 		}
 	}
-	for _, leaf := range leaves {
-		i.put(leaf)
+	for _, leaf := range a.by.leaves {
+		i.put(v, leaf)
 	}
 }
 
-// find is the leaf of key at a version, or nil where it has none. It is not known where the
+// find is the leaf of key in a version, or none where it has none. It is not known where the
 // key was changed after that version, or may have been removed.
-func (i *index) find(version int64, key []byte) (leaf *node, known bool) {
+func (i *index) find(s *memorySnapshot, key []byte) (_ ref, known bool) {
 	h := i.hash(key)
 	i.mu.RLock()
 	defer i.mu.RUnlock()
-	leaf = i.leaves[h]
-	if (leaf == nil || !bytes.Equal(leaf.key, key)) && len(i.clashes) > 0 {
+	leaf := i.leaves[h]
+	if !s.has(leaf, key) && len(i.clashes) > 0 {
 		leaf = i.clashes[string(key)]
 	}
-	if leaf == nil || !bytes.Equal(leaf.key, key) {
-		return nil, version == i.version
+	if !s.has(leaf, key) {
+		return none, s.version == i.version
 	}
 	// A leaf comes to be when its key is set: one that is no younger than the version was
 	// there at the version, and has not changed since.
-	return leaf, leaf.version <= version
+	return leaf, s.tree.leaf(leaf).version() <= s.version
+}
+
+// has tells whether a leaf of the latest version is one of key. Where the snapshot does not
+// reach it, it is younger than the snapshot.
+func (s *memorySnapshot) has(leaf ref, key []byte) bool {
+	return leaf != none && s.tree.holds(leaf) && bytes.Equal(s.tree.leaf(leaf).key(), key)
 }

@@ -33,17 +33,17 @@ func InspectMemory(files Files, fn Version) ([]Damage, error) {
 	var damage []Damage
 	var logs []int64
 	var images []*memorySnapshot // without their trees, ascending
-	var first *memorySnapshot
+	first, firstNodes := (*memorySnapshot)(nil), (*nodes)(nil)
 	for _, name := range names {
 		if version, ok := versionIn(name, imagePrefix); ok {
 			j := journal{files: files}
-			s, err := j.loadImage(version)
+			s, nodes, err := j.loadImage(version)
 			if err != nil {
 				damage = append(damage, Damage{File: name, Version: version, Err: err})
 				continue
 			}
 			if first == nil {
-				first = s
+				first, firstNodes = s, nodes
 			}
 			images = append(images, &memorySnapshot{version: version, root: s.root})
 		} else if version, ok := versionIn(name, logPrefix); ok {
@@ -53,11 +53,11 @@ func InspectMemory(files Files, fn Version) ([]Damage, error) {
 		}
 	}
 	tree := &Memory{options: MemoryOptions{KeepVersions: 1}.withDefaults()}
-	base := first
+	base, nodes := first, firstNodes
 	if base == nil || len(logs) > 0 && logs[0] == 1 {
-		base = &memorySnapshot{}
+		base, nodes = &memorySnapshot{}, newNodes(nil)
 	}
-	tree.push(base, 0)
+	tree.begin(base, nodes)
 	if base.version > 0 {
 		if err := fn(base.version, base.root); err != nil {
 			damage = append(damage, Damage{File: fileName(imagePrefix, base.version), Version: base.version, Err: err})
@@ -87,7 +87,7 @@ func InspectMemory(files Files, fn Version) ([]Damage, error) {
 			if !bytes.Equal(tree.applied.root, r.root) {
 				return fmt.Errorf("the log leads to root %x at version %d, and says %x", tree.applied.root, r.version, r.root)
 			}
-			tree.push(tree.applied, 0)
+			tree.publish()
 			if i := slices.IndexFunc(images, func(s *memorySnapshot) bool { return s.version == r.version }); i >= 0 && !bytes.Equal(images[i].root, r.root) {
 				return fmt.Errorf("the log leads to root %x at version %d, the image holds %x", r.root, r.version, images[i].root)
 			}
@@ -191,7 +191,7 @@ func (s *stored) version() int64 { return int64(binary.BigEndian.Uint64(s.key)) 
 // root checks what is new in a version and returns its root hash.
 func (i *inspector) root(version int64, value []byte) ([]byte, error) {
 	if len(value) == 0 {
-		return rootHash(nil), nil
+		return emptyRoot(), nil
 	}
 	if value[0] == iavlNode {
 		if len(value) != iavlKeySize {

@@ -45,16 +45,16 @@ type journal struct {
 }
 
 // open removes what was never finished and loads the newest whole image.
-func (j *journal) open(found *Recovery) (*memorySnapshot, error) {
+func (j *journal) open(found *Recovery) (*memorySnapshot, *nodes, error) {
 	names, err := j.files.List()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	slices.Sort(names)
 	for _, name := range names {
 		if strings.HasSuffix(name, temporary) {
 			if err := j.files.Remove(name); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			continue
 		}
@@ -65,35 +65,33 @@ func (j *journal) open(found *Recovery) (*memorySnapshot, error) {
 			j.images = append(j.images, version)
 		}
 	}
-	base := &memorySnapshot{}
 	for len(j.images) > 0 {
 		version := j.images[len(j.images)-1]
-		base, err = j.loadImage(version)
+		base, nodes, err := j.loadImage(version)
 		if err == nil {
 			found.Image = version
-			return base, nil
+			return base, nodes, nil
 		}
 		found.Damaged = append(found.Damaged, fmt.Errorf("%s: %w", fileName(imagePrefix, version), err))
 		j.images = j.images[:len(j.images)-1]
-		base = &memorySnapshot{}
 	}
-	return base, nil
+	return &memorySnapshot{}, newNodes(j.options.Advise), nil
 }
 
-func (j *journal) loadImage(version int64) (*memorySnapshot, error) {
+func (j *journal) loadImage(version int64) (*memorySnapshot, *nodes, error) {
 	r, size, err := j.files.Open(fileName(imagePrefix, version))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	s, err := readImage(r, size)
+	s, nodes, err := loadImage(r, size, 0, nil, j.options.Advise)
 	if err = errors.Join(err, r.Close()); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if s.version != version {
-		return nil, fmt.Errorf("it holds version %d", s.version)
+		return nil, nil, fmt.Errorf("it holds version %d", s.version)
 	}
 	j.imageSize = size
-	return s, nil
+	return s, nodes, nil
 }
 
 // replay gives fn every version of the log after base, in order, and cuts off what

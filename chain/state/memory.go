@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -29,6 +30,9 @@ type MemoryOptions struct {
 	ImageVersions, ImageBytes int64
 	// NoSync leaves out the fsync at each Save, as in IAVLOptions.
 	NoSync bool
+	// Advise, where it is given, is told of memory for many nodes of a large tree before it is
+	// used. It may ask the system to keep it in large pages, and must not write to it.
+	Advise func(memory []byte)
 
 	hash func(key []byte) uint64 // for the index; nil: XXH64
 }
@@ -73,10 +77,8 @@ type Memory struct {
 	journal   journal
 
 	// Of the goroutine that applies and saves.
-	applied *memorySnapshot // nil: nothing was applied
-	changes []Change
-	leaves  []*node // that the changes made
-	cost    int64
+	nodes   *nodes
+	applied *applied // nil: nothing was applied
 	failed  error
 	index   *index
 
@@ -88,6 +90,14 @@ type Memory struct {
 
 	//determinism:allow lets one image be written at a time; what is in it is the same on every node
 	imaging sync.Mutex
+}
+
+// applied is a version that is not saved yet.
+type applied struct {
+	*memorySnapshot
+	changes []Change
+	by      *writer
+	cost    int64 // bytes that it adds to the version before
 }
 
 // Recovery is what OpenMemory found.
@@ -108,11 +118,11 @@ type Recovery struct {
 func OpenMemory(files Files, o MemoryOptions) (*Memory, error) {
 	m := &Memory{options: o.withDefaults()}
 	m.journal = journal{files: files, options: m.options}
-	base, err := m.journal.open(&m.recovered)
+	base, nodes, err := m.journal.open(&m.recovered)
 	if err != nil {
 		return nil, fmt.Errorf("load the state: %w", err)
 	}
-	m.push(base, 0)
+	m.begin(base, nodes)
 	err = m.journal.replay(base.version, &m.recovered, func(r record) error {
 		if _, err := m.Apply(r.changes); err != nil {
 			return err
@@ -120,8 +130,7 @@ func OpenMemory(files Files, o MemoryOptions) (*Memory, error) {
 		if !bytes.Equal(m.applied.root, r.root) {
 			return fmt.Errorf("the log leads to root %x at version %d, and says %x", m.applied.root, r.version, r.root)
 		}
-		m.push(m.applied, m.cost)
-		m.applied, m.changes, m.leaves = nil, nil, nil
+		m.publish()
 		return nil
 	})
 	if err != nil {
@@ -136,6 +145,22 @@ func OpenMemory(files Files, o MemoryOptions) (*Memory, error) {
 
 // Recovered is what OpenMemory found.
 func (m *Memory) Recovered() Recovery { return m.recovered }
+
+// begin makes a version, which nodes are of, the first.
+func (m *Memory) begin(s *memorySnapshot, n *nodes) {
+	m.nodes = n
+	n.publish(s, nil)
+	m.push(s, 0)
+}
+
+// publish makes the applied version the latest.
+func (m *Memory) publish() {
+	a := m.applied
+	m.applied = nil
+	m.nodes.free(a.by.wasted)
+	m.nodes.publish(a.memorySnapshot, a.by.orphans)
+	m.push(a.memorySnapshot, a.cost)
+}
 
 // push makes a version the latest and forgets those that are beyond the bounds.
 func (m *Memory) push(s *memorySnapshot, cost int64) {
@@ -183,9 +208,7 @@ func (m *Memory) Size() (keys, bytes, past int64) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	s := m.history[len(m.history)-1]
-	if s.tree != nil {
-		keys = int64(s.tree.size)
-	}
+	keys = int64(s.tree.size(s.tree.root))
 	return keys, s.content + max(0, 2*keys-1)*nodeSize + keys*indexSize, m.held
 }
 
@@ -224,21 +247,27 @@ func (m *Memory) Apply(changes []Change) ([]byte, error) {
 	if m.failed != nil {
 		return nil, m.failed
 	}
+	if m.applied != nil {
+		m.applied.by.discard()
+		m.applied = nil
+	}
 	saved := m.latest()
-	w := writer{version: saved.version + 1}
-	root := saved.tree
-	m.cost = 0
+	if saved.version >= mostVersion {
+		return nil, fmt.Errorf("state: version %d is the last that there can be", saved.version)
+	}
+	if err := acceptable(changes); err != nil {
+		return nil, err
+	}
+	w := &writer{nodes: m.nodes, version: saved.version + 1}
+	root := w.apply(saved.tree.root, changes)
+	cost := int64(len(w.leaves)+len(w.inners)) * nodeSize
 	for _, c := range changes {
-		root = w.apply(root, c)
-		m.cost += int64(len(c.Key) + len(c.Value))
+		cost += int64(len(c.Key) + len(c.Value))
 	}
-	if root != nil {
-		w.hash(root)
-	}
-	m.cost += int64(w.created) * nodeSize
-	m.changes, m.leaves = changes, w.leaves
-	m.applied = &memorySnapshot{version: w.version, root: rootHash(root), tree: root, content: saved.content + w.content, index: m.index}
-	return m.applied.root, nil
+	s := &memorySnapshot{version: w.version, tree: tree{m.nodes.view, root}, content: saved.content + w.content, index: m.index}
+	s.root = s.tree.rootHash()
+	m.applied = &applied{s, changes, w, cost}
+	return s.root, nil
 }
 
 // Save implements Tree. After an error the tree takes no more changes: what is on
@@ -258,13 +287,12 @@ func (m *Memory) Save() error {
 }
 
 func (m *Memory) save() error {
-	err := m.journal.append(record{version: m.applied.version, root: m.applied.root, changes: m.changes})
+	err := m.journal.append(record{version: m.applied.version, root: m.applied.root, changes: m.applied.changes})
 	if err != nil {
 		return err
 	}
-	m.index.advance(m.applied.version, m.changes, m.leaves)
-	m.push(m.applied, m.cost)
-	m.applied, m.changes, m.leaves = nil, nil, nil
+	m.index.advance(m.applied)
+	m.publish()
 	if m.journal.due(lateImage) {
 		return m.WriteImage()
 	}
@@ -323,7 +351,7 @@ func (m *Memory) Import(image io.Reader, size, version int64, root []byte) error
 	if v := m.Version(); v != 0 || m.applied != nil {
 		return fmt.Errorf("state: an image is for an empty tree; this one is at version %d", v)
 	}
-	s, err := streamImage(image, size, version, root, func(*node) error { return nil })
+	s, nodes, err := loadImage(image, size, version, root, m.options.Advise)
 	if err != nil {
 		return err
 	}
@@ -335,7 +363,8 @@ func (m *Memory) Import(image io.Reader, size, version int64, root []byte) error
 	}
 	m.index = newIndex(s, m.options.hash)
 	s.index = m.index
-	m.push(s, 0)
+	m.history, m.costs = nil, nil
+	m.begin(s, nodes)
 	return nil
 }
 
@@ -349,11 +378,12 @@ func (m *Memory) Close() error {
 	return m.journal.close()
 }
 
-// memorySnapshot is one version. What it reaches never changes.
+// memorySnapshot is one version. What it reaches never changes. Its nodes are used for others
+// once nobody has it any more, so whoever reads them keeps it alive meanwhile.
 type memorySnapshot struct {
 	version int64
 	root    []byte
-	tree    *node  // nil: empty
+	tree    tree
 	content int64  // bytes of keys and values
 	index   *index // nil: there is none
 }
@@ -363,24 +393,24 @@ func (s *memorySnapshot) Root() []byte   { return s.root }
 
 // Lookup implements Reader.
 func (s *memorySnapshot) Lookup(key []byte) []byte {
-	leaf, known := (*node)(nil), false
+	defer runtime.KeepAlive(s)
+	leaf, known := none, false
 	if s.index != nil {
-		leaf, known = s.index.find(s.version, key)
+		leaf, known = s.index.find(s, key)
 	}
 	if !known {
 		leaf = s.tree.find(key)
 	}
-	if leaf == nil {
+	if leaf == none {
 		return nil
 	}
-	return leaf.value
+	return s.tree.leaf(leaf).value()
 }
 
 func (s *memorySnapshot) Walk(start, end []byte, reverse bool) iter.Seq2[[]byte, []byte] {
 	return func(yield func(k, v []byte) bool) {
-		if s.tree != nil {
-			s.tree.walk(start, end, reverse, yield)
-		}
+		defer runtime.KeepAlive(s)
+		s.tree.walk(start, end, reverse, yield)
 	}
 }
 
@@ -396,8 +426,9 @@ func (s *memorySnapshot) Prove(key []byte) (*ics23.CommitmentProof, error) {
 	if s.version == 0 {
 		return nil, fmt.Errorf("%w: nothing was committed yet", ErrNoVersion)
 	}
-	if s.tree == nil {
+	if s.tree.root == none {
 		return nil, fmt.Errorf("prove key %x at version %d: the state is empty", key, s.version)
 	}
+	defer runtime.KeepAlive(s)
 	return s.tree.prove(key), nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -614,6 +615,7 @@ func TestReadersBesideBlocks(t *testing.T) {
 					t.Error(err)
 				}
 			}
+			runtime.GC() // what nobody reads any more is used again
 		}
 	})
 	fill(t, m, 300, map[int64][]byte{})

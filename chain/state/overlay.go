@@ -3,6 +3,7 @@ package state
 import (
 	"bytes"
 	"iter"
+	"slices"
 
 	"github.com/tidwall/btree"
 )
@@ -26,7 +27,7 @@ type fact struct {
 }
 
 type entry struct {
-	key   []byte
+	key   []byte // the value may lie behind it
 	value []byte // nil: removed
 }
 
@@ -113,7 +114,7 @@ func (o *Overlay) Walk(start, end []byte, reverse bool) iter.Seq2[[]byte, []byte
 		mine := o.slice(start, end, reverse)
 		for k, v := range o.base.Walk(start, end, reverse) {
 			for len(mine) > 0 && before(mine[0].key, k, reverse) {
-				if mine[0].value != nil && !yield(mine[0].key, mine[0].value) {
+				if mine[0].value != nil && !yield(slices.Clip(mine[0].key), mine[0].value) {
 					return
 				}
 				mine = mine[1:]
@@ -130,7 +131,7 @@ func (o *Overlay) Walk(start, end []byte, reverse bool) iter.Seq2[[]byte, []byte
 			}
 		}
 		for _, e := range mine {
-			if e.value != nil && !yield(e.key, e.value) {
+			if e.value != nil && !yield(slices.Clip(e.key), e.value) {
 				return
 			}
 		}

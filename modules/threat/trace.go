@@ -22,8 +22,8 @@ type trace struct {
 type traceValue struct{}
 
 func (traceValue) String() string { return state.Proto[threatv1.Trace]().String() }
-func (traceValue) Encode(t *trace) ([]byte, error) {
-	return state.Proto[threatv1.Trace]().Encode(t.message())
+func (traceValue) Encode(dst []byte, t *trace) ([]byte, error) {
+	return state.Proto[threatv1.Trace]().Encode(dst, t.message())
 }
 
 func (traceValue) Decode(raw []byte) (*trace, error) {

@@ -39,10 +39,12 @@ type office struct {
 	binary, tree string
 	scored       bool
 	clerksEach   int
+	archivists   int // clerks of an organisation who fill the state
 	net          *network
 	chain        *bench.Chain
 	admins       []bench.Author // one of each organisation
 	clerks       []bench.Author
+	fillers      []bench.Author // who fill the state, if any
 	params       *chainv1.Params // nil: those of a new chain
 
 	// What is known of the number of keys in state.
@@ -56,7 +58,7 @@ func (c *office) start(ctx context.Context, dir string) error {
 		return err
 	}
 	f := identity.Founding{At: time.Now().Add(-standing).UnixMilli(), Threshold: uint32(c.Validators*2/3 + 1)}
-	var teams [][]bench.Author
+	var teams, archives [][]bench.Author
 	for i, m := range c.net.members {
 		organisation := fmt.Sprintf("did:chancery:org-%d", i+1)
 		seed := make([]byte, keys.SeedSize)
@@ -78,7 +80,7 @@ func (c *office) start(ctx context.Context, dir string) error {
 			Validators: []identity.FoundingValidator{{PublicKey: pub.Bytes(), Power: 10, Moniker: m.config.Node.Moniker}},
 			Nodes:      []string{m.nodeID},
 		}
-		clerks, err := bench.NewClerks(organisation, c.clerksEach)
+		clerks, err := bench.NewClerks(organisation, c.clerksEach+c.archivists)
 		if err != nil {
 			return err
 		}
@@ -87,10 +89,10 @@ func (c *office) start(ctx context.Context, dir string) error {
 			founder.Members = append(founder.Members, k.Member())
 			team = append(team, k.Author)
 		}
-		teams = append(teams, team)
+		teams, archives = append(teams, team[:c.clerksEach]), append(archives, team[c.clerksEach:])
 		f.Organisations = append(f.Organisations, founder)
 	}
-	c.clerks = bench.InTurn(teams)
+	c.clerks, c.fillers = bench.InTurn(teams), bench.InTurn(archives)
 	if err := c.writeGenesis(f); err != nil {
 		return err
 	}
@@ -218,7 +220,7 @@ func (c *office) fill(ctx context.Context, keys float64) error {
 
 // give submits n transactions full of consents.
 func (c *office) give(ctx context.Context, n int) error {
-	w, err := bench.NewWork(chainID, bench.Giving, c.clerks, prefillMessages)
+	w, err := bench.NewWork(chainID, bench.Giving, c.fillers, prefillMessages)
 	if err != nil {
 		return err
 	}

@@ -114,6 +114,10 @@ type application interface {
 
 func newApplication(s setting, o options) application {
 	c := &office{setting: s, far: o.far, binary: o.binary, tree: "memory", scored: true, clerksEach: max(1, o.clerks/s.Validators)}
+	if slices.Max(o.states) > 0 {
+		// Others than those who are measured, whom the detector would take for busier than anyone.
+		c.archivists = max(1, c.clerksEach/10)
+	}
 	switch s.App {
 	case onDisk:
 		c.tree = "disk"
