@@ -7,6 +7,8 @@ import (
 
 	cmtdb "github.com/cometbft/cometbft-db"
 	"github.com/cometbft/cometbft/config"
+	"github.com/syndtr/goleveldb/leveldb/filter"
+	"github.com/syndtr/goleveldb/leveldb/opt"
 
 	"github.com/chancery/chancery/chain/state"
 )
@@ -21,9 +23,37 @@ type databases struct {
 	open map[string]cmtdb.DB
 }
 
+// engineCache is what the engine's databases keep of their blocks in memory, each.
+const engineCache = 8 << 20
+
+const (
+	// writeBuffer is how much of a database is in memory before it is written as a table.
+	writeBuffer = 16 << 20
+	// firstLevel is how large the first sorted level of tables may become, each further one ten
+	// times as much. Whatever goes from one level to the next is written anew with what it
+	// belongs between: the keys of records are hashes, which belong anywhere.
+	firstLevel = 64 << 20
+	tableSize  = 8 << 20
+)
+
+// LevelDB are the options of a database that grows with the chain and is mostly written. cache
+// is bytes of its blocks that are kept in memory.
+func LevelDB(cache int) *opt.Options {
+	return &opt.Options{
+		Filter: filter.NewBloomFilter(10), BlockCacheCapacity: cache,
+		WriteBuffer: writeBuffer, CompactionTableSize: tableSize, CompactionTotalSize: firstLevel,
+	}
+}
+
 // provide implements config.DBProvider.
 func (d *databases) provide(c *config.DBContext) (cmtdb.DB, error) {
-	db, err := config.DefaultDBProvider(c)
+	var db cmtdb.DB
+	var err error
+	if c.Config.DBBackend == string(cmtdb.GoLevelDBBackend) {
+		db, err = cmtdb.NewGoLevelDBWithOpts(c.ID, c.Config.DBDir(), LevelDB(engineCache))
+	} else {
+		db, err = config.DefaultDBProvider(c)
+	}
 	if err != nil {
 		return nil, err
 	}

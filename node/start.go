@@ -31,8 +31,6 @@ import (
 	dbm "github.com/cosmos/cosmos-db"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/syndtr/goleveldb/leveldb/filter"
-	"github.com/syndtr/goleveldb/leveldb/opt"
 
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/tx"
@@ -421,11 +419,10 @@ func openDB(backend, name, dir string, cache int) (dbm.DB, error) {
 	case "pebble":
 		db, err = dbm.NewPebbleDB(name, dir, nil)
 	case "goleveldb":
-		db, err = dbm.NewGoLevelDBWithOpts(name, dir, &opt.Options{
-			Filter: filter.NewBloomFilter(10), BlockCacheCapacity: cache,
-			// Versions come in batches of megabytes: larger buffers and tables are merged less often.
-			WriteBuffer: max(4<<20, cache/4), CompactionTableSize: 8 << 20,
-		})
+		o := consensus.LevelDB(cache)
+		// Versions of a state come in batches of megabytes.
+		o.WriteBuffer = max(o.WriteBuffer, cache/4)
+		db, err = dbm.NewGoLevelDBWithOpts(name, dir, o)
 	default:
 		return nil, fmt.Errorf("state.backend: %q must be pebble or goleveldb", backend)
 	}

@@ -16,7 +16,9 @@
 // A Tree is on disk (OpenIAVL) or in memory (OpenMemory). Both have the same roots
 // and proofs after the same changes, so that nodes with different ones agree. A tree
 // in memory writes each version to a log and from time to time an image of all, and
-// keeps the latest versions alone.
+// keeps the latest versions alone. Its nodes lie in slabs, where the collector of garbage
+// does not look at each; those of a version are used for others once nobody has a Snapshot
+// of it any more.
 //
 // # Faults
 //

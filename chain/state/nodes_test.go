@@ -2,10 +2,15 @@ package state_test
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"maps"
+	"math/rand/v2"
+	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -188,5 +193,69 @@ func TestKeysThatAreHardToTellApart(t *testing.T) {
 			r.Fatal(err)
 		}
 		equal(r, a.Latest(), again.Latest(), keys)
+	})
+}
+
+// BenchmarkLarge measures a tree of a million keys, or of CHANCERY_KEYS: a collection of garbage,
+// and blocks of ten thousand changes of which half add a key.
+func BenchmarkLarge(b *testing.B) {
+	keys := 1 << 20
+	if more := os.Getenv("CHANCERY_KEYS"); more != "" {
+		var err error
+		if keys, err = strconv.Atoi(more); err != nil {
+			b.Fatal(err)
+		}
+	}
+	m := openMemory(b, statetest.NewDisk(), state.MemoryOptions{ImageVersions: 1 << 40, ImageBytes: 1 << 40, NoSync: true, KeepVersions: 20})
+	put := func(i int) state.Change {
+		sum := sha256.Sum256(binary.BigEndian.AppendUint32(nil, uint32(i)))
+		return state.Change{Key: append([]byte("co"), sum[:]...), Value: make([]byte, 300)}
+	}
+	apply := func(changes []state.Change) {
+		if _, err := m.Apply(changes); err != nil {
+			b.Fatal(err)
+		}
+	}
+	save := func() {
+		if err := m.Save(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	sorted := func(changes []state.Change) []state.Change {
+		slices.SortFunc(changes, func(a, b state.Change) int { return bytes.Compare(a.Key, b.Key) })
+		return slices.CompactFunc(changes, func(a, b state.Change) bool { return bytes.Equal(a.Key, b.Key) })
+	}
+	const block = 10_000
+	next := 0
+	for next < keys {
+		var changes []state.Change
+		for range block {
+			changes = append(changes, put(next))
+			next++
+		}
+		apply(sorted(changes))
+		save()
+	}
+	b.Run("collect", func(b *testing.B) {
+		for range b.N {
+			runtime.GC()
+		}
+	})
+	b.Run("apply", func(b *testing.B) {
+		random := rand.New(rand.NewPCG(1, 2))
+		b.ReportAllocs()
+		for range b.N {
+			b.StopTimer()
+			var changes []state.Change
+			for range block / 2 {
+				changes = append(changes, put(random.IntN(keys)), put(next))
+				next++
+			}
+			changes = sorted(changes)
+			b.StartTimer()
+			apply(changes)
+			b.StopTimer()
+			save()
+		}
 	})
 }

@@ -44,7 +44,7 @@ type office struct {
 	chain        *bench.Chain
 	admins       []bench.Author // one of each organisation
 	clerks       []bench.Author
-	fillers      []bench.Author // who fill the state, if any
+	fillers      []bench.Author  // who fill the state, if any
 	params       *chainv1.Params // nil: those of a new chain
 
 	// What is known of the number of keys in state.
@@ -143,6 +143,10 @@ func (c *office) writeGenesis(f identity.Founding) error {
 		}
 		g := threat.NewGenesis(raw, 0)
 		g.Params.Mode = threatv1.Mode_MODE_LOG
+		if c.archivists > 0 {
+			// The profiles of authors are trained from the start, as they are on a chain of any age.
+			g.Params.MaxPending = youngPending
+		}
 		if sections["threat"], err = chain.WriteGenesis(g); err != nil {
 			return err
 		}
@@ -187,10 +191,14 @@ func (c *office) stop() {
 }
 
 const (
-	// prefillMessages is how many consents one transaction gives that fills the state.
-	prefillMessages = 100
+	// prefillMessages is how many consents one transaction gives that fills the state: as many
+	// as one that is measured, which would else be something new to the detector.
+	prefillMessages = 1
 	// sample is of how many such transactions the keys are counted.
-	sample = 10
+	sample = 1000
+	// youngPending is how many transactions wait to train, where sizes of the state are compared:
+	// few, so that some do at each size.
+	youngPending = 5000
 )
 
 // fill gives consents until the state holds about so many keys. How many keys a consent
@@ -224,7 +232,7 @@ func (c *office) give(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	r, err := bench.Run(ctx, c.chain, w, bench.Options{Window: 300, Most: n, Duration: time.Hour, Patience: time.Hour, Drain: 10 * time.Minute})
+	r, err := bench.Run(ctx, c.chain, w, bench.Options{Window: 4000, Most: n, Duration: time.Hour, Patience: time.Hour, Drain: 10 * time.Minute})
 	if err == nil && r.Counts.Executed < n {
 		err = fmt.Errorf("%d of %d transactions that fill the state were executed; refused: %v", r.Counts.Executed, n, r.Counts.Refused)
 	}

@@ -64,6 +64,7 @@ func layOut(dir, tree string, s setting, far links.Regions) (*network, error) {
 		m.config.RPC.Listen = fmt.Sprint("127.0.0.1:", ports[3*i+1])
 		m.config.Telemetry.Listen = fmt.Sprint("127.0.0.1:", ports[3*i+2])
 		m.config.Telemetry.Pprof = true
+		m.config.Consensus = patient(m.config.Consensus, validators)
 		n.members = append(n.members, m)
 	}
 	if s.Regions > 0 {
@@ -92,6 +93,22 @@ func layOut(dir, tree string, s setting, far links.Regions) (*network, error) {
 		}
 	}
 	return n, nil
+}
+
+// manyValidators is how many still vote within the timers of a network's defaults where they
+// share two processors.
+const manyValidators = 8
+
+// patient are timers that wait longer where there are many validators, each of whom must hear
+// of the votes of all: as their number grows, the votes do by its square.
+func patient(c config.Consensus, validators int) config.Consensus {
+	if validators <= manyValidators {
+		return c
+	}
+	for _, timer := range []*config.Duration{&c.Propose, &c.ProposeDelta, &c.Vote, &c.VoteDelta} {
+		*timer = *timer * config.Duration(validators*validators) / (manyValidators * manyValidators)
+	}
+	return c
 }
 
 func freePorts(n int) ([]int, error) {
