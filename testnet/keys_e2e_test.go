@@ -350,7 +350,12 @@ func TestACopyOfAHomeSignsNothing(t *testing.T) {
 	// Both, the original and the copy, start at the same moment from the same files.
 	s.run("testnet", "kill", "3", "--signal", "TERM", "--dir", s.dir)
 	s.until("validator 3 has ended", time.Minute, func(v []testnet.View) bool { return !v[3].Running })
-	s.configure(3, func(c *config.Config) { c.Signer.WatchBlocks = config.Default().Signer.WatchBlocks })
+	s.configure(3, func(c *config.Config) {
+		c.Signer.WatchBlocks = config.Default().Signer.WatchBlocks
+		// Two that wait by chance for up to the five seconds of the default begin within the
+		// time of one block, and unseen by each other, once in ten times or so.
+		c.Signer.WatchTime = config.Duration(time.Minute)
+	})
 	double := config.Home(filepath.Join(t.TempDir(), "double"))
 	if err := os.CopyFS(string(double), os.DirFS(string(s.home(3)))); err != nil {
 		t.Fatal(err)
