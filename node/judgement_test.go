@@ -240,19 +240,17 @@ func TestAnIndicatorBecomesACommonRiskAndHolds(t *testing.T) {
 			return err == nil && len(f.Points) == 3 && f.History.Events == 2
 		})
 	}
-	resp, err := http.Get("http://" + n.TelemetryAddress() + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	metrics, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = resp.Body.Close()
 	for _, want := range []string{`chancery_intel_indicators{source="indicators"} 1`, `chancery_webhook_events_total{endpoint="pager",outcome="delivered"} 1`} {
-		if !strings.Contains(string(metrics), want) {
-			t.Errorf("/metrics lacks %s", want)
-		}
+		// A delivery counts once its answer is there, which the receiver above may still be writing.
+		until(t, "/metrics has "+want, func() bool {
+			resp, err := http.Get("http://" + n.TelemetryAddress() + "/metrics")
+			if err != nil {
+				return false
+			}
+			defer func() { _ = resp.Body.Close() }()
+			metrics, err := io.ReadAll(resp.Body)
+			return err == nil && strings.Contains(string(metrics), want)
+		})
 	}
 	if err := n.Stop(); err != nil {
 		t.Fatal(err)
