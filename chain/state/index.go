@@ -30,8 +30,13 @@ func newIndex(s *memorySnapshot, hash func([]byte) uint64) *index {
 		version: s.version, leaves: make(map[uint32]ref, t.size(t.root)), clashes: make(map[string]ref),
 		hash: func(key []byte) uint32 { return uint32(hash(key)) },
 	}
-	if t.root != none {
-		t.each(t.root, func(r ref) { i.put(&t.view, r) })
+	if t.root == none {
+		return i
+	}
+	var p path
+	t.outermost(t.root, left, &p)
+	for more := true; more; more = t.next(&p, right) {
+		i.put(&t.view, p.leaf())
 	}
 	return i
 }

@@ -363,7 +363,6 @@ func (m *Memory) Import(image io.Reader, size, version int64, root []byte) error
 	}
 	m.index = newIndex(s, m.options.hash)
 	s.index = m.index
-	m.history, m.costs = nil, nil
 	m.begin(s, nodes)
 	return nil
 }

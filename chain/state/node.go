@@ -493,69 +493,43 @@ func (v *view) next(p *path, on uint8) bool {
 	return false
 }
 
-// each visits the leaves below r.
-func (v *view) each(r ref, visit func(ref)) {
-	if r.leaf() {
-		visit(r)
-		return
-	}
-	n := v.inner(r)
-	v.each(n.sides[left], visit)
-	v.each(n.sides[right], visit)
-}
-
-// neighbours are the leaf before key, which the tree does not hold, and the leaf after it,
-// none where there is none.
-func (t *tree) neighbours(key []byte) (before, after ref) {
-	var p path
-	t.seek(t.root, key, &p)
-	here, beyond := p.leaf(), none
-	if t.next(&p, step(p.order > 0)) {
-		beyond = p.leaf()
-	}
-	if p.order > 0 {
-		return here, beyond
-	}
-	return beyond, here
-}
-
 // prove is the proof that key has its value, or that it has none.
 func (t *tree) prove(key []byte) *ics23.CommitmentProof {
-	if t.find(key) != none {
-		return &ics23.CommitmentProof{Proof: &ics23.CommitmentProof_Exist{Exist: t.proveExistence(key)}}
+	var p path
+	t.seek(t.root, key, &p)
+	here := t.existence(&p)
+	if p.order == 0 {
+		return &ics23.CommitmentProof{Proof: &ics23.CommitmentProof_Exist{Exist: here}}
 	}
 	absent := &ics23.NonExistenceProof{Key: key}
-	before, after := t.neighbours(key)
-	if before != none {
-		absent.Left = t.proveExistence(t.leaf(before).key())
+	near, far := &absent.Left, &absent.Right
+	if p.order < 0 {
+		near, far = far, near
 	}
-	if after != none {
-		absent.Right = t.proveExistence(t.leaf(after).key())
+	*near = here
+	if t.next(&p, step(p.order > 0)) {
+		*far = t.existence(&p)
 	}
 	return &ics23.CommitmentProof{Proof: &ics23.CommitmentProof_Nonexist{Nonexist: absent}}
 }
 
-// proveExistence is the proof of a key that the tree holds.
-func (t *tree) proveExistence(key []byte) *ics23.ExistenceProof {
-	r := t.root
-	path := make([]*ics23.InnerOp, t.height(r))
-	i := len(path) // filled from the end: the root's step is the last
-	for ; !r.leaf(); i-- {
-		n := t.inner(r)
+// existence is the proof of the leaf that a path ends at.
+func (t *tree) existence(p *path) *ics23.ExistenceProof {
+	ops := make([]*ics23.InnerOp, p.n-1)
+	for i := range ops {
+		n, on := t.inner(p.nodes[i]), p.steps[i]
 		op := &ics23.InnerOp{Hash: ics23.HashOp_SHA256, Prefix: appendHead(nil, n.height, n.size, n.version)}
 		op.Prefix = append(op.Prefix, sha256.Size)
-		on := t.step(key, n)
 		if beside := t.hash(n.sides[1-on])[:]; on == left {
 			op.Suffix = append([]byte{sha256.Size}, beside...)
 		} else {
 			op.Prefix = append(append(op.Prefix, beside...), sha256.Size)
 		}
-		r = n.sides[on]
-		path[i-1] = op
+		ops[len(ops)-1-i] = op // the root's step is the last
 	}
-	l := t.leaf(r)
+	l := t.leaf(p.leaf())
 	return &ics23.ExistenceProof{
-		Key: l.key(), Value: l.value(), Path: path[i:],
+		Key: l.key(), Value: l.value(), Path: ops,
 		Leaf: &ics23.LeafOp{
 			Hash: ics23.HashOp_SHA256, PrehashValue: ics23.HashOp_SHA256, Length: ics23.LengthOp_VAR_PROTO,
 			Prefix: appendHead(nil, 0, 1, l.version()),

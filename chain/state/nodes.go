@@ -118,20 +118,6 @@ type slots struct {
 	free []uint32 // of these, such as hold no node
 }
 
-// take is a slot that holds no node. There may be no room for it yet.
-func (s *slots) take() uint32 {
-	if n := len(s.free); n > 0 {
-		slot := s.free[n-1]
-		s.free = s.free[:n-1]
-		return slot
-	}
-	if s.used >= mostSlots {
-		fault("make a node", errTooMany)
-	}
-	s.used++
-	return uint32(s.used - 1)
-}
-
 // room adds slabs, which never move, until a slot is in one. It tells advise of their memory.
 func room[T leaf | inner](slabs []*[slabSize]T, slot uint32, advise func([]byte)) []*[slabSize]T {
 	if int(slot>>slabBits) < len(slabs) {
@@ -292,22 +278,33 @@ func (n *nodes) give(r ref) {
 	n.ofInners.free = append(n.ofInners.free, uint32(r>>1))
 }
 
-// newLeaf and newInner make nodes without anything in them.
-func (n *nodes) newLeaf() (ref, *leaf) {
-	if len(n.ofLeaves.free) == 0 {
+// take is a slot that holds no node. There may be no room for it yet.
+func (n *nodes) take(s *slots) uint32 {
+	if len(s.free) == 0 {
 		n.reclaim()
 	}
-	slot := n.ofLeaves.take()
+	if last := len(s.free) - 1; last >= 0 {
+		slot := s.free[last]
+		s.free = s.free[:last]
+		return slot
+	}
+	if s.used >= mostSlots {
+		fault("make a node", errTooMany)
+	}
+	s.used++
+	return uint32(s.used - 1)
+}
+
+// newLeaf and newInner make nodes without anything in them.
+func (n *nodes) newLeaf() (ref, *leaf) {
+	slot := n.take(&n.ofLeaves)
 	n.leaves = room(n.leaves, slot, n.advise)
 	r := ref(slot<<1 | 1)
 	return r, n.leaf(r)
 }
 
 func (n *nodes) newInner() (ref, *inner) {
-	if len(n.ofInners.free) == 0 {
-		n.reclaim()
-	}
-	slot := n.ofInners.take()
+	slot := n.take(&n.ofInners)
 	n.inners = room(n.inners, slot, n.advise)
 	r := ref(slot << 1)
 	return r, n.inner(r)
