@@ -191,10 +191,7 @@ func (c *office) stop() {
 }
 
 const (
-	// prefillMessages is how many consents one transaction gives that fills the state: as many
-	// as one that is measured, which would else be something new to the detector.
-	prefillMessages = 1
-	// sample is of how many such transactions the keys are counted.
+	// sample is of how many transactions that fill the state the keys are counted.
 	sample = 1000
 	// youngPending is how many transactions wait to train, where sizes of the state are compared:
 	// few, so that some do at each size.
@@ -215,20 +212,21 @@ func (c *office) fill(ctx context.Context, keys float64) error {
 		if c.keys, err = c.count(ctx); err != nil {
 			return err
 		}
-		c.perConsent = (c.keys - before) / (sample * prefillMessages)
+		c.perConsent = (c.keys - before) / sample
 	}
-	if n := int((keys - c.keys) / c.perConsent / prefillMessages); n > 0 {
+	if n := int((keys - c.keys) / c.perConsent); n > 0 {
 		if err := c.give(ctx, n); err != nil {
 			return err
 		}
-		c.keys += float64(n*prefillMessages) * c.perConsent
+		c.keys += float64(n) * c.perConsent
 	}
 	return nil
 }
 
-// give submits n transactions full of consents.
+// give submits n transactions with a consent each: with more, those that are measured would be
+// something new to the detector.
 func (c *office) give(ctx context.Context, n int) error {
-	w, err := bench.NewWork(chainID, bench.Giving, c.fillers, prefillMessages)
+	w, err := bench.NewWork(chainID, bench.Giving, c.fillers, 1)
 	if err != nil {
 		return err
 	}
