@@ -29,7 +29,8 @@ func writeImage(out io.Writer, s *memorySnapshot) error {
 		return err
 	}
 	if s.tree.root != none {
-		if err := s.tree.write(w, s.tree.root); err != nil {
+		i := imageWriter{w: w, view: &s.tree.view}
+		if err := i.write(s.tree.root, false); err != nil {
 			return err
 		}
 	}
@@ -43,18 +44,53 @@ func writeImageHeader(w *bufio.Writer, version int64, root []byte, leaves uint64
 	return err
 }
 
-func (v *view) write(w *bufio.Writer, r ref) error {
+// imageWriter writes the nodes of a tree.
+type imageWriter struct {
+	*view
+	w     *bufio.Writer
+	level [2][fetched]ref
+	seen  byte // of what was fetched
+}
+
+// fetched is of how many leaves at most the nodes are fetched before they are written.
+const fetched = 64
+
+// write writes r and all below it, behind each other; near says that they were fetched.
+func (w *imageWriter) write(r ref, near bool) error {
 	if r.leaf() {
-		l := v.leaf(r)
-		return writeImageNode(w, 0, l.version(), l.key(), l.value())
+		l := w.leaf(r)
+		return writeImageNode(w.w, 0, l.version(), l.key(), l.value())
 	}
-	n := v.inner(r)
+	n := w.inner(r)
+	if !near && n.size <= fetched {
+		w.fetch(r)
+		near = true
+	}
 	for _, side := range n.sides {
-		if err := v.write(w, side); err != nil {
+		if err := w.write(side, near); err != nil {
 			return err
 		}
 	}
-	return writeImageNode(w, n.height, n.version, nil, nil)
+	return writeImageNode(w.w, n.height, n.version, nil, nil)
+}
+
+// fetch looks at all nodes below r, level by level, and at both ends of what leaves hold: in the
+// order in which they are written, the processor would wait for one after the other.
+func (w *imageWriter) fetch(r ref) {
+	level, next := append(w.level[0][:0], r), w.level[1][:0]
+	for len(level) > 0 {
+		for _, r := range level {
+			if r.leaf() {
+				if content := w.leaf(r).content; len(content) > 0 {
+					w.seen += content[0] + content[len(content)-1]
+				}
+				continue
+			}
+			n := w.inner(r)
+			next = append(next, n.sides[left], n.sides[right])
+		}
+		level, next = next, level[:0]
+	}
 }
 
 // writeImageNode writes one node; key and value are those of a leaf.

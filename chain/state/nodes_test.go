@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -239,6 +240,13 @@ func BenchmarkLarge(b *testing.B) {
 	b.Run("collect", func(b *testing.B) {
 		for range b.N {
 			runtime.GC()
+		}
+	})
+	b.Run("image", func(b *testing.B) {
+		for range b.N {
+			if err := m.Latest().Export(io.Discard); err != nil {
+				b.Fatal(err)
+			}
 		}
 	})
 	b.Run("apply", func(b *testing.B) {
