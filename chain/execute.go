@@ -281,6 +281,7 @@ func (x *Execution) End() *Block {
 	if x.unknown != nil {
 		panic(fmt.Sprintf("chain: block %d was executed all the same: %v", x.header.Height, x.unknown))
 	}
+	x.ahead.end()
 	events := x.opening
 	if len(x.misbehaviour) > 0 {
 		for _, m := range x.app.modules {

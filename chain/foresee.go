@@ -113,8 +113,8 @@ func (f *foresight) tally() (out Foresight) {
 }
 
 // Foresee looks ahead at transactions that will be delivered, probably in this order. It
-// comes after Report and before the first Deliver. Those that Deliver is not given, or given
-// without having been foreseen, do no harm.
+// comes after Report and before the first Deliver. Those that Deliver is not given cost what
+// was found out of them, and those that it is given without having been foreseen do no harm.
 func (x *Execution) Foresee(ds []*tx.Decoded) {
 	if len(ds) == 0 {
 		return
@@ -152,6 +152,13 @@ func (f *foresight) work() {
 
 // nothing was found out of a transaction.
 var nothing foreseen
+
+// end has nobody begin with a chunk any more, for the block is complete.
+func (f *foresight) end() {
+	if f != nil {
+		f.next.Store(int64(len(f.chunks)))
+	}
+}
 
 // about is what was found out of a transaction. Where somebody looks at it, it waits for that.
 func (f *foresight) about(d *tx.Decoded) *foreseen {

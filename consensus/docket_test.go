@@ -318,7 +318,7 @@ func TestWhatHasNoRoomIsPostponed(t *testing.T) {
 	}
 	h.force(t, setParams("did:chancery:acme:held", until), setParams("did:chancery:mercy", until))
 	waiting := func() (n int) {
-		h.pool.Candidates(0, nil, func(*tx.Decoded) Next { n++; return Continue })
+		h.pool.Candidates(room{}, nil, func(*tx.Decoded) Next { n++; return Continue })
 		return n
 	}
 	if txs := h.prepare(t); len(txs) != 2 {

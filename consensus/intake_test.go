@@ -104,7 +104,7 @@ func TestRefusedBeforeItIsChecked(t *testing.T) {
 		t.Errorf("another organisation's was not queued for its check")
 	}
 	var waiting []byte
-	h.pool.Candidates(0, nil, func(d *tx.Decoded) Next { waiting = d.Raw; return Stop })
+	h.pool.Candidates(room{}, nil, func(d *tx.Decoded) Next { waiting = d.Raw; return Stop })
 	if submit(waiting); queued() != 2 {
 		t.Error("what waits already was not queued for its check")
 	}

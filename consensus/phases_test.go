@@ -401,7 +401,7 @@ func TestFloodStarvesNobody(t *testing.T) {
 	h.force(t, quiet)
 	want, _ := h.app.Decode(quiet)
 	var seen []tx.ID
-	h.pool.Candidates(0, nil, func(d *tx.Decoded) Next {
+	h.pool.Candidates(room{}, nil, func(d *tx.Decoded) Next {
 		seen = append(seen, d.ID)
 		if len(seen) == 2 {
 			return Stop
@@ -410,6 +410,38 @@ func TestFloodStarvesNobody(t *testing.T) {
 	})
 	if seen[0] != want.ID && seen[1] != want.ID {
 		t.Fatal("the quiet organisation's transaction is not among the first two")
+	}
+}
+
+// What a block has no room for is not looked ahead at, or a full pool would cost a proposer more
+// than its block.
+func TestNoMoreIsForeseenThanThereIsRoomFor(t *testing.T) {
+	h := newHost(t)
+	until := time.Now().Add(time.Hour).UnixMilli()
+	var size int64
+	for i := range 6 {
+		for _, organisation := range []string{"did:chancery:loud", "did:chancery:quiet"}[:2-i/4] {
+			raw := setParams(organisation, until+int64(i))
+			size = max(size, int64(len(raw)))
+			h.force(t, raw)
+		}
+	}
+	for _, c := range []struct {
+		room room
+		want int
+	}{{room{3, 1 << 20}, 3}, {room{100, 2 * size}, 2}, {room{0, 1 << 20}, 0}, {room{100, 1 << 20}, 10}} {
+		var foreseen, taken []tx.ID
+		h.pool.Candidates(c.room, func(ds []*tx.Decoded) {
+			for _, d := range ds {
+				foreseen = append(foreseen, d.ID)
+			}
+		}, func(d *tx.Decoded) Next {
+			taken = append(taken, d.ID)
+			return Continue
+		})
+		if len(foreseen) != c.want || len(taken) != 10 || !slices.Equal(foreseen, taken[:c.want]) {
+			t.Errorf("%+v: %d are foreseen of %d that come, want the first %d", c.room, len(foreseen), len(taken), c.want)
+		}
 	}
 }
 
@@ -481,7 +513,7 @@ func TestUrgentFirst(t *testing.T) {
 		t.Errorf("%d bytes wait: what is urgent has no bound", bytes)
 	}
 	var order []string
-	h.pool.Candidates(0, nil, func(d *tx.Decoded) Next {
+	h.pool.Candidates(room{}, nil, func(d *tx.Decoded) Next {
 		order = append(order, fmt.Sprint(d.Body.Author[len("did:chancery:"):], len(d.Messages)))
 		return Continue
 	})
@@ -489,7 +521,7 @@ func TestUrgentFirst(t *testing.T) {
 		t.Errorf("a block takes %v, want %v first and what is not urgent last", order, want)
 	}
 	h.pool.Evict(func() (ids []tx.ID) {
-		h.pool.Candidates(0, nil, func(d *tx.Decoded) Next { ids = append(ids, d.ID); return Continue })
+		h.pool.Candidates(room{}, nil, func(d *tx.Decoded) Next { ids = append(ids, d.ID); return Continue })
 		return ids
 	}()...)
 	if n, bytes := h.pool.Size(); n != 0 || bytes != 0 {

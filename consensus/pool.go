@@ -507,8 +507,8 @@ func (p *Pool) Reap(maxBytes uint64) [][]byte {
 // other in turn and each organisation's urgent ones first, then in order of arrival, but
 // for those that were postponed. take says whether to go on, and whether this
 // organisation is done for this block. foresee, unless it is nil, is told before which are to
-// come, no more than have most bytes together.
-func (p *Pool) Candidates(most int64, foresee func([]*tx.Decoded), take func(d *tx.Decoded) (next Next)) {
+// come, no more of them than there is room for.
+func (p *Pool) Candidates(r room, foresee func([]*tx.Decoded), take func(d *tx.Decoded) (next Next)) {
 	p.mu.Lock()
 	now := p.now()
 	lanes := make([][]*tx.Decoded, 0, len(p.order))
@@ -531,7 +531,7 @@ func (p *Pool) Candidates(most int64, foresee func([]*tx.Decoded), take func(d *
 	}
 	p.mu.Unlock()
 	if foresee != nil {
-		foresee(inTurn(lanes, most))
+		foresee(inTurn(lanes, r))
 	}
 	for len(lanes) > 0 {
 		left := lanes[:0]
@@ -550,16 +550,22 @@ func (p *Pool) Candidates(most int64, foresee func([]*tx.Decoded), take func(d *
 	}
 }
 
-// inTurn are the first of lanes, one of each in turn, that have no more than most bytes
-// together.
-func inTurn(lanes [][]*tx.Decoded, most int64) (out []*tx.Decoded) {
+// room is how much a block has room for.
+type room struct {
+	txs   int
+	bytes int64
+}
+
+// inTurn are the first of lanes, one of each in turn, that there is room for.
+func inTurn(lanes [][]*tx.Decoded, r room) (out []*tx.Decoded) {
 	for turn, any := 0, true; any; turn++ {
 		any = false
 		for _, l := range lanes {
 			if turn >= len(l) {
 				continue
 			}
-			if most -= int64(len(l[turn].Raw)); most < 0 {
+			r.txs--
+			if r.bytes -= int64(len(l[turn].Raw)); r.txs < 0 || r.bytes < 0 {
 				return out
 			}
 			out, any = append(out, l[turn]), true

@@ -87,7 +87,7 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 		}
 	}
 	if left := x.Wanted(); next != Stop && (len(left) == 0 || !left[0].Due || a.deaf) {
-		a.pool.Candidates(req.MaxTxBytes-size, x.Foresee, func(d *tx.Decoded) Next {
+		a.pool.Candidates(room{most - len(txs), req.MaxTxBytes - size}, x.Foresee, func(d *tx.Decoded) Next {
 			if first[d.ID] {
 				return Continue
 			}
