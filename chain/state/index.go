@@ -14,20 +14,20 @@ type index struct {
 	//determinism:allow guards a shortcut to what every node's tree holds
 	mu      sync.RWMutex
 	version int64
-	leaves  map[uint32]ref
+	leaves  *table
 	clashes map[string]ref // leaves whose hash another key had first
 	hash    func(key []byte) uint32
 }
 
-// indexSize is about what the index takes for each leaf, in bytes: a slot of the map and its
-// control byte, at the map's usual load.
+// indexSize is about what the index takes for each leaf, in bytes: a slot of the table at its
+// usual load.
 const indexSize = 14
 
 func newIndex(s *memorySnapshot, hash func([]byte) uint64) *index {
 	defer runtime.KeepAlive(s)
 	t := &s.tree
 	i := &index{
-		version: s.version, leaves: make(map[uint32]ref, t.size(t.root)), clashes: make(map[string]ref),
+		version: s.version, leaves: new(table), clashes: make(map[string]ref),
 		hash: func(key []byte) uint32 { return uint32(hash(key)) },
 	}
 	if t.root == none {
@@ -45,19 +45,19 @@ func newIndex(s *memorySnapshot, hash func([]byte) uint64) *index {
 func (i *index) put(v *view, leaf ref) {
 	key := v.leaf(leaf).key()
 	h := i.hash(key)
-	if old, ok := i.leaves[h]; ok && !bytes.Equal(v.leaf(old).key(), key) {
+	if old := i.leaves.get(h); old != none && !bytes.Equal(v.leaf(old).key(), key) {
 		i.clashes[string(key)] = leaf
 		return
 	}
-	i.leaves[h] = leaf
+	i.leaves.set(h, leaf)
 	i.forget(key)
 }
 
 // drop takes a key out.
 func (i *index) drop(v *view, key []byte) {
 	h := i.hash(key)
-	if old, ok := i.leaves[h]; ok && bytes.Equal(v.leaf(old).key(), key) {
-		delete(i.leaves, h)
+	if old := i.leaves.get(h); old != none && bytes.Equal(v.leaf(old).key(), key) {
+		i.leaves.drop(h)
 	}
 	i.forget(key)
 }
@@ -91,7 +91,7 @@ func (i *index) find(s *memorySnapshot, key []byte) (_ ref, known bool) {
 	h := i.hash(key)
 	i.mu.RLock()
 	defer i.mu.RUnlock()
-	leaf := i.leaves[h]
+	leaf := i.leaves.get(h)
 	if !s.has(leaf, key) && len(i.clashes) > 0 {
 		leaf = i.clashes[string(key)]
 	}

@@ -148,6 +148,8 @@ func (c *office) writeGenesis(f identity.Founding) error {
 		if c.archivists > 0 {
 			// The profiles of authors are trained from the start, as they are on a chain of any age.
 			g.Params.MaxPending = youngPending
+			// How many raise an alarm depends on how long the load has lasted, and on no size.
+			g.Params.AlarmScore = noAlarm
 		}
 		if sections["threat"], err = chain.WriteGenesis(g); err != nil {
 			return err
@@ -199,6 +201,8 @@ const (
 	// youngPending is how many transactions wait to train, where sizes of the state are compared:
 	// few, so that some do at each size.
 	youngPending = 5000
+	// noAlarm is a score that hardly any has.
+	noAlarm = 10_000
 )
 
 // fill gives consents until the state holds about so many keys. How many keys a consent
