@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/chancery/chancery/chain/chaintest"
 	"github.com/chancery/chancery/chain/tx"
 )
@@ -140,7 +142,7 @@ func TestABlockSparesTheCheck(t *testing.T) {
 	if n != 1 || bytes != len(left) || h.pool.offered.bytes("did:chancery:a") != len(left) {
 		t.Fatalf("%d wait, %d bytes", n, bytes)
 	}
-	if batch := h.pool.offered.take(nil, 10, 1<<20); len(batch) != 1 || !slices.Equal(batch[0].raw, left) {
+	if batch := h.pool.offered.take(nil, 10, 1<<20, nil); len(batch) != 1 || !slices.Equal(batch[0].raw, left) {
 		t.Errorf("not what is left: %d", len(batch))
 	}
 	h.pool.offered.forget([]tx.ID{{}}) // of nothing
@@ -170,50 +172,85 @@ func TestAProposerGathersFirst(t *testing.T) {
 	}
 }
 
-// Where blocks have plenty without it, what peers offer waits for longer, also when this node
-// is going to propose; a proposal then checks one batch of it, in which each organisation has
-// its turn.
+// Where blocks have plenty of an organisation without it, what peers offer of it waits, also when
+// this node is going to propose, but for a little at each proposal; what they offer of others
+// does not.
 func TestWhatPeersOfferWaitsWhereThereIsPlenty(t *testing.T) {
 	h := newHost(t)
 	clock := time.Now()
 	h.pool.now = func() time.Time { return clock }
 	until := h.now.UnixMilli() + 60_000
-	h.pool.o.Batch = 2
+	h.pool.o.Batch = 8
 	fetched := func() int { batch, _ := h.pool.fetch(nil); return len(batch) }
 
+	h.force(t, setParams("did:chancery:flood", until))
 	h.pool.mu.Lock()
-	h.pool.bytes = leastPlenty
+	for _, l := range h.pool.lanes {
+		l.bytes += leastTarget
+	}
 	h.pool.mu.Unlock()
 	for range 4 {
 		h.pool.Offer(setParams("did:chancery:flood", until))
 	}
-	h.pool.Offer(setParams("did:chancery:quiet", until))
 	h.pool.Soon()
 	h.pool.Proposing(true)
-	clock = clock.Add(plentyTimes*h.pool.o.Gather - time.Millisecond)
+	clock = clock.Add(time.Hour)
 	if n := fetched() + fetched(); n != 0 {
 		t.Fatalf("%d were taken that nobody needs", n)
 	}
+	h.pool.Offer(setParams("did:chancery:quiet", until))
+	if n := fetched() + fetched(); n != 0 {
+		t.Fatalf("%d were taken at once after a look in vain", n)
+	}
+	clock = clock.Add(inVain)
+	if n := fetched() + fetched(); n != 1 || h.pool.offered.bytes("did:chancery:quiet") != 0 {
+		t.Fatalf("%d were taken, want that of the quiet one", n)
+	}
+	h.pool.Offer(setParams("did:chancery:quiet", until))
 	h.pool.Gather(time.Hour)
 	if n, _ := h.pool.offered.size(); n != 3 || h.pool.offered.bytes("did:chancery:quiet") != 0 {
 		t.Fatalf("a proposal left %d, of the quiet one %d bytes", n, h.pool.offered.bytes("did:chancery:quiet"))
 	}
-	clock = clock.Add(time.Millisecond)
-	if n := fetched() + fetched(); n != 3 {
-		t.Errorf("%d of 3 were taken when their time had come", n)
-	}
 
 	// What blocks take says what is plenty: a larger one, and for a while after it.
-	h.pool.Committed(leastPlenty)
-	if h.pool.plenty() {
+	lacking := func() bool { return h.pool.lack()["did:chancery:flood"] > 0 }
+	h.pool.Committed(leastTarget)
+	if !lacking() {
 		t.Error("what one block takes is plenty")
 	}
 	for range 6 {
 		h.pool.Committed(0)
 	}
-	if !h.pool.plenty() {
+	if lacking() {
 		t.Error("a large block of long ago counts")
 	}
+	h.pool.Committed(2 * leastTarget)
+	if h.pool.Proposed(leastTarget, true); lacking() {
+		t.Error("a block that was full is to grow")
+	}
+	if h.pool.Proposed(leastTarget, false); !lacking() {
+		t.Error("a block that took all is not to grow")
+	}
+}
+
+// TestEvenLevel: all have what they have, but no more than the level, and that is together what
+// there is to be, unless there is less.
+func TestEvenLevel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		amounts := rapid.SliceOfN(rapid.IntRange(0, 1000), 0, 12).Draw(t, "amounts")
+		sum := rapid.IntRange(0, 6000).Draw(t, "sum")
+		all := 0
+		for _, a := range amounts {
+			all += a
+		}
+		level, got := evenLevel(slices.Clone(amounts), sum), 0
+		for _, a := range amounts {
+			got += min(a, level)
+		}
+		if all <= sum && got != all || all > sum && (got > sum || got <= sum-len(amounts)) {
+			t.Fatalf("at a level of %d they have %d, want %d of %d", level, got, sum, all)
+		}
+	})
 }
 
 // While the node executes a block, nothing is checked.

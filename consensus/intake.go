@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"context"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -53,8 +54,10 @@ type intake struct {
 }
 
 type intakeQueue struct {
-	waiting []admission // oldest first
-	bytes   int
+	organisation string
+	waiting      []admission // oldest first
+	bytes        int
+	lack         int // of take
 }
 
 func newIntake() *intake {
@@ -68,7 +71,7 @@ func (q *intake) put(organisation string, a admission, most, mostPeers int) bool
 	defer q.mu.Unlock()
 	own := q.queues[organisation]
 	if own == nil {
-		own = new(intakeQueue)
+		own = &intakeQueue{organisation: organisation}
 		q.queues[organisation] = own
 	}
 	if len(own.waiting) >= most || a.fromPeer && q.peers+len(a.raw) > mostPeers {
@@ -139,26 +142,50 @@ func (q *intake) left(own *intakeQueue, a admission) {
 	}
 }
 
-// take appends to batch until it has most or size bytes, or nothing waits.
-func (q *intake) take(batch []admission, most, size int) []admission {
+// take appends to batch until it has most or size bytes, or nothing waits, of each organisation
+// until it has the bytes that lack says, unless that is nil.
+func (q *intake) take(batch []admission, most, size int, lack map[string]int) []admission {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	for _, own := range q.turns {
+		if own.lack = math.MaxInt; lack != nil {
+			own.lack = lack[own.organisation]
+		}
+	}
 	taken := 0
+	var enough []*intakeQueue
 	for len(q.turns) > 0 && len(batch) < most && taken < size {
 		own := q.turns[0]
+		q.turns = q.turns[1:]
+		if own.lack <= 0 {
+			enough = append(enough, own)
+			continue
+		}
 		a := own.waiting[0]
 		own.waiting[0] = admission{} // not to hold its bytes
-		own.waiting, q.turns = own.waiting[1:], q.turns[1:]
-		if len(own.waiting) > 0 {
+		if own.waiting = own.waiting[1:]; len(own.waiting) > 0 {
 			q.turns = append(q.turns, own)
 		} else {
 			own.waiting = nil
 		}
 		q.left(own, a)
+		own.lack -= len(a.raw)
 		taken += len(a.raw)
 		batch = append(batch, a)
 	}
+	q.turns = append(q.turns, enough...)
 	return batch
+}
+
+// each is how many bytes wait, by organisation.
+func (q *intake) each() map[string]int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	out := make(map[string]int, len(q.turns))
+	for _, own := range q.turns {
+		out[own.organisation] = own.bytes
+	}
+	return out
 }
 
 // bytes is how many bytes wait of an organisation.

@@ -36,19 +36,19 @@ func TestChecksTakeTurns(t *testing.T) {
 		}
 		return quiet
 	}
-	if batch := q.take(nil, 4, 1<<20); len(batch) != 4 || count(batch) != 2 {
+	if batch := q.take(nil, 4, 1<<20, nil); len(batch) != 4 || count(batch) != 2 {
 		t.Errorf("of %d, %d are of the quiet one, want 2 of 4", len(batch), count(batch))
 	}
-	if batch := q.take(nil, 100, 9); len(batch) != 2 || count(batch) != 1 {
+	if batch := q.take(nil, 100, 9, nil); len(batch) != 2 || count(batch) != 1 {
 		t.Errorf("of %d, %d are of the quiet one, want 1 of the 2 that have 9 bytes", len(batch), count(batch))
 	}
 	if n, _ := q.size(); n != 997 || q.bytes("loud") != 4*997 || q.bytes("quiet") != 0 {
 		t.Errorf("%d wait, %d bytes of the loud one", n, q.bytes("loud"))
 	}
-	if batch := q.take(nil, 2000, 1<<20); len(batch) != 997 {
+	if batch := q.take(nil, 2000, 1<<20, nil); len(batch) != 997 {
 		t.Errorf("%d were left", len(batch))
 	}
-	if batch := q.take(nil, 1, 1); len(batch) != 0 {
+	if batch := q.take(nil, 1, 1, nil); len(batch) != 0 {
 		t.Errorf("nothing waits, and %d were taken", len(batch))
 	}
 }

@@ -38,8 +38,8 @@ type PoolOptions struct {
 	Batch int
 	// Gather is how long those that came from peers wait for their check unless this node
 	// is about to propose: what comes in a block meanwhile needs none, and the others are
-	// checked together. 0: not at all. GatherTxs is how many wait for as long. Where blocks
-	// have plenty without them, both are four times as much.
+	// checked together. 0: not at all. GatherTxs is how many wait for as long. Those of an
+	// organisation of which blocks have plenty without them wait on.
 	Gather    time.Duration
 	GatherTxs int
 	// RelayAfter is how long a transaction that came from a peer waits for a block
@@ -88,6 +88,7 @@ type Pool struct {
 	intake  *intake     // submitted here
 	offered *intake     // by peers
 	turn    bool        // whether offered has it before intake; of Run
+	looked  time.Time   // when nothing of offered was lacking the last time; of Run
 	about   atomic.Bool // whether this node proposes now
 	soon    atomic.Bool // whether it does after the block to come: what peers offered is checked once
 	quiet   sync.Mutex  // held while this node executes a block, which goes before checks
@@ -104,6 +105,7 @@ type Pool struct {
 	again  int          // bytes that may be offered again now; below 0 after a large one
 	reaped time.Time    // when again was last filled up
 	block  int          // bytes of the largest block of late
+	full   int          // bytes of the latest that this node proposed; 0: it took all there was
 	taken  float64      // bytes a second that blocks took lately, where more waited
 	took   time.Time    // when the latest of them did
 	// When somebody was last told to come back for want of room.
@@ -193,33 +195,35 @@ func (p *Pool) Run(ctx context.Context) {
 func (p *Pool) fetch(batch []admission) ([]admission, time.Duration) {
 	p.turn = !p.turn
 	if !p.turn {
-		if batch = p.intake.take(batch, p.o.Batch, maxBatchBytes); len(batch) > 0 {
+		if batch = p.intake.take(batch, p.o.Batch, maxBatchBytes, nil); len(batch) > 0 {
 			return batch, 0
 		}
 	}
 	due := time.Hour // nothing waits
+	now := p.now()
 	n, bytes := p.offered.size()
-	times, needed := 1, p.about.Load() || p.soon.Load()
-	if p.plenty() {
-		times, needed = plentyTimes, false
-		p.soon.Store(false)
-	}
 	switch {
 	case n == 0:
 		p.soon.Store(false)
-	case n >= times*p.o.GatherTxs || bytes >= times*gatherBytes || needed:
+	case n >= p.o.GatherTxs || bytes >= gatherBytes || p.about.Load() || p.soon.Load():
 		due = 0
 	default:
-		due = time.Duration(times)*p.o.Gather - p.now().Sub(p.offered.oldest())
+		due = p.o.Gather - now.Sub(p.offered.oldest())
 	}
-	if due <= 0 {
-		batch = p.offered.take(batch, p.o.Batch, maxBatchBytes)
+	if due = max(due, inVain-now.Sub(p.looked)); due <= 0 {
+		if batch = p.offered.take(batch, p.o.Batch, maxBatchBytes, p.lack()); len(batch) == 0 {
+			p.soon.Store(false)
+			p.looked, due = now, inVain
+		}
 	}
 	if len(batch) == 0 {
-		batch = p.intake.take(batch, p.o.Batch, maxBatchBytes)
+		batch = p.intake.take(batch, p.o.Batch, maxBatchBytes, nil)
 	}
 	return batch, due
 }
+
+// inVain is the pause after a look at what peers offered of which nothing was lacking.
+const inVain = 20 * time.Millisecond
 
 // Hush has checks wait until Speak is called, for this node executes a block, and others wait
 // for that.
@@ -248,37 +252,66 @@ func (p *Pool) Proposing(now bool) {
 	}
 }
 
-// Gather checks what peers offered until now, for a proposal, and stops after a while. Where
-// there is plenty for it already, it checks one batch, in which each organisation has its
-// turn.
+// Gather checks what peers offered until now, for a proposal, as far as it is lacking, and
+// stops after a while. A little more of it is checked at each proposal whatever else waits: what
+// is submitted to nodes that do not propose has its turn as well.
 func (p *Pool) Gather(most time.Duration) {
 	for begun := time.Now(); time.Since(begun) < most; {
-		batch := p.offered.take(nil, p.o.Batch, maxBatchBytes)
+		batch := p.offered.take(nil, p.o.Batch, maxBatchBytes, p.lack())
 		if len(batch) == 0 {
-			return
+			batch, most = p.offered.take(nil, p.o.Batch/8, maxBatchBytes/8, nil), 0
 		}
-		p.admit(batch)
-		if p.plenty() {
-			return
+		if len(batch) > 0 {
+			p.admit(batch)
 		}
 	}
 }
 
-const (
-	// plentyTimes is how many times as many wait for as many times as long where there is
-	// plenty for blocks without them.
-	plentyTimes = 4
-	// leastPlenty is how many bytes are plenty at least.
-	leastPlenty = 256 << 10
-)
+// leastTarget is for how many bytes at least a pool is filled with what peers offered.
+const leastTarget = 256 << 10
 
-// plenty tells whether there is more in the pool than the next block will take: the largest
-// of late and a quarter, so that blocks can grow. What is behind that comes in the blocks of
-// others first, mostly.
-func (p *Pool) plenty() bool {
+// lack is how many bytes of what peers offered should be checked, by organisation, for the next
+// block to have enough to choose from, of the organisations evenly: a quarter more than the
+// largest block of late, so that blocks can grow, or as much as the latest that this node
+// proposed, where that was full. What is behind that comes in the blocks of others first, mostly.
+func (p *Pool) lack() map[string]int {
+	lack := p.offered.each()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.bytes >= max(p.block+p.block/4, leastPlenty)
+	amounts := make([]int, 0, len(lack)+len(p.order))
+	for _, l := range p.order {
+		amounts = append(amounts, l.bytes+lack[l.organisation])
+	}
+	for organisation, bytes := range lack {
+		if p.lanes[organisation] == nil {
+			amounts = append(amounts, bytes)
+		}
+	}
+	enough := p.block + p.block/4
+	if p.full > 0 {
+		enough = p.full
+	}
+	level := evenLevel(amounts, max(enough, leastTarget))
+	for organisation := range lack {
+		lack[organisation] = level
+		if l := p.lanes[organisation]; l != nil {
+			lack[organisation] -= l.bytes
+		}
+	}
+	return lack
+}
+
+// evenLevel is the most that each of several may have for all to have a sum together, where none
+// has more than its amount (max-min fairness); math.MaxInt where all amounts come to no more.
+func evenLevel(amounts []int, sum int) int {
+	slices.Sort(amounts)
+	for i, a := range amounts {
+		if left := len(amounts) - i; a > sum/left {
+			return sum / left
+		}
+		sum -= a
+	}
+	return math.MaxInt
 }
 
 // maxBatchBytes is with how many bytes a batch is full: decoded, they can take a
@@ -676,6 +709,16 @@ func (p *Pool) Evict(ids ...tx.ID) {
 		if p.remove(id) != nil {
 			p.metrics.left.WithLabelValues("refused").Inc()
 		}
+	}
+}
+
+// Proposed takes notice of a block of so many bytes that this node proposed, and whether there was
+// more that it had no room for.
+func (p *Pool) Proposed(bytes int, full bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.full = 0; full {
+		p.full = bytes
 	}
 }
 

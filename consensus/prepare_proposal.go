@@ -42,6 +42,7 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 	x.Report(reported)
 	most := a.pace.within(a.build)
 	var txs [][]byte
+	bytes := 0
 	var evict, later []tx.ID
 	size := protoSize(chain.DocketSize(votes))
 	take := func(d *tx.Decoded, due bool) Next {
@@ -56,7 +57,7 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 		_, err := x.Deliver(d)
 		switch {
 		case err == nil:
-			txs = append(txs, d.Raw)
+			txs, bytes = append(txs, d.Raw), bytes+len(d.Raw)
 		case errors.Is(err, chain.ErrOverQuota):
 			size = before
 			return SkipLane
@@ -91,9 +92,11 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 			if first[d.ID] {
 				return Continue
 			}
-			return take(d, false)
+			next = take(d, false)
+			return next
 		})
 	}
+	a.pool.Proposed(bytes, next == Stop)
 	txs = slices.Insert(txs, 0, x.Docket(req.LocalLastCommit.Round, votes))
 	block := x.End()
 	a.candidates.add(keyOf(header, txs, reported), block)
