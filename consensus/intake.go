@@ -2,7 +2,6 @@ package consensus
 
 import (
 	"context"
-	"math"
 	"slices"
 	"sync"
 	"time"
@@ -46,11 +45,11 @@ type answer struct {
 type intake struct {
 	ready chan struct{} // has room for one; full when something may wait
 
-	mu     sync.Mutex // guards all below
-	queues map[string]*intakeQueue
-	turns  []*intakeQueue // those that are not empty, in order of their turn
-	n      int            // of all
-	peers  int            // bytes of those that came from peers
+	mu     sync.Mutex              // guards all below
+	queues map[string]*intakeQueue // none of which is empty
+	turns  []*intakeQueue          // the same, in order of their turn
+	n      int                     // of all
+	peers  int                     // bytes of those that came from peers
 }
 
 type intakeQueue struct {
@@ -64,18 +63,22 @@ func newIntake() *intake {
 	return &intake{ready: make(chan struct{}, 1), queues: make(map[string]*intakeQueue)}
 }
 
+// mostQueues is of how many organisations what peers offered may wait: they are those that authors
+// claim to be of, and for each look at what is lacking all are gone through.
+const mostQueues = 1024
+
 // put queues an admission, unless most wait of its organisation already, or it is from a
-// peer and those of peers take mostPeers bytes with it.
+// peer and those of peers take mostPeers bytes with it, or are of mostQueues others.
 func (q *intake) put(organisation string, a admission, most, mostPeers int) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	own := q.queues[organisation]
-	if own == nil {
+	switch {
+	case own != nil && len(own.waiting) >= most, a.fromPeer && q.peers+len(a.raw) > mostPeers, a.fromPeer && own == nil && len(q.queues) >= mostQueues:
+		return false
+	case own == nil:
 		own = &intakeQueue{organisation: organisation}
 		q.queues[organisation] = own
-	}
-	if len(own.waiting) >= most || a.fromPeer && q.peers+len(a.raw) > mostPeers {
-		return false
 	}
 	if a.fromPeer {
 		q.peers += len(a.raw)
@@ -129,7 +132,11 @@ func (q *intake) forget(ids []tx.ID) {
 			}
 			return is
 		})
-		return len(own.waiting) == 0
+		if len(own.waiting) > 0 {
+			return false
+		}
+		delete(q.queues, own.organisation)
+		return true
 	})
 }
 
@@ -147,8 +154,8 @@ func (q *intake) left(own *intakeQueue, a admission) {
 func (q *intake) take(batch []admission, most, size int, lack map[string]int) []admission {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, own := range q.turns {
-		if own.lack = math.MaxInt; lack != nil {
+	if lack != nil {
+		for _, own := range q.turns {
 			own.lack = lack[own.organisation]
 		}
 	}
@@ -157,7 +164,7 @@ func (q *intake) take(batch []admission, most, size int, lack map[string]int) []
 	for len(q.turns) > 0 && len(batch) < most && taken < size {
 		own := q.turns[0]
 		q.turns = q.turns[1:]
-		if own.lack <= 0 {
+		if lack != nil && own.lack <= 0 {
 			enough = append(enough, own)
 			continue
 		}
@@ -166,7 +173,7 @@ func (q *intake) take(batch []admission, most, size int, lack map[string]int) []
 		if own.waiting = own.waiting[1:]; len(own.waiting) > 0 {
 			q.turns = append(q.turns, own)
 		} else {
-			own.waiting = nil
+			delete(q.queues, own.organisation)
 		}
 		q.left(own, a)
 		own.lack -= len(a.raw)

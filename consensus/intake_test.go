@@ -53,6 +53,33 @@ func TestChecksTakeTurns(t *testing.T) {
 	}
 }
 
+// Authors claim to be of whom they like: peers' offers wait of so many organisations at most, and
+// what was taken leaves nothing behind.
+func TestClaimsLeaveNothingBehind(t *testing.T) {
+	q := newIntake()
+	offer := func(organisation int) bool {
+		a := admission{raw: []byte("raw"), fromPeer: true, id: tx.ID{byte(organisation), byte(organisation >> 8)}}
+		return q.put(fmt.Sprint(organisation), a, 2, 1<<20)
+	}
+	for i := range mostQueues {
+		if !offer(i) {
+			t.Fatalf("there is no room for the organisation %d", i)
+		}
+	}
+	if offer(mostQueues) || !offer(0) {
+		t.Error("there is room for another organisation, or none for one that waits")
+	}
+	if q.forget([]tx.ID{{1, 0}}); !offer(mostQueues) {
+		t.Error("there is no room though one was in a block")
+	}
+	if !q.put("submitted here", admission{}, 2, 0) {
+		t.Error("what peers offer leaves no room for what is submitted")
+	}
+	if n := len(q.take(nil, 10_000, 1<<20, nil)); n != mostQueues+2 || len(q.queues)+len(q.turns) != 0 || q.peers != 0 {
+		t.Errorf("%d were taken, %d queues are left with %d bytes", n, len(q.queues), q.peers)
+	}
+}
+
 // What is queued of one organisation is bounded, and leaves room for another's.
 func TestQueueOfAnOrganisationIsBounded(t *testing.T) {
 	q := newIntake()
