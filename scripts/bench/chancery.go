@@ -40,8 +40,6 @@ type office struct {
 	scored       bool
 	clerksEach   int
 	archivists   int // clerks of an organisation who fill the state
-	shifts       int // that the clerks work in: one for each size of the state
-	shift        int // that is at work, from 0 on
 	net          *network
 	chain        *bench.Chain
 	admins       []bench.Author // one of each organisation
@@ -176,8 +174,7 @@ func (c *office) network() *network { return c.net }
 func (c *office) target() bench.Target { return c.chain }
 
 func (c *office) workload() (bench.Workload, error) {
-	n := len(c.clerks) / c.shifts // the sizes are no more than the clerks
-	return bench.NewWork(chainID, c.Workload, c.clerks[c.shift*n:][:n], c.Messages)
+	return bench.NewWork(chainID, c.Workload, c.clerks, c.Messages)
 }
 
 func (c *office) height(ctx context.Context) (int64, error) {

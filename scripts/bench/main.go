@@ -113,7 +113,7 @@ type application interface {
 }
 
 func newApplication(s setting, o options) application {
-	c := &office{setting: s, far: o.far, binary: o.binary, tree: "memory", scored: true, clerksEach: max(1, o.clerks/s.Validators), shifts: len(o.states)}
+	c := &office{setting: s, far: o.far, binary: o.binary, tree: "memory", scored: true, clerksEach: max(1, o.clerks/s.Validators)}
 	if slices.Max(o.states) > 0 {
 		// Others than those who are measured, whom the detector would take for busier than anyone.
 		c.archivists = max(1, c.clerksEach/10)
@@ -180,7 +180,7 @@ func flags(args []string) (options, error) {
 	f.IntVar(&o.rounds, "rounds", 5, "rounds of each case")
 	f.IntVar(&o.seconds, "seconds", 9, "seconds that each loop is measured, after a third of that to warm up")
 	f.IntVar(&o.window, "window", 4000, "transactions under way in the closed loop")
-	f.IntVar(&o.clerks, "clerks", 10_000, "clerks of all organisations together, who write in turn; a part of them for each size of the state")
+	f.IntVar(&o.clerks, "clerks", 10_000, "clerks of all organisations together, who write in turn")
 	f.StringVar(&o.profile, "profile", "", "folder for CPU profiles of the first validator, one for each loop; the report then tells what each part of a transaction costs")
 	f.BoolVar(&o.keep, "keep", false, "keep the networks' folders")
 	f.StringVar(&o.out, "out", "", "folder for the report and the plots")
@@ -194,8 +194,8 @@ func flags(args []string) (options, error) {
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("there is no argument %q", f.Arg(0))
 	}
-	if o.rounds < 1 || o.seconds < 1 || o.seconds > 300 || o.window < 50 || o.window > 100_000 || o.clerks < len(o.states) || o.clerks > 50_000 {
-		return o, errors.New("want rounds of 1 or more, 1 to 300 seconds, a window of 50 to 100000, 1 to 50000 clerks, one for each size of the state")
+	if o.rounds < 1 || o.seconds < 1 || o.seconds > 300 || o.window < 50 || o.window > 100_000 || o.clerks < 1 || o.clerks > 50_000 {
+		return o, errors.New("want rounds of 1 or more, 1 to 300 seconds, a window of 50 to 100000, 1 to 50000 clerks")
 	}
 	var err error
 	if o.far, err = links.ParseRegions(*delays); err != nil {
@@ -268,8 +268,10 @@ func settings(o options) (out []setting) {
 // figures are one round of a case.
 type figures struct {
 	Round int `json:"round"`
-	// Keys is how many keys the state held before, about; 0: not known.
-	Keys int `json:"keys"`
+	// Keys is how many keys the state held before, about, and KeysAfter after the closed loop;
+	// 0: not known.
+	Keys      int `json:"keys"`
+	KeysAfter int `json:"keys_after"`
 	// Closed is the closed loop, Open the open ones in the order of their rates.
 	Closed *bench.Result   `json:"closed"`
 	Open   []*bench.Result `json:"open"`
@@ -350,13 +352,9 @@ func measure(ctx context.Context, cases []*series, round int, dir string, o opti
 	if err := app.start(ctx, dir); err != nil {
 		return err
 	}
-	for i, c := range cases {
+	for _, c := range cases {
 		f := figures{Round: round + 1}
 		office, _ := app.(*office)
-		if office != nil {
-			// Whoever wrote at the size before would be busier than anyone to the detector.
-			office.shift = i
-		}
 		if office != nil && c.State > 0 {
 			if err := office.fill(ctx, float64(c.State)); err != nil {
 				return err
@@ -410,6 +408,9 @@ func measure(ctx context.Context, cases []*series, round int, dir string, o opti
 		}
 		if f.Closed, err = loop("closed", 0); err != nil {
 			return err
+		}
+		if f.Keys > 0 {
+			f.KeysAfter = int(office.keys)
 		}
 		after, err := app.network().disk()
 		if err != nil {

@@ -142,12 +142,13 @@ func resident(f figures) float64 {
 	return float64(most) / (1 << 20)
 }
 
-// state is the size of the state of a case for people.
+// state is the size of the state of a case for people, before the closed loop and after it.
 func (s *series) state() string {
 	if s.State == 0 {
 		return "–"
 	}
-	return fmt.Sprintf("%.0f", s.of(func(f figures) float64 { return float64(f.Keys) }).Median)
+	before := s.of(func(f figures) float64 { return float64(f.Keys) }).Median
+	return fmt.Sprintf("%.0f to %.0f", before, s.of(func(f figures) float64 { return float64(f.KeysAfter) }).Median)
 }
 
 // validators are their number, and where they are.
