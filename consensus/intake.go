@@ -56,7 +56,6 @@ type intakeQueue struct {
 	organisation string
 	waiting      []admission // oldest first
 	bytes        int
-	lack         int // of take
 }
 
 func newIntake() *intake {
@@ -150,21 +149,16 @@ func (q *intake) left(own *intakeQueue, a admission) {
 }
 
 // take appends to batch until it has most or size bytes, or nothing waits, of each organisation
-// until it has the bytes that lack says, unless that is nil.
+// until it has the bytes that lack says, which it counts down, unless that is nil.
 func (q *intake) take(batch []admission, most, size int, lack map[string]int) []admission {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if lack != nil {
-		for _, own := range q.turns {
-			own.lack = lack[own.organisation]
-		}
-	}
 	taken := 0
 	var enough []*intakeQueue
 	for len(q.turns) > 0 && len(batch) < most && taken < size {
 		own := q.turns[0]
 		q.turns = q.turns[1:]
-		if lack != nil && own.lack <= 0 {
+		if lack != nil && lack[own.organisation] <= 0 {
 			enough = append(enough, own)
 			continue
 		}
@@ -176,7 +170,9 @@ func (q *intake) take(batch []admission, most, size int, lack map[string]int) []
 			delete(q.queues, own.organisation)
 		}
 		q.left(own, a)
-		own.lack -= len(a.raw)
+		if lack != nil {
+			lack[own.organisation] -= len(a.raw)
+		}
 		taken += len(a.raw)
 		batch = append(batch, a)
 	}

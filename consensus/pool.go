@@ -253,17 +253,18 @@ func (p *Pool) Proposing(now bool) {
 }
 
 // Gather checks what peers offered until now, for a proposal, as far as it is lacking, and
-// stops after a while. A little more of it is checked at each proposal whatever else waits: what
-// is submitted to nodes that do not propose has its turn as well.
+// stops after a while. Where nothing is lacking, a little more of it is checked: what is submitted
+// to nodes that do not propose has its turn as well.
 func (p *Pool) Gather(most time.Duration) {
 	for begun := time.Now(); time.Since(begun) < most; {
 		batch := p.offered.take(nil, p.o.Batch, maxBatchBytes, p.lack())
 		if len(batch) == 0 {
-			batch, most = p.offered.take(nil, p.o.Batch/8, maxBatchBytes/8, nil), 0
+			if batch = p.offered.take(nil, p.o.Batch/8, maxBatchBytes/8, nil); len(batch) > 0 {
+				p.admit(batch)
+			}
+			return
 		}
-		if len(batch) > 0 {
-			p.admit(batch)
-		}
+		p.admit(batch)
 	}
 }
 

@@ -1,5 +1,7 @@
 package state
 
+import "math/bits"
+
 // table maps hashes to nodes, none where there is none. It is many tables of their own, each
 // with one array that is probed in order (Knuth, The Art of Computer Programming, volume 3,
 // section 6.4, algorithms L and R), so that an entry is one line of a cache away, and that only
@@ -80,10 +82,7 @@ func (t *table) drop(hash uint32) {
 func (p *part) grow() {
 	old := p.slots
 	p.slots = make([]uint64, max(leastPart, 2*len(old)))
-	p.shift = 32
-	for n := len(p.slots); n > 1; n /= 2 {
-		p.shift--
-	}
+	p.shift = uint8(32 - bits.TrailingZeros(uint(len(p.slots))))
 	for _, s := range old {
 		if s != 0 {
 			p.slots[p.find(uint32(s))] = s
