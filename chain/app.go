@@ -294,8 +294,8 @@ func (a *App) paramsIn(r state.Reader) *chainv1.Params {
 
 // Restore makes the state, in which nothing was committed, that of an image; see
 // state.Tree.Import. Nothing else of the engine's may run at the same time.
-func (a *App) Restore(image io.Reader, size, version int64, root []byte) error {
-	if err := a.tree.Import(image, size, version, root); err != nil {
+func (a *App) Restore(image io.Reader, version int64, root []byte) error {
+	if err := a.tree.Import(image, version, root); err != nil {
 		return err
 	}
 	latest := a.tree.Latest()

@@ -470,7 +470,7 @@ func TestDryRun(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := app.Restore(&image, int64(image.Len()), latest.Version(), latest.Root()); err != nil {
+		if err := app.Restore(&image, latest.Version(), latest.Root()); err != nil {
 			t.Fatal(err)
 		}
 		return app

@@ -27,7 +27,7 @@ func restore(app *chain.App, height int64, of snapshots.Description) *restoring 
 	in, out := io.Pipe()
 	r := &restoring{height: height, of: of, pipe: out}
 	r.work = begin(func() (struct{}, error) {
-		err := app.Restore(in, of.Size, height, of.Root)
+		err := app.Restore(in, height, of.Root)
 		_ = in.CloseWithError(errors.Join(err, io.ErrClosedPipe)) // nobody reads any more
 		return struct{}{}, err
 	})

@@ -161,7 +161,7 @@ func openTree(t testing.TB, kind, data string) state.Tree {
 	t.Helper()
 	c := config.Default().State
 	c.Tree = kind
-	tree, err := node.OpenTree(c, data, slog.New(slog.DiscardHandler))
+	tree, err := node.OpenTree(c, 2, data, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

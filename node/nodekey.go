@@ -46,7 +46,7 @@ func (n *Node) takeNextNodeKey() (err error) {
 // mayTake gives the reason why a node may not go from one id to another, by the state of
 // its home; "" where it may.
 func (n *Node) mayTake(from, to string) (height int64, reason string, err error) {
-	tree, err := openTree(n.config.State, n.home.Data(), n.log)
+	tree, err := openTree(n.config.State, n.config.Pruning.Images(), n.home.Data(), n.log)
 	if err != nil {
 		return 0, "", err
 	}

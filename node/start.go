@@ -338,7 +338,7 @@ func (n *Node) openEngine(version string, registry *registry) error {
 	}
 	n.modules = Wire()
 	n.modules.Observer, n.modules.Workers = n.metrics, workers(c.Node.Workers)
-	tree, err := openTree(c.State, n.home.Data(), n.log)
+	tree, err := openTree(c.State, c.Pruning.Images(), n.home.Data(), n.log)
 	if err != nil {
 		return err
 	}

@@ -257,7 +257,7 @@ func TestTheKindOfTreeStays(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		tree, err := openTree(c.State, home.Data(), quiet(t))
+		tree, err := openTree(c.State, c.Pruning.Images(), home.Data(), quiet(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -271,7 +271,7 @@ func TestTheKindOfTreeStays(t *testing.T) {
 			t.Fatalf("opens with the other tree: %v", err)
 		}
 		c.State.Tree = is
-		if tree, err = openTree(c.State, home.Data(), quiet(t)); err != nil {
+		if tree, err = openTree(c.State, c.Pruning.Images(), home.Data(), quiet(t)); err != nil {
 			t.Fatal(err)
 		}
 		if tree.Version() != 1 || !bytes.Equal(tree.Root(), root) {

@@ -25,8 +25,8 @@ const (
 
 // openTree opens the state of a home as its configuration says. It refuses to begin
 // a tree of one kind where there is one of the other: a validator would start
-// without its state.
-func openTree(c config.State, data string, log *slog.Logger) (state.Tree, error) {
+// without its state. Of one in memory so many images are kept.
+func openTree(c config.State, images int, data string, log *slog.Logger) (state.Tree, error) {
 	other, kind := memoryTree, "memory"
 	if c.Tree == "memory" {
 		other, kind = diskTree, "disk"
@@ -53,7 +53,7 @@ func openTree(c config.State, data string, log *slog.Logger) (state.Tree, error)
 		return nil, err
 	}
 	tree, err := state.OpenMemory(files, state.MemoryOptions{
-		KeepVersions: c.KeepVersions, KeepBytes: int64(c.KeepBytes), NoSync: c.NoSync, Advise: largePages,
+		KeepVersions: c.KeepVersions, KeepBytes: int64(c.KeepBytes), Images: images, NoSync: c.NoSync, Advise: largePages,
 		// Where all validators wrote their images after the same block, all would be slow at once.
 		ImageVersions: spread(state.DefaultImageVersions), ImageBytes: spread(state.DefaultImageBytes),
 	})

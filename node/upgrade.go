@@ -60,11 +60,7 @@ func DryRun(ctx context.Context, home config.Home, o DryRunOptions) (_ *Trial, e
 	if err != nil {
 		return nil, err
 	}
-	size, err := image.Seek(0, io.SeekEnd)
-	if err == nil {
-		_, err = image.Seek(0, io.SeekStart)
-	}
-	if err != nil {
+	if _, err := image.Seek(0, io.SeekStart); err != nil {
 		return nil, err
 	}
 	db, err := openDB("goleveldb", "state", work, smallCache)
@@ -80,7 +76,7 @@ func DryRun(ctx context.Context, home config.Home, o DryRunOptions) (_ *Trial, e
 		return nil, errors.Join(err, tree.Close())
 	}
 	defer func() { err = errors.Join(err, app.Close()) }()
-	if err := app.Restore(image, size, version, root); err != nil {
+	if err := app.Restore(image, version, root); err != nil {
 		return nil, fmt.Errorf("copy the state: %w", err)
 	}
 	t := &Trial{Plan: app.Plan(tree.Latest()), Before: root}

@@ -272,12 +272,12 @@ func (a *agreeing) move(version int64) {
 	if a.r.Intn(2) == 0 {
 		a.check("close the tree on disk", a.disk.Close())
 		a.openDisk(filepath.Join(a.t.TempDir(), "state"))
-		a.check("import", a.disk.Import(bytes.NewReader(image), int64(len(image)), version, root))
+		a.check("import", a.disk.Import(bytes.NewReader(image), version, root))
 	} else {
 		a.check("close the tree in memory", a.memory.Close())
 		a.files = statetest.NewDisk()
 		a.memory = openMemory(a.t, a.files, a.options)
-		a.check("import", a.memory.Import(bytes.NewReader(image), int64(len(image)), version, root))
+		a.check("import", a.memory.Import(bytes.NewReader(image), version, root))
 	}
 	a.moved++
 }

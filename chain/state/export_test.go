@@ -2,16 +2,19 @@ package state
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"reflect"
+	"slices"
 	"testing"
 	"unsafe"
 )
 
 // ReadSegment counts the records of a segment.
 func ReadSegment(raw []byte) (n int, err error) {
-	_, err = readSegment(raw, func(record) error { n++; return nil })
+	_, err = readSegment(raw, func(record, int) error { n++; return nil })
 	return n, err
 }
 
@@ -21,12 +24,12 @@ func CheckRecord(t *testing.T, raw []byte) {
 	if err != nil {
 		return
 	}
-	segment, err := appendRecord([]byte(logMagic), int64(len(logMagic)), r)
+	segment, err := appendRecord([]byte(logMagic), int64(len(logMagic)), appendBody(nil, r))
 	if err != nil {
 		t.Fatal(err)
 	}
 	n := 0
-	whole, err := readSegment(segment, func(got record) error {
+	whole, err := readSegment(segment, func(got record, _ int) error {
 		n++
 		if !reflect.DeepEqual(got, r) {
 			return errors.New("the record is another")
@@ -41,12 +44,11 @@ func CheckRecord(t *testing.T, raw []byte) {
 // CheckImage checks the codec of images on any bytes.
 func CheckImage(t *testing.T, raw []byte) {
 	// Most of what a fuzzer makes fails at the root hash; the nodes are read alone, too.
-	r := &imageReader{left: int64(len(raw))}
-	r.r = newImageBuffer(bytes.NewReader(raw))
+	r := &imageReader{r: newImageBuffer(bytes.NewReader(raw))}
 	if top, err := r.nodes(1<<40, 3, newNodes(nil).load); err == nil && top != nil && top.size != 3 {
 		t.Fatalf("a tree of %d leaves, want 3", top.size)
 	}
-	s, _, err := loadImage(bytes.NewReader(raw), int64(len(raw)), 0, nil, nil)
+	s, _, err := loadImage(&expander{in: newImageBuffer(bytes.NewReader(raw))}, 0, nil, nil)
 	if err != nil {
 		return
 	}
@@ -54,7 +56,7 @@ func CheckImage(t *testing.T, raw []byte) {
 	if err := writeImage(&out, s); err != nil {
 		t.Fatal(err)
 	}
-	again, _, err := loadImage(&out, int64(out.Len()), 0, nil, nil)
+	again, _, err := loadImage(&out, 0, nil, nil)
 	if err != nil || again.version != s.version || !bytes.Equal(again.root, s.root) {
 		t.Fatalf("the image is another: %v", err)
 	}
@@ -70,11 +72,20 @@ func TestNodeSize(t *testing.T) {
 
 // Segment is a segment with one record, whole in itself.
 func Segment(t *testing.T, version int64, root []byte, changes []Change) []byte {
-	b, err := appendRecord([]byte(logMagic), int64(len(logMagic)), record{version, root, changes})
+	b, err := appendRecord([]byte(logMagic), int64(len(logMagic)), appendBody(nil, record{version, root, changes}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// PlainSegment is a segment with one record as programs before compression wrote it.
+func PlainSegment(version int64, root []byte, changes []Change) []byte {
+	body := appendBody(nil, record{version, root, changes})
+	head := binary.BigEndian.AppendUint32(nil, uint32(len(body)))
+	head = binary.BigEndian.AppendUint32(head, crc32.Checksum(body, castagnoli))
+	head = binary.BigEndian.AppendUint32(head, headSum(head, int64(len(plainMagic))))
+	return slices.Concat([]byte(plainMagic), head, body)
 }
 
 // NodeSize is what a node of the tree in memory takes.

@@ -106,7 +106,7 @@ func (t *iavlTree) exporting(version int64) (done func(), err error) {
 }
 
 // Import implements Tree.
-func (t *iavlTree) Import(image io.Reader, size, version int64, root []byte) error {
+func (t *iavlTree) Import(image io.Reader, version int64, root []byte) error {
 	if err := t.importable(); err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func (t *iavlTree) Import(image io.Reader, size, version int64, root []byte) err
 		return fmt.Errorf("import the state: %w", err)
 	}
 	defer importer.Close()
-	h, _, err := streamImage(image, size, version, root, func(n, _, right *imageNode) error {
+	h, _, err := streamImage(image, version, root, func(n, _, right *imageNode) error {
 		if n.height == 0 {
 			return importer.Add(&iavl.ExportNode{Key: n.first(), Value: n.content[n.key:], Version: n.version})
 		}

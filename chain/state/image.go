@@ -10,13 +10,15 @@ import (
 	"io"
 	"math"
 	"runtime"
+	"slices"
 )
 
 // An image is a file with the whole tree of one version: imageMagic, the version
 // (uvarint), the root hash (32 bytes), the number of leaves (uvarint), and the nodes,
 // each behind the two sides below it. A node is its height (1 byte) and its version
 // (uvarint), and of a leaf also the lengths (uvarint) and bytes of key and value.
-// Whoever reads it computes every hash; the root's must be the one at the front.
+// Whoever reads it computes every hash; the root's must be the one at the front. In the
+// folder of a tree in memory it is compressed; see compress.go.
 const imageMagic = "CHSTIMG1"
 
 // ErrImage says that bytes are not the image that they should be.
@@ -107,10 +109,10 @@ func writeImageNode(w *bufio.Writer, height int8, version int64, key, value []by
 	return err
 }
 
-// loadImage reads an image of so many bytes and checks all of it; see streamImage.
-func loadImage(in io.Reader, size, of int64, hash []byte, advise func([]byte)) (*memorySnapshot, *nodes, error) {
+// loadImage reads an image and checks all of it; see streamImage.
+func loadImage(in io.Reader, of int64, hash []byte, advise func([]byte)) (*memorySnapshot, *nodes, error) {
 	nodes := newNodes(advise)
-	h, top, err := streamImage(in, size, of, hash, nodes.load)
+	h, top, err := streamImage(in, of, hash, nodes.load)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -166,15 +168,15 @@ type imageNode struct {
 
 func (i *imageNode) first() []byte { return i.content[:i.key] }
 
-// streamImage reads an image of so many bytes and checks all of it; where a version is
-// given, the image must be of that version and root. It gives visit every node behind
-// those below it, hashed, and returns the last. What was visited is forgotten, so that the
-// memory does not grow with the tree.
-func streamImage(in io.Reader, size, of int64, hash []byte, visit func(n, left, right *imageNode) error) (*imageHeader, *imageNode, error) {
-	r := &imageReader{r: newImageBuffer(in), left: size}
-	magic := r.bytes(uint64(len(imageMagic)))
+// streamImage reads an image to its end and checks all of it; where a version is given, the
+// image must be of that version and root. It gives visit every node behind those below it,
+// hashed, and returns the last. What was visited is forgotten, so that the memory does not
+// grow with the tree.
+func streamImage(in io.Reader, of int64, hash []byte, visit func(n, left, right *imageNode) error) (*imageHeader, *imageNode, error) {
+	r := &imageReader{r: newImageBuffer(in)}
+	magic := r.bytes(nil, uint64(len(imageMagic)))
 	version := r.number()
-	root := r.bytes(sha256.Size)
+	root := r.bytes(nil, sha256.Size)
 	leaves := r.number()
 	switch {
 	case r.err != nil:
@@ -188,8 +190,11 @@ func streamImage(in io.Reader, size, of int64, hash []byte, visit func(n, left, 
 	if err != nil {
 		return nil, nil, err
 	}
-	if r.left != 0 {
-		return nil, nil, fmt.Errorf("%w: %d bytes too many", ErrImage, r.left)
+	switch _, err := r.r.Peek(1); {
+	case err == nil:
+		return nil, nil, fmt.Errorf("%w: it goes on behind its last node", ErrImage)
+	case err != io.EOF:
+		return nil, nil, fmt.Errorf("%w: %w", ErrImage, err)
 	}
 	got := emptyRoot()
 	if top != nil {
@@ -204,9 +209,9 @@ func streamImage(in io.Reader, size, of int64, hash []byte, visit func(n, left, 
 func newImageBuffer(in io.Reader) *bufio.Reader { return bufio.NewReaderSize(in, 1<<18) }
 
 type imageReader struct {
-	r    *bufio.Reader
-	left int64
-	err  error
+	r   *bufio.Reader
+	err error
+	key []byte // the latest
 
 	content int64 // bytes of the keys and values that were read
 }
@@ -216,15 +221,15 @@ func (r *imageReader) nodes(version int64, leaves uint64, visit func(n, left, ri
 	var buf []byte
 	var stack []*imageNode
 	for seen := uint64(0); seen < leaves || len(stack) > 1; {
-		height := r.bytes(1)
+		height := r.byte()
 		born := r.number()
 		if r.err != nil {
 			return nil, r.err
 		}
-		if born == 0 || born > uint64(version) || height[0] > maxHeight {
+		if born == 0 || born > uint64(version) || height > maxHeight {
 			return nil, ErrImage
 		}
-		n := &imageNode{version: int64(born), height: int8(height[0])}
+		n := &imageNode{version: int64(born), height: int8(height)}
 		var left, right *imageNode
 		if n.height == 0 {
 			if err := r.leaf(n); err != nil {
@@ -261,64 +266,61 @@ func (r *imageReader) nodes(version int64, leaves uint64, visit func(n, left, ri
 
 // leaf reads key and value into one piece.
 func (r *imageReader) leaf(n *imageNode) error {
-	key := r.bytes(r.number())
+	length := r.number()
+	if length > mostKey {
+		return ErrImage
+	}
+	r.key = r.bytes(r.key[:0], length)
 	size := r.number()
 	if r.err != nil {
 		return r.err
 	}
-	if len(key) > mostKey {
-		return ErrImage
+	n.size, n.key = 1, len(r.key)
+	n.content = r.bytes(append(make([]byte, 0, len(r.key)+int(min(size, imageStep))), r.key...), size)
+	if r.err != nil {
+		return r.err
 	}
-	if size > uint64(max(r.left, 0)) {
-		return fmt.Errorf("%w: it ends early", ErrImage)
-	}
-	n.size, n.key, n.content = 1, len(key), make([]byte, len(key)+int(size))
-	r.fill(n.content[copy(n.content, key):])
 	n.most = n.first()
 	r.content += int64(len(n.content))
-	return r.err
+	return nil
+}
+
+func (r *imageReader) byte() byte {
+	if r.err != nil {
+		return 0
+	}
+	b, err := r.r.ReadByte()
+	if err != nil {
+		r.err = fmt.Errorf("%w: %w", ErrImage, err)
+	}
+	return b
 }
 
 func (r *imageReader) number() uint64 {
 	if r.err != nil {
 		return 0
 	}
-	v, err := binary.ReadUvarint(countedReader{r})
+	v, err := binary.ReadUvarint(r.r)
 	if err != nil {
 		r.err = fmt.Errorf("%w: %w", ErrImage, err)
 	}
 	return v
 }
 
-// bytes reads n bytes, of which no more are allocated than the file has.
-func (r *imageReader) bytes(n uint64) []byte {
-	if r.err != nil {
-		return nil
+// imageStep is how many bytes are allocated before they are known to be there.
+const imageStep = 1 << 16
+
+// bytes appends n bytes to b.
+func (r *imageReader) bytes(b []byte, n uint64) []byte {
+	for n > 0 && r.err == nil {
+		step := int(min(n, imageStep))
+		at := len(b)
+		b = slices.Grow(b, step)[:at+step]
+		if _, err := io.ReadFull(r.r, b[at:]); err != nil {
+			r.err = fmt.Errorf("%w: %w", ErrImage, err)
+			return nil
+		}
+		n -= uint64(step)
 	}
-	if n > uint64(max(r.left, 0)) {
-		r.err = fmt.Errorf("%w: it ends early", ErrImage)
-		return nil
-	}
-	b := make([]byte, n)
-	r.fill(b)
 	return b
-}
-
-// fill reads as many bytes as b has.
-func (r *imageReader) fill(b []byte) {
-	if _, err := io.ReadFull(r.r, b); err != nil {
-		r.err = fmt.Errorf("%w: %w", ErrImage, err)
-		return
-	}
-	r.left -= int64(len(b))
-}
-
-type countedReader struct{ *imageReader }
-
-func (c countedReader) ReadByte() (byte, error) {
-	b, err := c.r.ReadByte()
-	if err == nil {
-		c.left--
-	}
-	return b, err
 }

@@ -80,7 +80,7 @@ func TestAnImageMovesTheStateToEitherKindOfTree(t *testing.T) {
 		db, disk := kept{dbm.NewMemDB()}, statetest.NewDisk()
 		restored := []state.Tree{open(t, db), openMemory(t, disk, state.MemoryOptions{})}
 		for _, tree := range restored {
-			if err := tree.Import(bytes.NewReader(image), int64(len(image)), at, snapshot.Root()); err != nil {
+			if err := tree.Import(bytes.NewReader(image), at, snapshot.Root()); err != nil {
 				r.Fatal(err)
 			}
 			if tree.Version() != at || tree.Oldest() != at {
@@ -116,32 +116,31 @@ func TestAWrongImageIsRefused(t *testing.T) {
 		"disk": open(t, dbm.NewMemDB()), "memory": openMemory(t, statetest.NewDisk(), state.MemoryOptions{}),
 	} {
 		t.Run(name, func(t *testing.T) {
-			refuse := func(what string, r io.Reader, size, version int64, root []byte) {
+			refuse := func(what string, r io.Reader, version int64, root []byte) {
 				t.Helper()
-				if err := tree.Import(r, size, version, root); err == nil {
+				if err := tree.Import(r, version, root); err == nil {
 					t.Fatalf("%s is imported", what)
 				}
 				if tree.Version() != 0 || tree.Latest().Lookup([]byte("key-0-00")) != nil {
 					t.Fatalf("%s left version %d", what, tree.Version())
 				}
 			}
-			size := int64(len(image))
 			for i := range image {
 				bent := bytes.Clone(image)
 				bent[i] ^= 1 << (i % 8)
-				refuse(fmt.Sprintf("byte %d bent", i), bytes.NewReader(bent), size, 12, root)
+				refuse(fmt.Sprintf("byte %d bent", i), bytes.NewReader(bent), 12, root)
 			}
-			refuse("a cut image", bytes.NewReader(image[:size-1]), size-1, 12, root)
-			refuse("a longer image", io.MultiReader(bytes.NewReader(image), strings.NewReader("x")), size+1, 12, root)
-			refuse("another version", bytes.NewReader(image), size, 11, root)
-			refuse("another root", bytes.NewReader(image), size, 12, bytes.Repeat([]byte{1}, 32))
-			if err := tree.Import(bytes.NewReader(image), size, 12, root); err != nil {
+			refuse("a cut image", bytes.NewReader(image[:len(image)-1]), 12, root)
+			refuse("a longer image", io.MultiReader(bytes.NewReader(image), strings.NewReader("x")), 12, root)
+			refuse("another version", bytes.NewReader(image), 11, root)
+			refuse("another root", bytes.NewReader(image), 12, bytes.Repeat([]byte{1}, 32))
+			if err := tree.Import(bytes.NewReader(image), 12, root); err != nil {
 				t.Fatal(err)
 			}
 			if !bytes.Equal(tree.Root(), root) {
 				t.Fatalf("root %x, want %x", tree.Root(), root)
 			}
-			if err := tree.Import(bytes.NewReader(image), size, 12, root); err == nil {
+			if err := tree.Import(bytes.NewReader(image), 12, root); err == nil {
 				t.Fatal("a tree with a state imported another")
 			}
 		})

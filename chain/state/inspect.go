@@ -70,7 +70,7 @@ func InspectMemory(files Files, fn Version) ([]Damage, error) {
 			return damage, err
 		}
 		expected := begin
-		whole, err := readSegment(segment, func(r record) error {
+		whole, err := readSegment(segment, func(r record, _ int) error {
 			if r.version != expected {
 				return fmt.Errorf("version %d stands where %d should", r.version, expected)
 			}

@@ -33,14 +33,15 @@ type journal struct {
 	// Of the goroutine that saves.
 	segment File // nil: the next record begins one
 	written int64
-	buf     []byte
+	body    []byte // of a record
+	buf     []byte // with the record
 
 	//determinism:allow guards the books of files, which are no state
 	mu        sync.Mutex // guards what follows
 	logs      []int64    // segments, ascending
 	images    []int64    // ascending
-	imageSize int64      // bytes of the latest
-	bytes     int64      // of log since the latest image
+	imageSize int64      // bytes of the latest, before they were compressed
+	bytes     int64      // of records since the latest image, before they were compressed
 	versions  int64      // since the latest image
 }
 
@@ -79,18 +80,19 @@ func (j *journal) open(found *Recovery) (*memorySnapshot, *nodes, error) {
 }
 
 func (j *journal) loadImage(version int64) (*memorySnapshot, *nodes, error) {
-	r, size, err := j.files.Open(fileName(imagePrefix, version))
+	r, _, err := j.files.Open(fileName(imagePrefix, version))
 	if err != nil {
 		return nil, nil, err
 	}
-	s, nodes, err := loadImage(r, size, 0, nil, j.options.Advise)
+	expanded := &expander{in: newImageBuffer(r)}
+	s, nodes, err := loadImage(expanded, 0, nil, j.options.Advise)
 	if err = errors.Join(err, r.Close()); err != nil {
 		return nil, nil, err
 	}
 	if s.version != version {
 		return nil, nil, fmt.Errorf("it holds version %d", s.version)
 	}
-	j.imageSize = size
+	j.imageSize = expanded.n
 	return s, nodes, nil
 }
 
@@ -112,7 +114,8 @@ func (j *journal) replay(base int64, found *Recovery, fn func(record) error) err
 			return err
 		}
 		expected := first
-		whole, err := readSegment(segment, func(r record) error {
+		whole, err := readSegment(segment, func(r record, size int) error {
+			j.bytes += int64(size)
 			if r.version != expected {
 				return fmt.Errorf("version %d stands where %d should", r.version, expected)
 			}
@@ -127,7 +130,6 @@ func (j *journal) replay(base int64, found *Recovery, fn func(record) error) err
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		j.bytes += int64(whole)
 		if whole == len(segment) {
 			continue
 		}
@@ -140,7 +142,7 @@ func (j *journal) replay(base int64, found *Recovery, fn func(record) error) err
 		}
 	}
 	if n := len(j.logs); n > 0 && j.logs[n-1] > next {
-		return fmt.Errorf("version %d is in no file, though there is a log from version %d on: restore the folder from a copy, or empty the data folder and let the node fetch the blocks again", next, j.logs[n-1])
+		return errors.Join(fmt.Errorf("version %d is in no file, though there is a log from version %d on: restore the folder from a copy, or empty the data folder and let the node fetch the blocks again", next, j.logs[n-1]), errors.Join(found.Damaged...))
 	}
 	if len(found.Damaged) > 0 && next == 1 {
 		return fmt.Errorf("no image can be read, and there is no log: %w", errors.Join(found.Damaged...))
@@ -163,11 +165,12 @@ func (j *journal) append(r record) error {
 			return err
 		}
 	}
-	if cap(j.buf) > 4<<20 {
-		j.buf = nil
+	if cap(j.body) > 4<<20 {
+		j.body, j.buf = nil, nil
 	}
+	j.body = appendBody(j.body[:0], r)
 	var err error
-	if j.buf, err = appendRecord(j.buf[:0], j.written, r); err != nil {
+	if j.buf, err = appendRecord(j.buf[:0], j.written, j.body); err != nil {
 		return err
 	}
 	if _, err := j.segment.Write(j.buf); err != nil {
@@ -181,7 +184,7 @@ func (j *journal) append(r record) error {
 	j.written += int64(len(j.buf))
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.bytes += int64(len(j.buf))
+	j.bytes += int64(len(j.body))
 	j.versions++
 	return nil
 }
@@ -217,8 +220,8 @@ func (j *journal) due(times int64) bool {
 	return j.versions >= times*j.options.ImageVersions || j.bytes >= times*max(j.options.ImageBytes, j.imageSize/2)
 }
 
-// writeImage writes a version whole, and then removes the images before the
-// previous one and the log that leads to it. durable makes each part of it durable by calling
+// writeImage writes a version whole, and then removes the images beyond those that are kept
+// and the log that leads to them. durable makes each part of it durable by calling
 // sync.
 func (j *journal) writeImage(s *memorySnapshot, durable func(sync func() error) error) error {
 	j.mu.Lock()
@@ -233,12 +236,16 @@ func (j *journal) writeImage(s *memorySnapshot, durable func(sync func() error) 
 	if err != nil {
 		return err
 	}
-	counted := &counter{File: f, durable: durable}
-	err = writeImage(counted, s)
-	if err == nil {
+	compressed := compress(&parts{File: f, durable: durable})
+	err = writeImage(compressed, s)
+	if err = errors.Join(err, compressed.Close()); err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	err = errors.Join(err, f.Close())
+	if err == nil && j.options.Images == 1 {
+		err = j.check(name+temporary, s)
+	}
+	if err != nil {
 		return errors.Join(err, j.files.Remove(name+temporary))
 	}
 	if err := j.files.Rename(name+temporary, name); err != nil {
@@ -249,7 +256,7 @@ func (j *journal) writeImage(s *memorySnapshot, durable func(sync func() error) 
 	}
 	j.mu.Lock()
 	j.images = append(j.images, s.version)
-	j.imageSize = counted.n
+	j.imageSize = compressed.n
 	j.bytes -= before
 	j.versions -= versions
 	old := j.outdated()
@@ -262,16 +269,26 @@ func (j *journal) writeImage(s *memorySnapshot, durable func(sync func() error) 
 	return nil
 }
 
-// outdated takes off the books what the two latest images make superfluous. The
+// check reads an image that was written of a version.
+func (j *journal) check(name string, s *memorySnapshot) error {
+	r, _, err := j.files.Open(name)
+	if err != nil {
+		return err
+	}
+	_, _, err = streamImage(&expander{in: newImageBuffer(r)}, s.version, s.root, func(_, _, _ *imageNode) error { return nil })
+	return errors.Join(err, r.Close())
+}
+
+// outdated takes off the books what the images that are kept make superfluous. The
 // caller holds mu.
 func (j *journal) outdated() []string {
 	var names []string
-	for len(j.images) > 2 {
+	for len(j.images) > j.options.Images {
 		names = append(names, fileName(imagePrefix, j.images[0]))
 		j.images = j.images[1:]
 	}
-	if len(j.images) < 2 {
-		return names // the log from version 1 on stands in for a second image
+	if len(j.images) < j.options.Images {
+		return names // the log from version 1 on stands in for the others
 	}
 	for len(j.logs) > 1 && j.logs[1] <= j.images[0]+1 {
 		names = append(names, fileName(logPrefix, j.logs[0]))
@@ -293,18 +310,17 @@ func (j *journal) close() error {
 // the log's own fsync would wait for them, and with it a block: file systems write in order.
 const imagePart = 1 << 20
 
-// counter counts what is written to a file, and makes it durable part by part.
-type counter struct {
+// parts is a file that is made durable part by part.
+type parts struct {
 	File
-	n, pending int64
-	durable    func(sync func() error) error
+	pending int64
+	durable func(sync func() error) error
 }
 
-func (c *counter) Write(b []byte) (int, error) {
-	n, err := c.File.Write(b)
-	c.n += int64(n)
-	if c.pending += int64(n); err == nil && c.pending >= imagePart {
-		c.pending, err = 0, c.durable(c.Sync)
+func (p *parts) Write(b []byte) (int, error) {
+	n, err := p.File.Write(b)
+	if p.pending += int64(n); err == nil && p.pending >= imagePart {
+		p.pending, err = 0, p.durable(p.Sync)
 	}
 	return n, err
 }

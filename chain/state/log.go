@@ -8,21 +8,26 @@ import (
 	"hash/crc32"
 	"io"
 	"math"
+	"slices"
+
+	"github.com/klauspost/compress/s2"
 )
 
 // The log of a tree in memory has one record for each version. A segment of it is
 // a file that begins with logMagic; a record is
 //
-//	length of the body      4 bytes, big endian
-//	CRC-32C of the body     4 bytes
+//	length of what follows the head  4 bytes, big endian
+//	CRC-32C of it                    4 bytes
 //	CRC-32C of the two and of the record's place in the segment (8 bytes)  4 bytes
-//	body: version, number of changes (uvarint); root (32 bytes);
+//	body, as a block of S2: version, number of changes (uvarint); root (32 bytes);
 //	      of each change the length of the key, the key, the length of the value
 //	      plus one, or 0 for a removal, and the value
 //
-// The place is in the checksum so that no value can pass for a record.
+// The place is in the checksum so that no value can pass for a record. In segments that
+// begin with plainMagic, as programs before this format wrote them, the body stands as it is.
 const (
-	logMagic     = "CHSTLOG1"
+	logMagic     = "CHSTLOG2"
+	plainMagic   = "CHSTLOG1"
 	logHeader    = 12
 	maxLogRecord = math.MaxInt32
 )
@@ -38,10 +43,8 @@ type record struct {
 	changes []Change
 }
 
-// appendRecord appends r as it stands at place at of a segment.
-func appendRecord(dst []byte, at int64, r record) ([]byte, error) {
-	start := len(dst)
-	dst = append(dst, make([]byte, logHeader)...)
+// appendBody appends the body of a record.
+func appendBody(dst []byte, r record) []byte {
 	dst = binary.AppendUvarint(dst, uint64(r.version))
 	dst = binary.AppendUvarint(dst, uint64(len(r.changes)))
 	dst = append(dst, r.root...)
@@ -55,14 +58,25 @@ func appendRecord(dst []byte, at int64, r record) ([]byte, error) {
 		dst = binary.AppendUvarint(dst, uint64(len(c.Value))+1)
 		dst = append(dst, c.Value...)
 	}
-	head, body := dst[start:start+logHeader], dst[start+logHeader:]
+	return dst
+}
+
+// appendRecord appends a record as it stands at place at of a segment.
+func appendRecord(dst []byte, at int64, body []byte) ([]byte, error) {
 	if len(body) > maxLogRecord {
-		return nil, fmt.Errorf("state: the changes of version %d take %d bytes, more than a record of the log can hold", r.version, len(body))
+		return nil, fmt.Errorf("state: the changes of a version take %d bytes, more than a record of the log can hold", len(body))
 	}
-	binary.BigEndian.PutUint32(head, uint32(len(body)))
-	binary.BigEndian.PutUint32(head[4:], crc32.Checksum(body, castagnoli))
+	start := len(dst)
+	dst = slices.Grow(dst, logHeader+s2.MaxEncodedLen(len(body)))
+	head := dst[start : start+logHeader]
+	rest := s2.Encode(dst[start+logHeader:cap(dst)], body)
+	if len(rest) > maxLogRecord {
+		return nil, fmt.Errorf("state: the changes of a version take %d bytes, more than a record of the log can hold", len(body))
+	}
+	binary.BigEndian.PutUint32(head, uint32(len(rest)))
+	binary.BigEndian.PutUint32(head[4:], crc32.Checksum(rest, castagnoli))
 	binary.BigEndian.PutUint32(head[8:], headSum(head, at))
-	return dst, nil
+	return dst[:start+logHeader+len(rest)], nil
 }
 
 func headSum(head []byte, at int64) uint32 {
@@ -72,9 +86,9 @@ func headSum(head []byte, at int64) uint32 {
 	return crc32.Checksum(b[:], castagnoli)
 }
 
-// body is what the record at a place of a segment holds, and where the next one
-// begins. errRecord: no whole record is there.
-func body(segment []byte, at int) (b []byte, next int, err error) {
+// recordAt is what follows the head of the record at a place of a segment, and where the next
+// one begins. errRecord: no whole record is there.
+func recordAt(segment []byte, at int) (b []byte, next int, err error) {
 	if len(segment)-at < logHeader {
 		return nil, 0, errRecord
 	}
@@ -134,13 +148,22 @@ func parseRecord(b []byte) (record, error) {
 	return r, nil
 }
 
-// readSegment gives fn the records of a segment in turn. whole is the length of
+// expand is the body of a record.
+func expand(b []byte) ([]byte, error) {
+	if n, err := s2.DecodedLen(b); err != nil || n > maxLogRecord {
+		return nil, errors.Join(errors.New("a record of the log does not expand"), err)
+	}
+	return s2.Decode(nil, b)
+}
+
+// readSegment gives fn the records of a segment in turn, each with the size of its body. whole is the length of
 // what holds whole records: where it is less than the segment's, what follows is
 // what a crash leaves of the last write. A fault with a whole record behind it is
 // none of a crash, and an error.
-func readSegment(segment []byte, fn func(record) error) (whole int, err error) {
-	if len(segment) < len(logMagic) || string(segment[:len(logMagic)]) != logMagic {
-		if len(segment) >= len(logMagic) && bytes.HasPrefix(segment, []byte(logMagic[:7])) && segment[7] >= '2' && segment[7] <= '9' {
+func readSegment(segment []byte, fn func(r record, size int) error) (whole int, err error) {
+	magic := string(segment[:min(len(segment), len(logMagic))])
+	if magic != logMagic && magic != plainMagic {
+		if len(magic) == len(logMagic) && magic[:7] == logMagic[:7] && magic[7] > logMagic[7] && magic[7] <= '9' {
 			return 0, errors.New("the log is of a format that this program does not know; start the program that wrote it")
 		}
 		if at, ok := laterRecord(segment, 0); ok {
@@ -150,18 +173,24 @@ func readSegment(segment []byte, fn func(record) error) (whole int, err error) {
 	}
 	at := len(logMagic)
 	for at < len(segment) {
-		b, next, err := body(segment, at)
+		b, next, err := recordAt(segment, at)
 		if err != nil {
 			if later, ok := laterRecord(segment, at); ok {
 				return 0, fmt.Errorf("the log is damaged at byte %d, with a whole record behind it at byte %d", at, later)
 			}
 			return at, nil
 		}
-		r, err := parseRecord(b)
+		if magic == logMagic {
+			b, err = expand(b)
+		}
+		var r record
+		if err == nil {
+			r, err = parseRecord(b)
+		}
 		if err != nil {
 			return 0, fmt.Errorf("at byte %d: %w", at, err)
 		}
-		if err := fn(r); err != nil {
+		if err := fn(r, len(b)); err != nil {
 			return 0, fmt.Errorf("at byte %d: %w", at, err)
 		}
 		at = next
@@ -172,7 +201,7 @@ func readSegment(segment []byte, fn func(record) error) (whole int, err error) {
 // laterRecord finds a whole record that begins after a place.
 func laterRecord(segment []byte, at int) (int, bool) {
 	for at++; len(segment)-at >= logHeader; at++ {
-		if _, _, err := body(segment, at); err == nil {
+		if _, _, err := recordAt(segment, at); err == nil {
 			return at, true
 		}
 	}

@@ -25,9 +25,12 @@ type MemoryOptions struct {
 	// begun. 0: 16 MiB.
 	SegmentBytes int64
 	// ImageVersions and ImageBytes are after how many versions, or bytes of log, an
-	// image is due; a large state waits until the log is half as long as its last
-	// image. 0: 10 000 and 64 MiB.
+	// image is due, counted as they are before they are compressed; a large state waits
+	// until the log is half as long as its last image. 0: 10 000 and 64 MiB.
 	ImageVersions, ImageBytes int64
+	// Images is how many images are kept, and with them the log since the oldest. With one, an
+	// image is read back and checked before the one before it goes. 0: 2.
+	Images int
 	// NoSync leaves out the fsync at each Save, as in IAVLOptions.
 	NoSync bool
 	// Advise, where it is given, is told of memory for many nodes of a large tree before it is
@@ -57,6 +60,9 @@ func (o MemoryOptions) withDefaults() MemoryOptions {
 	}
 	if o.KeepVersions == 0 {
 		o.KeepVersions = 1000
+	}
+	if o.Images == 0 {
+		o.Images = 2
 	}
 	if o.hash == nil {
 		o.hash = xxhash.Sum64
@@ -304,7 +310,7 @@ func (m *Memory) save() error {
 func (m *Memory) ImageDue() bool { return m.journal.due(1) }
 
 // WriteImage writes the latest version as a whole, from which the next start goes
-// on, and removes the log before the previous image. Any goroutine may call it:
+// on, and removes what lies before the images that are kept. Any goroutine may call it:
 // blocks are applied and saved meanwhile. Where nobody calls it, Save does when the
 // log has become four times as long as ImageDue allows.
 func (m *Memory) WriteImage() error {
@@ -344,14 +350,14 @@ func (m *Memory) Prune(version int64) error {
 }
 
 // Import implements Tree. The image becomes the first of the folder.
-func (m *Memory) Import(image io.Reader, size, version int64, root []byte) error {
+func (m *Memory) Import(image io.Reader, version int64, root []byte) error {
 	if m.failed != nil {
 		return m.failed
 	}
 	if v := m.Version(); v != 0 || m.applied != nil {
 		return fmt.Errorf("state: an image is for an empty tree; this one is at version %d", v)
 	}
-	s, nodes, err := loadImage(image, size, version, root, m.options.Advise)
+	s, nodes, err := loadImage(image, version, root, m.options.Advise)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"runtime"
 	"slices"
@@ -386,6 +387,69 @@ func TestADamagedImageIsNotUsed(t *testing.T) {
 	}
 }
 
+// A folder that a program before compression wrote opens as it was left, goes on, and is
+// inspected without a complaint.
+func TestAFolderFromBeforeCompressionOpens(t *testing.T) {
+	roots := map[int64][]byte{}
+	source := openMemory(t, statetest.NewDisk(), state.MemoryOptions{})
+	disk := statetest.NewDisk()
+	for v := int64(1); v <= 6; v++ {
+		fill(t, source, 1, roots)
+		if v >= 4 {
+			disk.Put(fmt.Sprintf("log-%020d", v), state.PlainSegment(v, roots[v], block(v)))
+		}
+		if v == 3 {
+			disk.Put(fmt.Sprintf("image-%020d", v), export(t, source.Latest()))
+		}
+	}
+	m := openMemory(t, disk, state.MemoryOptions{})
+	if r := m.Recovered(); r.Image != 3 || r.Replayed != 3 || len(r.Damaged) != 0 || !bytes.Equal(m.Root(), roots[6]) {
+		t.Fatalf("%+v, version %d", r, m.Version())
+	}
+	fill(t, m, 2, roots)
+	if err := m.WriteImage(); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, m, 2, roots)
+	if m = openMemory(t, disk, state.MemoryOptions{}); m.Version() != 10 || m.Recovered().Image != 8 || !bytes.Equal(m.Root(), roots[10]) {
+		t.Fatalf("%+v, version %d", m.Recovered(), m.Version())
+	}
+	seen := int64(2)
+	damage, err := state.InspectMemory(disk, func(version int64, root []byte) error {
+		if seen++; version != seen || !bytes.Equal(root, roots[version]) {
+			t.Errorf("version %d with root %x after version %d", version, root, seen-1)
+		}
+		return nil
+	})
+	if err != nil || len(damage) != 0 || seen != 10 {
+		t.Fatalf("%v, %v, up to version %d", err, damage, seen)
+	}
+}
+
+// Images and logs of values that are alike are compressed.
+func TestImagesAndLogsAreCompressed(t *testing.T) {
+	disk := statetest.NewDisk()
+	m := openMemory(t, disk, state.MemoryOptions{})
+	plain := 0
+	var changes []state.Change
+	for i := range 1000 {
+		c := state.Change{Key: fmt.Appendf(nil, "key-%06d", i), Value: fmt.Appendf(nil, "a value that is like others, of %d", i)}
+		plain += len(c.Key) + len(c.Value)
+		changes = append(changes, c)
+	}
+	if _, err := m.Apply(changes); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(m.Save(), m.WriteImage()); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"log-00000000000000000001", "image-00000000000000000001"} {
+		if n := len(disk.Bytes(name)); n == 0 || 3*n > plain {
+			t.Errorf("%s has %d bytes, of keys and values of %d", name, n, plain)
+		}
+	}
+}
+
 // A record whose changes lead to another root than it says is an error, though its
 // bytes are whole.
 func TestTheLogMustLeadToItsRoots(t *testing.T) {
@@ -405,6 +469,74 @@ func TestTheLogMustLeadToItsRoots(t *testing.T) {
 	if err := open(block(2)); err == nil || !strings.Contains(err.Error(), "leads to root") {
 		t.Fatal(err)
 	}
+}
+
+// Where one image is kept, it is read back before the one before it goes: one that the disk
+// has not taken as it was written leaves the folder as it was.
+func TestASingleImageIsReadBack(t *testing.T) {
+	o := small
+	o.Images = 1
+	disk := &bending{Disk: statetest.NewDisk()}
+	roots := map[int64][]byte{}
+	m, err := state.OpenMemory(disk, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := func() string {
+		names, err := disk.List()
+		if err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(names)
+		return strings.Join(names, " ")
+	}
+	for range 2 {
+		fill(t, m, 7, roots)
+		if err := m.WriteImage(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const single = "image-00000000000000000014"
+	before := files()
+	if strings.Count(before, "image-") != 1 || !strings.Contains(before, single) || strings.Contains(before, "log-00000000000000000001") {
+		t.Fatal(before)
+	}
+	fill(t, m, 1, roots)
+	before = files()
+	disk.bend = true
+	if err := m.WriteImage(); !errors.Is(err, state.ErrImage) {
+		t.Fatalf("an image that the disk has bent: %v", err)
+	}
+	if after := files(); after != before {
+		t.Fatalf("%s, before it was %s", after, before)
+	}
+	disk.bend = false
+	if m, err = state.OpenMemory(disk, o); err != nil || m.Version() != 15 || m.Recovered().Image != 14 {
+		t.Fatalf("%+v, %v", m.Recovered(), err)
+	}
+	// Without it the error says what is wrong with it.
+	disk.Put(single, []byte("nothing"))
+	if _, err := state.OpenMemory(disk, o); !errors.Is(err, state.ErrImage) || !strings.Contains(err.Error(), "empty the data folder") {
+		t.Fatal(err)
+	}
+}
+
+// bending is a disk that changes a byte of each image that is read.
+type bending struct {
+	*statetest.Disk
+	bend bool
+}
+
+func (b *bending) Open(name string) (io.ReadCloser, int64, error) {
+	r, size, err := b.Disk.Open(name)
+	if err != nil || !b.bend || !strings.HasPrefix(name, "image-") {
+		return r, size, err
+	}
+	raw, err := io.ReadAll(r)
+	if err == nil {
+		raw[len(raw)/2] ^= 1
+	}
+	return io.NopCloser(bytes.NewReader(raw)), size, errors.Join(err, r.Close())
 }
 
 // The first image has the log from the first version on beside it.
@@ -427,12 +559,18 @@ func TestTheLogStandsInForTheFirstImage(t *testing.T) {
 // A process that dies at any step, and a power failure that takes what was not
 // synced, leave the last version that was reported as saved, or the next, whole.
 func TestACrashLeavesAWholeVersion(t *testing.T) {
+	for images := range 2 {
+		t.Run(fmt.Sprintf("images=%d", images+1), func(t *testing.T) { crashAnywhere(t, images+1) })
+	}
+}
+
+func crashAnywhere(t *testing.T, images int) {
 	const versions = 25
 	want := map[int64][]byte{}
 	whole := statetest.NewDisk()
 	fill(t, openMemory(t, whole, state.MemoryOptions{}), versions+3, want)
 	o := small
-	o.ImageVersions = 3
+	o.ImageVersions, o.Images = 3, images
 	run := func(disk *statetest.Disk) (saved int64) {
 		m, err := state.OpenMemory(disk, o)
 		if err != nil {
@@ -679,6 +817,12 @@ func FuzzLog(f *testing.F) {
 	fill(f, m, 3, map[int64][]byte{})
 	f.Add(disk.Bytes("log-00000000000000000001"))
 	f.Add([]byte("CHSTLOG1"))
+	f.Add([]byte("CHSTLOG2"))
+	root, err := state.Root(block(1))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(state.PlainSegment(1, root, block(1)))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if _, err := state.ReadSegment(raw); err != nil {
 			return

@@ -122,7 +122,7 @@ func TestPruneBesideBlocksAndReaders(t *testing.T) {
 		t.Fatal(err)
 	}
 	fresh := dbm.NewMemDB()
-	if err := open(t, fresh).Import(&image, int64(image.Len()), versions, tree.Root()); err != nil {
+	if err := open(t, fresh).Import(&image, versions, tree.Root()); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := size(t, db), size(t, fresh); got > want+2 {

@@ -51,12 +51,12 @@ type Tree interface {
 	// is ErrExporting while one of the versions is exported.
 	Prune(version int64) error
 	// Import makes the tree, in which nothing was saved, the version of an image that
-	// Export wrote, of so many bytes. All of the image is checked, and its root must be
-	// the given one, before the version can be seen. After an error the tree is empty in
+	// Export wrote. All of the image is checked, up to its end, and its root must be the
+	// given one, before the version can be seen. After an error the tree is empty in
 	// the eyes of readers, and Import may be called again; after a crash meanwhile, what
 	// is on disk must be removed before the tree is opened. Nothing may be applied at
 	// the same time.
-	Import(image io.Reader, size, version int64, root []byte) error
+	Import(image io.Reader, version int64, root []byte) error
 	// Close releases the database.
 	Close() error
 }

@@ -3,13 +3,15 @@
 //
 // A snapshot of height H is the files
 //
-//	chunk-H-I     the I-th part of the image of the state (state.Snapshot.Export)
+//	chunk-H-I     the I-th part of the image of the state (state.Snapshot.Export), as a
+//	              block of S2
 //	snapshot-H    its description: the marshalled Description
 //
 // with H in twenty and I in eight digits. The description is put in its place last, when
 // all chunks are durable: what has none is no snapshot, and is removed at the next
 // start. Images of one height are the same on every node, so that a node that joins may
-// take its chunks from several.
+// take its chunks from several. They are compressed on disk alone, so that peers need not
+// compress alike.
 package snapshots
 
 import (
@@ -25,6 +27,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/klauspost/compress/s2"
 
 	"github.com/chancery/chancery/chain/state"
 )
@@ -225,10 +229,7 @@ func (s *Store) inspect(name string) (height int64, d Description, damage error)
 	}
 	size := int64(0)
 	for i, want := range d.Chunks {
-		raw, err := s.read(chunkName(height, i), ChunkBytes)
-		if err == nil && sha256.Sum256(raw) != want {
-			err = errors.New("its hash is another than its description says")
-		}
+		raw, err := s.chunk(height, i, want)
 		if err != nil {
 			return height, d, fmt.Errorf("chunk %d: %w", i, err)
 		}
@@ -238,6 +239,23 @@ func (s *Store) inspect(name string) (height int64, d Description, damage error)
 		return height, d, fmt.Errorf("its chunks have %d bytes, its description says %d", size, d.Size)
 	}
 	return height, d, nil
+}
+
+// chunk reads a chunk of which the hash is known. Programs before wrote chunks as they are.
+func (s *Store) chunk(height int64, index int, want [sha256.Size]byte) ([]byte, error) {
+	stored, err := s.read(chunkName(height, index), int64(s2.MaxEncodedLen(ChunkBytes)))
+	if err != nil {
+		return nil, err
+	}
+	if n, err := s2.DecodedLen(stored); err == nil && n <= ChunkBytes {
+		if raw, err := s2.Decode(nil, stored); err == nil && sha256.Sum256(raw) == want {
+			return raw, nil
+		}
+	}
+	if len(stored) > ChunkBytes || sha256.Sum256(stored) != want {
+		return nil, errors.New("its hash is another than its description says")
+	}
+	return stored, nil
 }
 
 // List are the whole snapshots, oldest first.
@@ -264,13 +282,11 @@ func (s *Store) Chunk(height int64, index int) ([]byte, error) {
 	if !ok || index < 0 || index >= len(known.Chunks) {
 		return nil, fmt.Errorf("%w: chunk %d of height %d", ErrNoChunk, index, height)
 	}
-	raw, err := s.read(chunkName(height, index), ChunkBytes)
-	if err == nil && sha256.Sum256(raw) != known.Chunks[index] {
-		err = fmt.Errorf("chunk %d of the snapshot of height %d is damaged on disk; the snapshot is removed", index, height)
-	}
+	raw, err := s.chunk(height, index, known.Chunks[index])
 	if err == nil {
 		return raw, nil
 	}
+	err = fmt.Errorf("chunk %d of the snapshot of height %d is damaged on disk; the snapshot is removed: %w", index, height, err)
 	if _, still := s.find(height); !still {
 		return nil, fmt.Errorf("%w: the snapshot of height %d was removed just now", ErrNoChunk, height)
 	}
@@ -379,9 +395,10 @@ type chunkWriter struct {
 	abandoned <-chan struct{}
 	resumed   time.Time // when the last rest ended
 
-	chunks [][sha256.Size]byte
-	size   int64
-	buf    []byte
+	chunks     [][sha256.Size]byte
+	size       int64
+	buf        []byte
+	compressed []byte
 }
 
 func (w *chunkWriter) Write(b []byte) (int, error) {
@@ -415,7 +432,8 @@ func (w *chunkWriter) flush() error {
 	if len(w.chunks) == MaxChunks {
 		return ErrTooLarge
 	}
-	if err := write(w.files, chunkName(w.height, len(w.chunks)), w.buf); err != nil {
+	w.compressed = s2.Encode(w.compressed, w.buf)
+	if err := write(w.files, chunkName(w.height, len(w.chunks)), w.compressed); err != nil {
 		return err
 	}
 	w.chunks = append(w.chunks, sha256.Sum256(w.buf))

@@ -165,16 +165,25 @@ const MinDiskBytes = 384 << 20
 
 // Pruning is section [pruning].
 type Pruning struct {
-	Mode         string   `toml:"mode" doc:"archive keeps all, and needs state.tree = disk; full keeps all blocks, results and events, and of states on disk the window; pruned keeps the window of all of them."`
+	Mode         string   `toml:"mode" doc:"archive keeps all, and needs state.tree = disk; full keeps all blocks, results and events, and of states on disk the window; pruned keeps the window of all of them, and of a state in memory one image instead of two."`
 	WindowBlocks int64    `toml:"window_blocks" doc:"So many of the latest blocks are in the window, at least 100."`
 	Window       Duration `toml:"window" doc:"Blocks that are no older, in block time, are in the window too. 0s: window_blocks alone says."`
 	DiskBytes    int64    `toml:"disk_bytes" doc:"Budget of the data folder. At 80 % of it a node that prunes keeps less than its window; at 90 % it raises an alarm, and at 95 % it takes no new transactions until less is used. 0: none, else at least 402653184."`
 }
 
+// Images is how many images are kept of a state in memory. A node that prunes is to be small, and
+// has peers that give it a state whose only image its disk has lost.
+func (p Pruning) Images() int {
+	if p.Mode == PruningPruned {
+		return 1
+	}
+	return 2
+}
+
 // Snapshots is section [snapshots].
 type Snapshots struct {
 	Interval int64 `toml:"interval" doc:"A snapshot is taken at heights that it divides. 0: none is."`
-	Keep     int   `toml:"keep" doc:"How many snapshots are kept, 1 to 10. Each takes about as much disk as the state, without its history."`
+	Keep     int   `toml:"keep" doc:"How many snapshots are kept, 1 to 10. Each takes about half as much disk as the state, without its history."`
 }
 
 // Sync is section [sync].
