@@ -131,9 +131,34 @@ func TestForeseeSurvivesWhatTheDoorRefuses(t *testing.T) {
 		t.Fatalf("the door says %v", got)
 	}
 	x := a.next(false)
-	x.Foresee([]*tx.Decoded{d, d})
+	x.Foresee([]*tx.Decoded{d, d}, nil)
 	if _, err := x.Deliver(d); !errors.Is(err, ErrInternal) {
 		t.Fatalf("a block says %v", err)
+	}
+}
+
+// Large transactions are looked at in small portions, and each at last.
+func TestPortionsAreOfTransactionsAndBytes(t *testing.T) {
+	of := func(sizes ...int) (out []*tx.Decoded) {
+		for _, n := range sizes {
+			out = append(out, &tx.Decoded{Raw: make([]byte, n)})
+		}
+		return out
+	}
+	for _, c := range []struct {
+		ds   []*tx.Decoded
+		most int
+		want int
+	}{
+		{of(400, 400, 400), 2, 2},
+		{of(400, 400, 400), 9, 3},
+		{of(usualBytes, usualBytes, 1, 1), 2, 2},
+		{of(usualBytes, 3*usualBytes, usualBytes), 3, 1},
+		{of(9 * usualBytes), 3, 1},
+	} {
+		if got := portion(c.ds, c.most); got != c.want {
+			t.Errorf("%d of %d transactions where %d may be in a portion, want %d", got, len(c.ds), c.most, c.want)
+		}
 	}
 }
 
@@ -182,9 +207,15 @@ func TestForeseeKeepsNothingDecoded(t *testing.T) {
 		t.Fatal("its signature is bad")
 	}
 	x := a.next(false)
-	x.Foresee([]*tx.Decoded{d})
+	x.Foresee([]*tx.Decoded{d}, nil)
 	if !x.ahead.about(d).signed {
 		t.Error("its signature was not verified")
+	}
+	// Where patience is lost, the rest is left to its turn, but never the first.
+	other := *d
+	x.Foresee([]*tx.Decoded{d, &other}, func() func() bool { return func() bool { return true } })
+	if first, second := x.ahead.about(d), x.ahead.about(&other); !first.signed || second.signed || second.authority.ok {
+		t.Errorf("of the first was found out %+v, of the second %+v", first, second)
 	}
 	if n := a.decoded.Len(); n != 0 {
 		t.Errorf("%d transactions that nobody admitted are kept", n)

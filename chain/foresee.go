@@ -16,6 +16,9 @@ const (
 	// leastChunk and mostChunk bound how many transactions are looked at together: few
 	// signatures cost more each, and of many, others wait.
 	leastChunk, mostChunk = 64, 1024
+	// usualBytes is how large transactions may be, on average, in a chunk of full number:
+	// larger ones are more work.
+	usualBytes = 1 << 10
 	// chunksEach is how many chunks there are for each worker, so that none waits long.
 	chunksEach = 2
 )
@@ -32,6 +35,7 @@ type foresight struct {
 	base      state.Reader
 	screening Screening // nil: none
 	workers   int
+	patience  Patience // nil: endless
 
 	chunks []*chunk
 	of     map[*tx.Decoded]place
@@ -112,23 +116,29 @@ func (f *foresight) tally() (out Foresight) {
 	return out
 }
 
+// Patience begins to count when somebody begins with a few transactions, and tells afterwards
+// whether they have taken so long that the rest of them should be left to its turn.
+type Patience func() (lost func() bool)
+
 // Foresee looks ahead at transactions that will be delivered, probably in this order. It
 // comes after Report and before the first Deliver. Those that Deliver is not given cost what
 // was found out of them, and those that it is given without having been foreseen do no harm.
-func (x *Execution) Foresee(ds []*tx.Decoded) {
+// Who has not the time for all of them gives a patience, else nil: without, whoever waits for
+// one transaction waits for all that are looked at with it.
+func (x *Execution) Foresee(ds []*tx.Decoded, patience Patience) {
 	if len(ds) == 0 {
 		return
 	}
 	f := &foresight{
 		app: x.app, env: x.view(ds[0]).env, params: x.params, base: x.base, screening: x.screening,
-		workers: x.app.workers, of: make(map[*tx.Decoded]place, len(ds)),
+		workers: x.app.workers, patience: patience, of: make(map[*tx.Decoded]place, len(ds)),
 	}
 	size := min(max((len(ds)-1)/(chunksEach*f.workers)+1, leastChunk), mostChunk)
 	if f.workers == 1 {
 		size = mostChunk
 	}
 	for rest := ds; len(rest) > 0; {
-		n := min(size, len(rest))
+		n := portion(rest, size)
 		c := &chunk{ds: rest[:n], out: make([]foreseen, n)}
 		for i, d := range c.ds {
 			f.of[d] = place{len(f.chunks), i}
@@ -140,6 +150,17 @@ func (x *Execution) Foresee(ds []*tx.Decoded) {
 		go f.work()
 	}
 	x.ahead = f
+}
+
+// portion is how many of the transactions make a chunk that may have so many.
+func portion(ds []*tx.Decoded, most int) int {
+	bytes := 0
+	for i, d := range ds[:min(most, len(ds))] {
+		if bytes += len(d.Raw); i > 0 && bytes > most*usualBytes {
+			return i
+		}
+	}
+	return min(most, len(ds))
 }
 
 // work looks at chunks that nobody looks at, until there are no more.
@@ -179,7 +200,14 @@ func (f *foresight) about(d *tx.Decoded) *foreseen {
 func (f *foresight) look(c *chunk) {
 	reading := state.NewReading(f.base)
 	items := make([]keys.Item, 0, len(c.ds))
+	lost := func() bool { return false }
+	if f.patience != nil {
+		lost = f.patience()
+	}
 	for i, d := range c.ds {
+		if i > 0 && lost() {
+			break
+		}
 		if uint64(len(d.Tx.Signatures)) > uint64(f.params.MaxSignatures) {
 			continue // the door refuses it
 		}

@@ -148,7 +148,7 @@ func (a *application) execute(h chain.Header, txs [][]byte, reported []*chainv1.
 	ds, bad := a.decoded(txs[1:])
 	x := a.app.Begin(h, docket.Votes...)
 	x.Report(reported)
-	x.Foresee(ds)
+	x.Foresee(ds, nil)
 	for _, d := range ds {
 		if _, err := x.Deliver(d); err != nil {
 			return nil, err

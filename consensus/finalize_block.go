@@ -82,7 +82,7 @@ func (a *application) replay(header chain.Header, txs [][]byte, reported []*chai
 	ds, _ := a.decoded(txs) // what cannot be decoded is refused below, and what follows it is looked at all the same
 	x := a.app.Begin(header, docket.Votes...)
 	x.Report(reported)
-	x.Foresee(ds)
+	x.Foresee(ds, nil)
 	for i, raw := range txs {
 		var d *tx.Decoded
 		var err error

@@ -445,6 +445,52 @@ func TestNoMoreIsForeseenThanThereIsRoomFor(t *testing.T) {
 	}
 }
 
+// dear is a screen that takes long over each transaction.
+type dear struct {
+	*chaintest.Screen
+	each time.Duration
+}
+
+func (d dear) Open(ctx *chain.Ctx, votes []*chainv1.Vote) chain.Screening {
+	return dearScreening{d.Screen.Open(ctx, votes), d.each}
+}
+
+type dearScreening struct {
+	chain.Screening
+	each time.Duration
+}
+
+func (d dearScreening) Gather(r chain.ReadCtx, c *chain.Candidate) any {
+	time.Sleep(d.each)
+	return d.Screening.Gather(r, c)
+}
+
+func (d dearScreening) Judge(r chain.ReadCtx, c *chain.Candidate, gathered func() any) (*chainv1.Verdict, []int64) {
+	found := gathered()
+	return d.Screening.Judge(r, c, func() any { return found })
+}
+
+// Of transactions that are much work each, a proposer looks at no more than it has the time for:
+// it is not late, and its block holds what it had the time for.
+func TestAProposerOfDearTransactionsIsInTime(t *testing.T) {
+	const each = 20 * time.Millisecond
+	h := newScreenedHost(t, dear{judging, each})
+	until := h.now.UnixMilli() + 60_000
+	for range 200 {
+		h.force(t, setParams("did:chancery:loud", until))
+	}
+	h.build = 400 * time.Millisecond
+	begun := time.Now()
+	txs := h.prepare(t)
+	took := time.Since(begun)
+	if took > 2*h.build {
+		t.Errorf("it built for %s instead of %s", took, h.build)
+	}
+	if n := len(txs) - 1; n < int(h.build/each)/4 || n > 3*int(took/each) {
+		t.Errorf("its block holds %d transactions of %s after %s", n, each, took)
+	}
+}
+
 // A peer may send without end: what waits for its check is bounded in bytes, and there
 // is room again once it was taken.
 func TestWhatPeersOfferIsBoundedInBytes(t *testing.T) {

@@ -88,7 +88,8 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 		}
 	}
 	if left := x.Wanted(); next != Stop && (len(left) == 0 || !left[0].Due || a.deaf) {
-		a.pool.Candidates(room{most - len(txs), req.MaxTxBytes - size}, x.Foresee, func(d *tx.Decoded) Next {
+		foresee := func(ds []*tx.Decoded) { x.Foresee(ds, a.patience) }
+		a.pool.Candidates(room{most - len(txs), req.MaxTxBytes - size}, foresee, func(d *tx.Decoded) Next {
 			if first[d.ID] {
 				return Continue
 			}
@@ -110,6 +111,14 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 		txs = a.bend(txs)
 	}
 	return &abci.ResponsePrepareProposal{Txs: txs}, nil
+}
+
+// patience lets what a proposer looks at together take a quarter of the time that it builds a
+// block for. Of transactions that are much work each, a block would otherwise hold one, after
+// many were looked at in vain.
+func (a *application) patience() (lost func() bool) {
+	begun := time.Now()
+	return func() bool { return time.Since(begun) > a.build/4 }
 }
 
 // mostRefused is how many transactions a proposer tries for which there is no room, until

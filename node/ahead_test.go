@@ -7,6 +7,7 @@ import (
 	"math/rand"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -129,7 +130,15 @@ func (c *crowd) execute(app *chain.App, h chain.Header, txs []*tx.Decoded, ahead
 	x := app.Begin(h)
 	if ahead {
 		// Some come that nobody expected, and some that were expected do not come.
-		x.Foresee(txs[:len(txs)-len(txs)/8])
+		var patience chain.Patience
+		if c.r.Intn(2) == 0 {
+			var chunks atomic.Int64
+			patience = func() func() bool {
+				left := chunks.Add(1) % 5 * 9
+				return func() bool { left--; return left < 0 }
+			}
+		}
+		x.Foresee(txs[:len(txs)-len(txs)/8], patience)
 	}
 	refused := make([]string, len(txs))
 	for i, d := range txs {

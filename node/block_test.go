@@ -101,7 +101,7 @@ func benchmarkBlock(b *testing.B, kind string, scored bool, workers int) {
 		h := chain.Header{Height: app.Tree().Version() + 1, Time: now}
 		execute := func() *chain.Block {
 			x := app.Begin(h)
-			x.Foresee(ds)
+			x.Foresee(ds, nil)
 			for _, d := range ds {
 				if r, err := x.Deliver(d); err != nil || r.Code != 0 {
 					b.Fatal(r, err)

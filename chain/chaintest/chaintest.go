@@ -234,7 +234,7 @@ func (n *Net) execute(i *instance, h chain.Header, raws [][]byte) (*chain.Block,
 		}
 	}
 	if i.workers > 0 {
-		x.Foresee(ds)
+		x.Foresee(ds, nil)
 	}
 	for k, d := range ds {
 		if _, err := x.Deliver(d); err != nil {

@@ -38,7 +38,7 @@ func (m *Module) Routes() []chain.Route {
 	return []chain.Route{
 		chain.Handle(m.setPolicies()),
 		chain.Handle(m.setSchema()),
-		chain.Handle(m.putEntities()),
+		chain.HandlePlan(m.putEntities()),
 		chain.Handle(m.removeEntities()),
 		chain.Handle(m.setSettings()),
 		chain.Handle(m.setGuardRails()),

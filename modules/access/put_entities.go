@@ -10,8 +10,8 @@ import (
 	accessv1 "github.com/chancery/chancery/proto/chancery/access/v1"
 )
 
-func (m *Module) putEntities() chain.Handler[*accessv1.PutEntities] {
-	return chain.Handler[*accessv1.PutEntities]{
+func (m *Module) putEntities() chain.Planner[*accessv1.PutEntities, []*entity] {
+	return chain.Planner[*accessv1.PutEntities, []*entity]{
 		Validate: func(msg *accessv1.PutEntities) error {
 			if err := checkDID("organisation", msg.Organisation); err != nil {
 				return err
@@ -30,21 +30,15 @@ func (m *Module) putEntities() chain.Handler[*accessv1.PutEntities] {
 			}
 			return nil
 		},
-		Check: func(ctx chain.ReadCtx, msg *accessv1.PutEntities) error {
+		Plan: func(ctx chain.ReadCtx, msg *accessv1.PutEntities) ([]*entity, error) {
 			if err := m.checkEntityAdmin(ctx, msg.Organisation); err != nil {
-				return err
-			}
-			// The list is parsed in Validate, here and in Execute, and a byte of small
-			// values is dear.
-			ctx.Charge(chain.PolicyStep, uint64(len(msg.Entities)))
-			_, err := m.newEntities(ctx, msg)
-			return err
-		},
-		Execute: func(ctx *chain.Ctx, msg *accessv1.PutEntities) (proto.Message, error) {
-			list, err := m.newEntities(ctx, msg)
-			if err != nil {
 				return nil, err
 			}
+			// The list is parsed in Validate and here, and a byte of small values is dear.
+			ctx.Charge(chain.PolicyStep, uint64(len(msg.Entities)))
+			return m.newEntities(ctx, msg)
+		},
+		Execute: func(ctx *chain.Ctx, msg *accessv1.PutEntities, list []*entity) (proto.Message, error) {
 			o := m.store.organisation(ctx, msg.Organisation)
 			o.Version++
 			event := &accessv1.EntitiesPut{Organisation: o.Organisation, Version: o.Version, Author: ctx.Author()}
