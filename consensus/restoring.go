@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/chancery/chancery/chain"
@@ -14,6 +15,7 @@ type restoring struct {
 	height  int64
 	of      snapshots.Description
 	next    int      // index of the chunk to come
+	fed     int64    // bytes of those before it
 	senders []string // that gave chunks
 	pipe    *io.PipeWriter
 	work    *task[struct{}]
@@ -42,10 +44,15 @@ func (r *restoring) feed(chunk []byte) (done bool, err error) {
 		return false, errors.Join(failed, err)
 	}
 	r.next++
+	r.fed += int64(len(chunk))
 	if r.next < len(r.of.Chunks) {
 		return false, nil
 	}
-	_ = r.pipe.Close() // it never fails
+	var lie error // nil: the image ends here
+	if r.fed != r.of.Size {
+		lie = fmt.Errorf("its chunks have %d bytes, its description says %d", r.fed, r.of.Size)
+	}
+	_ = r.pipe.CloseWithError(lie) // it never fails
 	_, err = r.work.wait()
 	return err == nil, err
 }

@@ -279,6 +279,24 @@ func TestALyingSnapshotIsRefused(t *testing.T) {
 			}
 		}
 
+		short := description
+		short.Size--
+		if r := offer(t, a, described(short), of.Root()); r != abci.ResponseOfferSnapshot_ACCEPT {
+			t.Fatal(r)
+		}
+		for i, c := range chunks {
+			want := abci.ResponseApplySnapshotChunk_ACCEPT
+			if i == len(chunks)-1 {
+				want = abci.ResponseApplySnapshotChunk_REJECT_SNAPSHOT
+			}
+			if r := feed(t, a, i, c, "liar"); r.Result != want {
+				t.Fatalf("chunk %d of a snapshot that says another size: %v, want %v", i, r, want)
+			}
+		}
+		if a.app.Tree().Version() != 0 || a.records.Head() != 0 {
+			t.Fatal("something of a snapshot that says another size is seen")
+		}
+
 		lies := slices.Clone(chunks)
 		last := bytes.Clone(lies[len(lies)-1])
 		last[len(last)/2] ^= 1 // within a value
