@@ -206,7 +206,7 @@ func (l *library) measured(ctx context.Context, name string, clients, pace int, 
 				return
 			}
 			defer func() { _ = c.Close() }()
-			clock, err := newTimer()
+			clock, err := newTimer(ending)
 			if err != nil {
 				faults[i] = err
 				return
@@ -217,8 +217,13 @@ func (l *library) measured(ctx context.Context, name string, clients, pace int, 
 				asked := time.Now()
 				if pace > 0 {
 					due := started.Add(time.Duration(k*clients+i) * time.Second / time.Duration(pace))
-					if err := clock.sleep(due.Sub(asked)); err != nil {
+					err := clock.sleep(due.Sub(asked))
+					if ending.Err() != nil {
+						return
+					}
+					if err != nil {
 						faults[i] = err
+						end()
 						return
 					}
 					asked = due

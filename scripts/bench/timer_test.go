@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"slices"
 	"testing"
 	"time"
@@ -9,7 +10,7 @@ import (
 // A timer never comes early, and is not late by much in the median; more would be seen as the
 // latency of what is measured.
 func TestATimerIsExact(t *testing.T) {
-	clock, err := newTimer()
+	clock, err := newTimer(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,5 +34,20 @@ func TestATimerIsExact(t *testing.T) {
 	}
 	if err := clock.sleep(-1); err != nil {
 		t.Error(err)
+	}
+}
+
+// Who sleeps until a call that is due later than the measurement ends is woken by its end.
+func TestATimerEndsWithItsContext(t *testing.T) {
+	ctx, end := context.WithCancel(t.Context())
+	clock, err := newTimer(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = clock.close() }()
+	time.AfterFunc(20*time.Millisecond, end)
+	begun := time.Now()
+	if err := clock.sleep(time.Minute); err == nil || time.Since(begun) > 30*time.Second {
+		t.Errorf("%v after %s", err, time.Since(begun))
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"time"
@@ -16,12 +17,15 @@ type timer struct {
 	file *os.File // of fd, which the runtime polls
 }
 
-func newTimer() (*timer, error) {
+// newTimer makes a timer whose sleep fails once ctx has ended.
+func newTimer(ctx context.Context) (*timer, error) {
 	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("make a timer: %w", err)
 	}
-	return &timer{fd, os.NewFile(uintptr(fd), "timer")}, nil
+	t := &timer{fd, os.NewFile(uintptr(fd), "timer")}
+	context.AfterFunc(ctx, func() { _ = t.file.SetReadDeadline(time.Unix(1, 0)) }) // it fails where the timer was closed
+	return t, nil
 }
 
 func (t *timer) sleep(d time.Duration) error {
