@@ -16,19 +16,11 @@ func (m *Module) putEntities() chain.Planner[*accessv1.PutEntities, []*entity] {
 			if err := checkDID("organisation", msg.Organisation); err != nil {
 				return err
 			}
-			list, err := parseEntities(msg.Entities, maxEntitiesPerMessage, nil)
-			if err != nil {
-				return err
+			list, err := newEntities(msg, nil)
+			if err == nil && len(list) == 0 {
+				err = ErrField.With("entities is empty")
 			}
-			if len(list) == 0 {
-				return ErrField.With("entities is empty")
-			}
-			for _, e := range list {
-				if err := checkEntity(e); err != nil {
-					return err
-				}
-			}
-			return nil
+			return err
 		},
 		Plan: func(ctx chain.ReadCtx, msg *accessv1.PutEntities) ([]*entity, error) {
 			if err := m.checkEntityAdmin(ctx, msg.Organisation); err != nil {
@@ -36,7 +28,11 @@ func (m *Module) putEntities() chain.Planner[*accessv1.PutEntities, []*entity] {
 			}
 			// The list is parsed in Validate and here, and a byte of small values is dear.
 			ctx.Charge(chain.PolicyStep, uint64(len(msg.Entities)))
-			return m.newEntities(ctx, msg)
+			schema, err := m.currentSchema(ctx, m.store.organisation(ctx, msg.Organisation))
+			if err != nil {
+				return nil, err
+			}
+			return newEntities(msg, schema)
 		},
 		Execute: func(ctx *chain.Ctx, msg *accessv1.PutEntities, list []*entity) (proto.Message, error) {
 			o := m.store.organisation(ctx, msg.Organisation)
@@ -65,12 +61,9 @@ func (m *Module) putEntities() chain.Planner[*accessv1.PutEntities, []*entity] {
 	}
 }
 
-// newEntities parses the entities of a message, guided by the current schema.
-func (m *Module) newEntities(r state.Reader, msg *accessv1.PutEntities) ([]*entity, error) {
-	schema, err := m.currentSchema(r, m.store.organisation(r, msg.Organisation))
-	if err != nil {
-		return nil, err
-	}
+// newEntities parses the entities of a message and checks them, guided by a schema where there
+// is one.
+func newEntities(msg *accessv1.PutEntities, schema *cedarSchema) ([]*entity, error) {
 	list, err := parseEntities(msg.Entities, maxEntitiesPerMessage, schema)
 	if err != nil {
 		return nil, err
