@@ -21,7 +21,7 @@ type compressor struct {
 	n int64 // bytes before they were compressed
 }
 
-func compress(out io.Writer) *compressor {
+func compressImage(out io.Writer) *compressor {
 	return &compressor{Writer: s2.NewWriter(out, s2.WriterConcurrency(1))}
 }
 
@@ -37,6 +37,8 @@ type expander struct {
 	out io.Reader // nil: nothing was read
 	n   int64     // bytes that were read, as they were before they were compressed
 }
+
+func expandImage(in io.Reader) *expander { return &expander{in: bufio.NewReader(in)} }
 
 func (e *expander) Read(b []byte) (int, error) {
 	if e.out == nil {

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -44,11 +45,11 @@ func CheckRecord(t *testing.T, raw []byte) {
 // CheckImage checks the codec of images on any bytes.
 func CheckImage(t *testing.T, raw []byte) {
 	// Most of what a fuzzer makes fails at the root hash; the nodes are read alone, too.
-	r := &imageReader{r: newImageBuffer(bytes.NewReader(raw))}
+	r := &imageReader{r: bufio.NewReader(bytes.NewReader(raw))}
 	if top, err := r.nodes(1<<40, 3, newNodes(nil).load); err == nil && top != nil && top.size != 3 {
 		t.Fatalf("a tree of %d leaves, want 3", top.size)
 	}
-	s, _, err := loadImage(&expander{in: newImageBuffer(bytes.NewReader(raw))}, 0, nil, nil)
+	s, _, err := loadImage(expandImage(bytes.NewReader(raw)), 0, nil, nil)
 	if err != nil {
 		return
 	}

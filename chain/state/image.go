@@ -173,7 +173,7 @@ func (i *imageNode) first() []byte { return i.content[:i.key] }
 // hashed, and returns the last. What was visited is forgotten, so that the memory does not
 // grow with the tree.
 func streamImage(in io.Reader, of int64, hash []byte, visit func(n, left, right *imageNode) error) (*imageHeader, *imageNode, error) {
-	r := &imageReader{r: newImageBuffer(in)}
+	r := &imageReader{r: bufio.NewReaderSize(in, 1<<18)}
 	magic := r.bytes(nil, uint64(len(imageMagic)))
 	version := r.number()
 	root := r.bytes(nil, sha256.Size)
@@ -205,8 +205,6 @@ func streamImage(in io.Reader, of int64, hash []byte, visit func(n, left, right 
 	}
 	return &imageHeader{int64(version), root, r.content}, top, nil
 }
-
-func newImageBuffer(in io.Reader) *bufio.Reader { return bufio.NewReaderSize(in, 1<<18) }
 
 type imageReader struct {
 	r   *bufio.Reader

@@ -3,6 +3,7 @@ package state
 import (
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -80,20 +81,32 @@ func (j *journal) open(found *Recovery) (*memorySnapshot, *nodes, error) {
 }
 
 func (j *journal) loadImage(version int64) (*memorySnapshot, *nodes, error) {
-	r, _, err := j.files.Open(fileName(imagePrefix, version))
+	var s *memorySnapshot
+	var n *nodes
+	size, err := j.readImage(fileName(imagePrefix, version), func(in io.Reader) (err error) {
+		s, n, err = loadImage(in, 0, nil, j.options.Advise)
+		return err
+	})
 	if err != nil {
-		return nil, nil, err
-	}
-	expanded := &expander{in: newImageBuffer(r)}
-	s, nodes, err := loadImage(expanded, 0, nil, j.options.Advise)
-	if err = errors.Join(err, r.Close()); err != nil {
 		return nil, nil, err
 	}
 	if s.version != version {
 		return nil, nil, fmt.Errorf("it holds version %d", s.version)
 	}
-	j.imageSize = expanded.n
-	return s, nodes, nil
+	j.imageSize = size
+	return s, n, nil
+}
+
+// readImage gives read an image as it was before it was compressed, and returns the size that it
+// had then.
+func (j *journal) readImage(name string, read func(in io.Reader) error) (size int64, err error) {
+	r, _, err := j.files.Open(name)
+	if err != nil {
+		return 0, err
+	}
+	in := expandImage(r)
+	err = read(in)
+	return in.n, errors.Join(err, r.Close())
 }
 
 // replay gives fn every version of the log after base, in order, and cuts off what
@@ -171,7 +184,7 @@ func (j *journal) append(r record) error {
 	j.body = appendBody(j.body[:0], r)
 	var err error
 	if j.buf, err = appendRecord(j.buf[:0], j.written, j.body); err != nil {
-		return err
+		return fmt.Errorf("version %d: %w", r.version, err)
 	}
 	if _, err := j.segment.Write(j.buf); err != nil {
 		return err
@@ -236,14 +249,17 @@ func (j *journal) writeImage(s *memorySnapshot, durable func(sync func() error) 
 	if err != nil {
 		return err
 	}
-	compressed := compress(&parts{File: f, durable: durable})
+	compressed := compressImage(&parts{File: f, durable: durable})
 	err = writeImage(compressed, s)
 	if err = errors.Join(err, compressed.Close()); err == nil {
 		err = f.Sync()
 	}
 	err = errors.Join(err, f.Close())
 	if err == nil && j.options.Images == 1 {
-		err = j.check(name+temporary, s)
+		_, err = j.readImage(name+temporary, func(in io.Reader) error {
+			_, _, err := streamImage(in, s.version, s.root, func(_, _, _ *imageNode) error { return nil })
+			return err
+		})
 	}
 	if err != nil {
 		return errors.Join(err, j.files.Remove(name+temporary))
@@ -267,16 +283,6 @@ func (j *journal) writeImage(s *memorySnapshot, durable func(sync func() error) 
 		}
 	}
 	return nil
-}
-
-// check reads an image that was written of a version.
-func (j *journal) check(name string, s *memorySnapshot) error {
-	r, _, err := j.files.Open(name)
-	if err != nil {
-		return err
-	}
-	_, _, err = streamImage(&expander{in: newImageBuffer(r)}, s.version, s.root, func(_, _, _ *imageNode) error { return nil })
-	return errors.Join(err, r.Close())
 }
 
 // outdated takes off the books what the images that are kept make superfluous. The

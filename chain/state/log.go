@@ -63,16 +63,14 @@ func appendBody(dst []byte, r record) []byte {
 
 // appendRecord appends a record as it stands at place at of a segment.
 func appendRecord(dst []byte, at int64, body []byte) ([]byte, error) {
-	if len(body) > maxLogRecord {
-		return nil, fmt.Errorf("state: the changes of a version take %d bytes, more than a record of the log can hold", len(body))
+	most := s2.MaxEncodedLen(len(body))
+	if most < 0 || most > maxLogRecord { // negative: far too much
+		return nil, fmt.Errorf("state: its changes take %d bytes, more than a record of the log can hold", len(body))
 	}
 	start := len(dst)
-	dst = slices.Grow(dst, logHeader+s2.MaxEncodedLen(len(body)))
+	dst = slices.Grow(dst, logHeader+most)
 	head := dst[start : start+logHeader]
 	rest := s2.Encode(dst[start+logHeader:cap(dst)], body)
-	if len(rest) > maxLogRecord {
-		return nil, fmt.Errorf("state: the changes of a version take %d bytes, more than a record of the log can hold", len(body))
-	}
 	binary.BigEndian.PutUint32(head, uint32(len(rest)))
 	binary.BigEndian.PutUint32(head[4:], crc32.Checksum(rest, castagnoli))
 	binary.BigEndian.PutUint32(head[8:], headSum(head, at))
@@ -156,10 +154,10 @@ func expand(b []byte) ([]byte, error) {
 	return s2.Decode(nil, b)
 }
 
-// readSegment gives fn the records of a segment in turn, each with the size of its body. whole is the length of
-// what holds whole records: where it is less than the segment's, what follows is
-// what a crash leaves of the last write. A fault with a whole record behind it is
-// none of a crash, and an error.
+// readSegment gives fn the records of a segment in turn, each with the size of its body.
+// whole is the length of what holds whole records: where it is less than the segment's,
+// what follows is what a crash leaves of the last write. A fault with a whole record behind
+// it is none of a crash, and an error.
 func readSegment(segment []byte, fn func(r record, size int) error) (whole int, err error) {
 	magic := string(segment[:min(len(segment), len(logMagic))])
 	if magic != logMagic && magic != plainMagic {
