@@ -185,6 +185,13 @@ func Open(o Options) (*Node, error) {
 	if metrics == nil {
 		metrics = cmtnode.DefaultMetricsProvider(config.DefaultInstrumentationConfig())
 	}
+	cut, err := mendLog(o.Config.Consensus.WalFile())
+	if err != nil {
+		return nil, fmt.Errorf("open the engine's log: %w", err)
+	}
+	if cut > 0 {
+		o.Log.Info("the engine's log ended in the middle of a record, which was cut off: the node was killed", "bytes", cut)
+	}
 	n.node, err = cmtnode.NewNode(o.Config, n.signer, nodeKey,
 		// One mutex per connection: queries never wait for consensus.
 		proxy.NewConnSyncLocalClientCreator(served(n)),
