@@ -222,11 +222,14 @@ func (a *App) committed(snap state.Snapshot) ReadCtx {
 
 // Latest is the latest state; before block 1, what the genesis wrote.
 func (a *App) Latest() ReadCtx {
-	snap := a.tree.Latest()
-	if snap.Version() == 0 {
-		return a.ViewOf(a.begin(Header{Height: 1}).overlay, 0)
+	a.mu.RLock()
+	g := a.genesis
+	a.mu.RUnlock()
+	// Who forgets the genesis has saved block 1 before.
+	if snap := a.tree.Latest(); snap.Version() > 0 || g == nil {
+		return a.ViewOf(snap, snap.Version())
 	}
-	return a.ViewOf(snap, snap.Version())
+	return a.ViewOf(state.Sorted(g.changes), 0)
 }
 
 // ViewOf is a context for queries over any reader of the state at a height.

@@ -118,6 +118,9 @@ func testBehavesAsAMap(t *testing.T, backend func(testing.TB) func() state.Tree)
 			if !slices.IsSortedFunc(changes, func(a, b state.Change) int { return bytes.Compare(a.Key, b.Key) }) {
 				r.Fatal("changes are not sorted")
 			}
+			if len(versions) == 1 {
+				same(r, "changes of the first block", state.Sorted(changes), model)
+			}
 			first, err := tree.Apply(changes)
 			if err != nil {
 				r.Fatal(err)
