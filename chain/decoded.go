@@ -18,7 +18,7 @@ const (
 )
 
 // decodedCache keeps decoded transactions by the hash of their bytes, so that each
-// is decoded once on its way through the node. It is bounded in bytes and not in
+// is decoded once on its way into a block, and lets go of it then. It is bounded in bytes and not in
 // number alone, and takes only what Admit let in: the lists of other transactions may
 // be of any length, and empty records take a hundred times their bytes when decoded.
 // No result depends on it.

@@ -19,6 +19,29 @@ import (
 	txv1 "github.com/chancery/chancery/proto/chancery/tx/v1"
 )
 
+// emptyApp is one without modules or state, by whose authenticator authors are known.
+func emptyApp(t *testing.T, by Authenticator) *App {
+	t.Helper()
+	tree, err := state.OpenIAVL(dbm.NewMemDB(), state.IAVLOptions{NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := New(Options{ChainID: "c", Tree: tree, Authenticator: by, Rand: bytes.NewReader(make([]byte, 64)), Partial: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func anySigner(t *testing.T) keys.Signer {
+	t.Helper()
+	signer, err := keys.NewSigner(keys.Ed25519, make([]byte, keys.SeedSize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer
+}
+
 func TestDecodedTransactionsAreBoundedInBytes(t *testing.T) {
 	c := newDecodedCache(100, 10_000)
 	key := func(i int) [sha256.Size]byte { return sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i))) }
@@ -49,14 +72,7 @@ func TestDecodedTransactionsAreBoundedInBytes(t *testing.T) {
 // What the door refuses is not kept: a megabyte of empty records takes a hundred when
 // it is decoded.
 func TestOnlyAdmittedTransactionsAreKept(t *testing.T) {
-	tree, err := state.OpenIAVL(dbm.NewMemDB(), state.IAVLOptions{NoSync: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, err := New(Options{ChainID: "c", Tree: tree, Authenticator: nobody{}, Rand: bytes.NewReader(make([]byte, 64)), Partial: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	a := emptyApp(t, nobody{})
 	list := &txv1.Body{ChainId: "c", Author: "a", ValidUntil: 1, Salt: make([]byte, tx.SaltSize)}
 	e, err := tx.Envelope(&provenancev1.Relate{Relations: slices.Repeat([]*provenancev1.Relation{{}}, 100_000)})
 	if err != nil {
@@ -109,14 +125,7 @@ func (broken) Authenticate(_ ReadCtx, c Claim) (Authority, error) {
 // A run-time error of a module fails the transaction, wherever the module is asked:
 // looking ahead at a block may not halt a node where executing it does not.
 func TestForeseeSurvivesWhatTheDoorRefuses(t *testing.T) {
-	tree, err := state.OpenIAVL(dbm.NewMemDB(), state.IAVLOptions{NoSync: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, err := New(Options{ChainID: "c", Tree: tree, Authenticator: broken{}, Rand: bytes.NewReader(make([]byte, 64)), Partial: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	a := emptyApp(t, broken{})
 	e, err := tx.Envelope(&chainv1.SetParams{Params: DefaultParams()})
 	if err != nil {
 		t.Fatal(err)
@@ -177,28 +186,69 @@ type ofA struct{ keys.Signer }
 
 func (ofA) KeyURL() string { return "a#k" }
 
-// A block's transactions are looked at ahead of the door, which may refuse them: they are not
-// kept, however good their signatures are.
-func TestForeseeKeepsNothingDecoded(t *testing.T) {
-	signer, err := keys.NewSigner(keys.Ed25519, make([]byte, keys.SeedSize))
-	if err != nil {
-		t.Fatal(err)
-	}
-	tree, err := state.OpenIAVL(dbm.NewMemDB(), state.IAVLOptions{NoSync: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, err := New(Options{ChainID: "c", Tree: tree, Authenticator: everybody{key: signer.Public()}, Rand: bytes.NewReader(make([]byte, 64)), Partial: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+// ofTheConsortium is everybody, and its author is the consortium.
+type ofTheConsortium struct{ everybody }
+
+func (ofTheConsortium) Consortium() string { return "a" }
+
+// signed is a transaction of the author a.
+func signed(t *testing.T, signer keys.Signer, validUntil int64) []byte {
+	t.Helper()
 	raw, _, err := tx.Draft{
-		ChainID: "c", Author: "a", ValidUntil: 1, Salt: make([]byte, tx.SaltSize), Messages: []proto.Message{&chainv1.SetParams{Params: DefaultParams()}},
+		ChainID: "c", Author: "a", ValidUntil: validUntil, Salt: make([]byte, tx.SaltSize), Messages: []proto.Message{&chainv1.SetParams{Params: DefaultParams()}},
 	}.Sign(ofA{signer})
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := a.Decode(raw)
+	return raw
+}
+
+// What was admitted is decoded once on its way into a block, and gone with that.
+func TestWhatIsCommittedIsNotKeptDecoded(t *testing.T) {
+	signer := anySigner(t)
+	a := emptyApp(t, ofTheConsortium{everybody{key: signer.Public()}})
+	var ds []*tx.Decoded
+	for i := range 2 {
+		d, err := a.Decode(signed(t, signer, int64(1000+i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := a.Admit(d)[0].Err; got != nil {
+			t.Fatal(got)
+		}
+		ds = append(ds, d)
+	}
+	x := a.Begin(Header{Height: 1, Time: 1})
+	if _, err := x.Deliver(ds[0]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Apply(x.End()); err != nil {
+		t.Fatal(err)
+	}
+	again := func(d *tx.Decoded) bool {
+		got, err := a.Decode(d.Raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got != d
+	}
+	if again(ds[0]) || again(ds[1]) {
+		t.Error("it was decoded again before its block was committed")
+	}
+	if err := a.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if !again(ds[0]) || again(ds[1]) {
+		t.Error("what is kept is not what waits")
+	}
+}
+
+// A block's transactions are looked at ahead of the door, which may refuse them: they are not
+// kept, however good their signatures are.
+func TestForeseeKeepsNothingDecoded(t *testing.T) {
+	signer := anySigner(t)
+	a := emptyApp(t, everybody{key: signer.Public()})
+	d, err := a.Decode(signed(t, signer, 1))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,27 +42,29 @@ type Block struct {
 
 	ids       []byte
 	forgotten [][]byte
+	delivered [][]byte // the bytes of its transactions
 }
 
 // Execution is a block being executed over the latest committed state. It may be
 // dropped at any point without a trace.
 type Execution struct {
-	app     *App
-	header  Header
-	params  *chainv1.Params
-	version uint32       // of the state machine, in force in this block
-	began   uint32       // the version that began with this block, 0 for none
-	unknown error        // this program does not know the version that the block needs; nil: it does
-	base    state.Reader // the committed state that overlay is over
-	overlay *state.Overlay
-	ahead   *foresight // nil: nothing was foreseen
-	record  *chainv1.BlockRecord
-	updates []ValidatorUpdate
-	ids     []byte
-	inBlock map[tx.ID]struct{}
-	until   int64
-	used    map[string]uint64 // units by organisation
-	all     uint64            // units of all organisations
+	app       *App
+	header    Header
+	params    *chainv1.Params
+	version   uint32       // of the state machine, in force in this block
+	began     uint32       // the version that began with this block, 0 for none
+	unknown   error        // this program does not know the version that the block needs; nil: it does
+	base      state.Reader // the committed state that overlay is over
+	overlay   *state.Overlay
+	ahead     *foresight // nil: nothing was foreseen
+	record    *chainv1.BlockRecord
+	updates   []ValidatorUpdate
+	ids       []byte
+	delivered [][]byte // the bytes of the transactions
+	inBlock   map[tx.ID]struct{}
+	until     int64
+	used      map[string]uint64 // units by organisation
+	all       uint64            // units of all organisations
 
 	screening Screening // nil: transactions are not judged
 	opening   []*chainv1.Event
@@ -78,7 +80,7 @@ type Execution struct {
 // Begin starts a block on top of the latest committed one. votes are what its docket
 // carries of votes for that one, verified; see Screen.Open.
 func (a *App) Begin(h Header, votes ...*chainv1.Vote) *Execution {
-	x := a.begin(h)
+	x := a.beginOn(a.tree.Latest(), h)
 	votes, x.heard = hear(votes)
 	x.open(votes)
 	return x
@@ -93,10 +95,7 @@ func (x *Execution) open(votes []*chainv1.Vote) {
 	}
 }
 
-// begin starts a block in which transactions are not judged.
-func (a *App) begin(h Header) *Execution { return a.beginOn(a.tree.Latest(), h) }
-
-// beginOn starts one on top of a committed state.
+// beginOn starts a block on top of a committed state, in which transactions are not judged.
 func (a *App) beginOn(latest state.Snapshot, h Header) *Execution {
 	return a.beginPlanned(latest, h, a.planIn(latest))
 }
@@ -203,6 +202,7 @@ func (x *Execution) Deliver(d *tx.Decoded) (*chainv1.TxResult, error) {
 	x.all += m.used
 	x.inBlock[d.ID] = struct{}{}
 	x.ids = append(x.ids, d.ID[:]...)
+	x.delivered = append(x.delivered, d.Raw)
 	x.until = max(x.until, d.Body.ValidUntil)
 	r := &chainv1.TxResult{
 		TxId: d.ID[:], Height: x.header.Height, Index: uint32(len(x.record.Txs)),
@@ -321,6 +321,7 @@ func (x *Execution) End() *Block {
 	return &Block{
 		Header: x.header, Changes: x.overlay.Changes(), Record: x.record,
 		Updates: lastPerKey(x.updates), Demanded: made, Version: x.began, Foresight: x.ahead.tally(), ids: x.ids, forgotten: forgotten,
+		delivered: x.delivered,
 	}
 }
 
@@ -359,6 +360,9 @@ func (a *App) Commit() error {
 	}
 	a.seen.add(a.applied.ids)
 	a.written.see(a.applied.Header.Height, a.applied.Changes)
+	for _, raw := range a.applied.delivered {
+		a.decoded.Remove(sha256.Sum256(raw)) // from now on only who sends it again asks for it
+	}
 	a.applied = nil
 	a.mu.Lock()
 	a.genesis = nil

@@ -46,6 +46,9 @@ func (c *Cache[K, V]) Add(key K, value V) {
 	}
 }
 
+// Remove lets go of the value of a key, if it is there.
+func (c *Cache[K, V]) Remove(key K) { c.entries.Remove(key) }
+
 // Len is how many values are kept.
 func (c *Cache[K, V]) Len() int { return c.entries.Len() }
 

@@ -17,4 +17,9 @@ func TestACacheIsBoundedInBytes(t *testing.T) {
 	if s.Add(4, "more than ten bytes"); s.Bytes() > 10 {
 		t.Errorf("%d bytes", s.Bytes())
 	}
+	s.Add(5, "four")
+	s.Remove(5)
+	if s.Remove(5); s.Len() != 0 || s.Bytes() != 0 {
+		t.Errorf("%d bytes of %d values that are gone", s.Bytes(), s.Len())
+	}
 }
