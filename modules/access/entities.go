@@ -143,16 +143,16 @@ func parseEntity(text string, s *cedarSchema) (*entity, error) {
 	if len(canonical) > maxEntityBytes {
 		return nil, ErrTooLarge.With("%s has %d bytes, at most %d", e.UID, len(canonical), maxEntityBytes)
 	}
-	out := newEntity(e, string(canonical))
+	out := newEntity(e, string(canonical), parentsOf(e))
 	if out.size.str > maxStringBytes {
 		return nil, ErrTooLarge.With("%s holds a string of %d bytes, at most %d", e.UID, out.size.str, maxStringBytes)
 	}
 	return out, nil
 }
 
-// newEntity measures an entity that has a canonical form.
-func newEntity(e types.Entity, canonical string) *entity {
-	out := &entity{cedar: e, json: canonical, parents: parentsOf(e)}
+// newEntity measures an entity that has a canonical form and parents, which are sorted.
+func newEntity(e types.Entity, canonical string, parents []types.EntityUID) *entity {
+	out := &entity{cedar: e, json: canonical, parents: parents}
 	out.size.join(measure(e.Attributes, &out.refs))
 	out.size.join(measure(e.Tags, &out.refs))
 	out.refs = sortedUIDs(out.refs)
@@ -196,21 +196,28 @@ func fromCedar(uid types.EntityUID) *accessv1.EntityUid {
 	return &accessv1.EntityUid{Type: string(uid.Type), Id: string(uid.ID)}
 }
 
-// entity returns the parsed form of a stored entity.
+// entity returns the parsed form of a stored entity, which is kept.
 func (c *caches) entity(stored string) *entity {
 	if e, ok := c.entities.Get(stored); ok {
 		return e
 	}
-	// What is stored is canonical and within bounds: parseEntity saw to that.
-	var parsed types.Entity
-	if err := parsed.UnmarshalJSON([]byte(stored)); err != nil {
-		panic("access: a stored entity does not parse: " + err.Error())
-	}
-	e := newEntity(parsed, stored)
+	e := storedEntity(stored)
 	if len(stored) <= cachedEntityBytes {
 		c.entities.Add(stored, e)
 	}
 	return e
+}
+
+// storedEntity parses a stored entity. It is canonical and within bounds: parseEntity saw to that.
+func storedEntity(stored string) *entity {
+	if e, parents, ok := readStored(stored); ok {
+		return newEntity(e, stored, parents)
+	}
+	var e types.Entity
+	if err := e.UnmarshalJSON([]byte(stored)); err != nil {
+		panic("access: a stored entity does not parse: " + err.Error())
+	}
+	return newEntity(e, stored, parentsOf(e))
 }
 
 func toCedars(uids []*accessv1.EntityUid) []types.EntityUID {

@@ -99,6 +99,26 @@ func FuzzCedarEntry(f *testing.F) {
 
 // The scanner never misses nesting: text without strings and comments that it
 // accepts has no more open brackets at once than it allows.
+// FuzzStored holds the reading of stored entities against Cedar's, for what may be stored; of any
+// other text it only wants an answer.
+func FuzzStored(f *testing.F) {
+	f.Add(`{"uid":{"type":"U","id":"u"},"attrs":{"a":[1,{"b":"c"},{"__extn":{"fn":"decimal","arg":"1.5"}}]},"parents":[{"type":"U","id":"v"}],"tags":{"x":{"__entity":{"type":"U","id":"w"}}}}`)
+	f.Add(`{"uid":{"type":"U","id":"\u0041"},"parents":[],"attrs":{},"tags":{}}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		readStored(text)
+		if scanJSON(text, 100) != nil {
+			return
+		}
+		e, err := parseEntity(text, nil)
+		if err != nil {
+			return
+		}
+		if !asCedarReads(t, e.json) && !strings.Contains(e.json, "\\") {
+			t.Fatalf("%s was not read, though nothing in it is escaped", e.json)
+		}
+	})
+}
+
 func FuzzScan(f *testing.F) {
 	f.Add(when("((1))"))
 	f.Add("\"((\\\"((\" // ((\n/* (( */ ((")

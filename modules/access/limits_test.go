@@ -342,7 +342,8 @@ func TestSliceIsBounded(t *testing.T) {
 		if _, err := fmt.Sscan(string(uid.ID), &n); err != nil {
 			return nil, 0, false
 		}
-		return newEntity(types.Entity{UID: uid, Parents: types.NewEntityUIDSet(types.NewEntityUID("R", types.String(fmt.Sprint(n+1))))}, ""), 1, true
+		next := types.NewEntityUID("R", types.String(fmt.Sprint(n+1)))
+		return newEntity(types.Entity{UID: uid, Parents: types.NewEntityUIDSet(next)}, "", []types.EntityUID{next}), 1, true
 	}
 	_, err = judge(&question{
 		request:  types.Request{Principal: types.NewEntityUID("U", "u"), Action: types.NewEntityUID("Action", "a"), Resource: types.NewEntityUID("R", "1")},

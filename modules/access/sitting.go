@@ -207,7 +207,12 @@ func (m *Module) lookedUp(r state.Reader, s *sitting, organisation string, uid t
 	}
 	var l looked
 	if stored, ok := m.store.entityNow(r, organisation, key.B, key.C); ok {
-		l = looked{m.caches.entity(stored.Json), stored.Version, true}
+		// The drawer keeps it; what transactions parsed need not be parsed again.
+		e, known := m.caches.entities.Get(stored.Json)
+		if !known {
+			e = storedEntity(stored.Json)
+		}
+		l = looked{e, stored.Version, true}
 		if len(stored.Json) > cachedEntityBytes {
 			return l.entity, l.version, l.ok
 		}
