@@ -70,6 +70,13 @@ func newMemoryLimit(c config.Node, log *slog.Logger) *memoryLimit {
 	return m
 }
 
+// roomyHeap asks for large pages for as much of the heap as the limit lets garbage have room in,
+// and tells whether it did.
+func roomyHeap() bool {
+	allowed, err := allowedMemory()
+	return err == nil && largeHeap(allowed/5*2)
+}
+
 // liveHeap is how many bytes the latest collection found alive.
 func liveHeap() int64 {
 	sample := []rtm.Sample{{Name: "/gc/heap/live:bytes"}}

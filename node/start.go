@@ -112,10 +112,12 @@ type Node struct {
 // Run runs the node of a home until ctx ends, or until it fails: then the error
 // says why. It returns when everything is on disk.
 func Run(ctx context.Context, home config.Home, o Options) error {
+	large := roomyHeap()
 	n, err := Open(home, o)
 	if err != nil {
 		return err
 	}
+	n.log.Debug("memory of the heap", "large_pages", large)
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(n.config.Node.GarbagePercent)
 	}
@@ -384,6 +386,7 @@ func (n *Node) openEngine(version string, registry *registry) error {
 	n.engine, err = consensus.Open(consensus.Options{
 		Config: engine, Genesis: n.genesis, App: app, Records: log, Membership: n.modules.Identity, Pool: pool,
 		Voice: &voice{book: n.judgement.book, log: n.log}, Lied: n.judgement.accuser.tell, Signer: key, MaySign: n.maySign,
+		NextBlockDelay: c.Consensus.NextBlockDelay.Std(),
 		Watchdog: consensus.WatchdogOptions{
 			Unhealthy: time.Duration(c.Watchdog.StallSeconds) * time.Second,
 			Exit:      time.Duration(c.Watchdog.ExitSeconds) * time.Second,

@@ -101,6 +101,9 @@ type Options struct {
 	Lookup func(string) (string, bool)
 	// Cgroup is where the machine's control groups are mounted. Empty: /sys/fs/cgroup.
 	Cgroup string
+	// LargePages is where the system says what has huge pages. Empty:
+	// /sys/kernel/mm/transparent_hugepage.
+	LargePages string
 	// Patience is how long one answer of the network may take. 0: 3 s.
 	Patience time.Duration
 	// Now is time.Now but in tests.
@@ -116,6 +119,7 @@ func Checks() []Check {
 func Run(ctx context.Context, o Options) *Report {
 	o.MinFree = cmp.Or(o.MinFree, 5<<30)
 	o.Cgroup = cmp.Or(o.Cgroup, "/sys/fs/cgroup")
+	o.LargePages = cmp.Or(o.LargePages, "/sys/kernel/mm/transparent_hugepage")
 	o.Patience = cmp.Or(o.Patience, 3*time.Second)
 	if o.Now == nil {
 		o.Now = time.Now

@@ -145,7 +145,7 @@ func newPatient(t *testing.T, validators int) *patient {
 	p.config.RPC.Development = true
 	p.config.Node.MemoryLimit = 512 << 20
 	p.o = doctor.Options{
-		Home: home, Version: "v1", MinFree: 1, Patience: 2 * time.Second, Cgroup: t.TempDir(),
+		Home: home, Version: "v1", MinFree: 1, Patience: 2 * time.Second, Cgroup: t.TempDir(), LargePages: t.TempDir(),
 		Lookup: func(string) (string, bool) { return "", false },
 	}
 	p.write()
@@ -258,7 +258,7 @@ func TestWell(t *testing.T) {
 	if len(entries) != 1 {
 		t.Errorf("the doctor left %v", entries)
 	}
-	r := doctor.Run(t.Context(), doctor.Options{Home: config.Home(p.path("nowhere")), Cgroup: t.TempDir()})
+	r := doctor.Run(t.Context(), doctor.Options{Home: config.Home(p.path("nowhere")), Cgroup: t.TempDir(), LargePages: t.TempDir()})
 	if r.Count(doctor.Fault) == 0 {
 		t.Error("a home that does not exist is well")
 	}
@@ -355,6 +355,9 @@ func TestFaults(t *testing.T) {
 		}},
 		{"processor", "50% of a processor", func(p *patient) {
 			p.do(os.WriteFile(filepath.Join(p.o.Cgroup, "cpu.max"), []byte("50000 100000\n"), 0o600))
+		}},
+		{"large-pages", "enabled says never", func(p *patient) {
+			p.do(os.WriteFile(filepath.Join(p.o.LargePages, "enabled"), []byte("always madvise [never]\n"), 0o600))
 		}},
 		{"trap-nosync", "true", func(p *patient) { p.config.State.NoSync = true; p.write() }},
 		{"trap-double-sign-heights", "10", func(p *patient) { p.config.Consensus.DoubleSignHeights = 10; p.write() }},

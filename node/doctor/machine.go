@@ -107,6 +107,18 @@ var machineChecks = []Check{
 			return nil
 		},
 	},
+	{
+		Code: "large-pages", Level: Warning, What: "The system gives huge pages to programs that ask for them, or to all.",
+		Remedy: "Set transparent_hugepage=madvise on the kernel's command line, or write madvise to /sys/kernel/mm/transparent_hugepage/enabled at each start of the machine, before the node's. In a virtual machine a node may otherwise take half as many transactions while its heap grows.",
+		look: func(_ context.Context, e *exam) []string {
+			path := filepath.Join(e.LargePages, "enabled")
+			raw, err := os.ReadFile(path)
+			if err != nil || !strings.Contains(string(raw), "[never]") {
+				return nil // without the file the system has none to give
+			}
+			return one("%s says never", path)
+		},
+	},
 }
 
 // memory is how much the process may use, and what says so; 0: it is not known.
