@@ -71,7 +71,9 @@ type application struct {
 	metrics *Metrics
 	log     *slog.Logger
 	build   time.Duration // the most that building a proposal may take
-	idle    time.Duration // how long a proposal waits for a first transaction
+	idle    time.Duration // how much time a proposer has besides, to rest and for a first transaction to come
+	delay   time.Duration // the least pause after a block
+	pause   time.Duration // the most, where blocks are much work
 
 	mu       sync.Mutex      // guards ahead and appended
 	ahead    *speculation    // nil: none
@@ -96,11 +98,13 @@ type application struct {
 	fetching  func() bool         // whether the node fetches blocks that its peers have; nil: it does not
 
 	bans        bans
-	restoringMu sync.Mutex   // guards restoring; held while a chunk is applied
-	restoring   *restoring   // nil: none
-	restored    atomic.Int64 // chunks of it so far
-	wanted      atomic.Int64 // chunks of it; 0: no snapshot was begun
-	expired     int64        // block time of the latest sweep of the pool
+	restoringMu sync.Mutex    // guards restoring; held while a chunk is applied
+	restoring   *restoring    // nil: none
+	restored    atomic.Int64  // chunks of it so far
+	wanted      atomic.Int64  // chunks of it; 0: no snapshot was begun
+	expired     int64         // block time of the latest sweep of the pool
+	took        time.Duration // what executing the latest block took
+	rested      time.Time     // when the pause after it is over
 }
 
 var _ abci.Application = (*application)(nil)

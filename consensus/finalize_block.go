@@ -33,6 +33,7 @@ func (a *application) FinalizeBlock(_ context.Context, req *abci.RequestFinalize
 	if err != nil {
 		return nil, err
 	}
+	a.rested = begun.Add(a.rest())
 	a.metrics.finalized.WithLabelValues(from).Inc()
 	a.metrics.foreseen.WithLabelValues("held").Add(float64(block.Foresight.Held))
 	a.metrics.foreseen.WithLabelValues("anew").Add(float64(block.Foresight.Anew))
@@ -58,6 +59,11 @@ func (a *application) FinalizeBlock(_ context.Context, req *abci.RequestFinalize
 	res.ValidatorUpdates = abciUpdates(block.Updates)
 	return res, nil
 }
+
+// rest is how long nothing is proposed after a block: as long as the block took to execute, in
+// which what was submitted meanwhile is checked, and then a further one holds more and costs each transaction less;
+// but no less than the delay, and no more than late votes are waited for.
+func (a *application) rest() time.Duration { return max(a.delay, min(a.took, a.pause)) }
 
 // watchSignature counts a commit that this node's validator did not sign.
 func (a *application) watchSignature(commit abci.CommitInfo) {

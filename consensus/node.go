@@ -54,6 +54,8 @@ type Options struct {
 	Lied func(Lie)
 	// Pool bounds the pool; without MaxBytes it is DefaultPoolOptions.
 	Pool PoolOptions
+	// NextBlockDelay is the least time from the decision of a block to the proposal of the next.
+	NextBlockDelay time.Duration
 	// Watchdog bounds how long the height may stand still.
 	Watchdog WatchdogOptions
 	// Snapshots are kept for nodes that join, and closed by Stop; nil: none. One is
@@ -144,10 +146,12 @@ func Open(o Options) (*Node, error) {
 	n.app = &application{
 		recent: recent.Blocks[[][]byte]{MaxBytes: recentBytes},
 		app:    o.App, pool: n.pool, records: o.Records, membership: o.Membership, voice: o.Voice, lied: o.Lied, metrics: o.Metrics, log: o.Log,
-		// Together they leave a fifth of the time for the proposal to travel.
-		build: o.Config.Consensus.TimeoutPropose * 3 / 10,
+		// Together they leave a third of the time for the proposal to travel. A proposer that
+		// builds for longer makes larger blocks, for which others' transactions wait longer.
+		build: o.Config.Consensus.TimeoutPropose * 4 / 25,
 		idle:  o.Config.Consensus.TimeoutPropose / 2,
-		most:  mostListed(o.Genesis.ConsensusParams.Block.MaxBytes),
+		delay: o.NextBlockDelay, pause: o.Config.Consensus.TimeoutCommit,
+		most: mostListed(o.Genesis.ConsensusParams.Block.MaxBytes),
 
 		snapshots: o.Snapshots, interval: o.SnapshotInterval, halt: n.halt, unsync: n.stopBlockSync,
 	}

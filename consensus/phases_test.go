@@ -491,6 +491,40 @@ func TestAProposerOfDearTransactionsIsInTime(t *testing.T) {
 	}
 }
 
+// A proposer rests after a block as long as blocks take, within bounds, and what it rests is not
+// taken from its time where it need not be.
+func TestAProposerRests(t *testing.T) {
+	h := newHost(t)
+	h.delay, h.pause = 20*time.Millisecond, 100*time.Millisecond
+	for took, want := range map[time.Duration]time.Duration{
+		time.Millisecond: 20 * time.Millisecond, 60 * time.Millisecond: 60 * time.Millisecond, time.Second: 100 * time.Millisecond,
+	} {
+		if h.took = took; h.rest() != want {
+			t.Errorf("after a block that took %s it rests for %s, want %s", took, h.rest(), want)
+		}
+	}
+	h.delay, h.build, h.idle = 150*time.Millisecond, time.Second, time.Second
+	until := h.now.UnixMilli() + 60_000
+	h.force(t, setParams(chaintest.Consortium, until))
+	decided := time.Now()
+	h.commit(t, h.decide(t, h.prepare(t)))
+	late := setParams(chaintest.Consortium, until)
+	time.AfterFunc(h.delay/3, func() { h.force(t, late) })
+	if txs := h.prepare(t); time.Since(decided) < h.delay || len(txs) != 2 {
+		t.Errorf("it proposed %d transactions %s after a block, want the one that came meanwhile after %s", len(txs)-1, time.Since(decided), h.delay)
+	}
+
+	// However long it should rest, it proposes within the time that it has.
+	h.build, h.idle = 60*time.Millisecond, 100*time.Millisecond
+	h.rested = time.Now().Add(time.Hour)
+	begun := time.Now()
+	h.force(t, setParams(chaintest.Consortium, until))
+	h.prepare(t)
+	if took := time.Since(begun); took < h.idle || took > 2*(h.idle+h.build) {
+		t.Errorf("it proposed after %s, want %s and what building takes", took, h.idle)
+	}
+}
+
 // A peer may send without end: what waits for its check is bounded in bytes, and there
 // is room again once it was taken.
 func TestWhatPeersOfferIsBoundedInBytes(t *testing.T) {

@@ -16,8 +16,8 @@ import (
 // whatever it proposes has passed the very rules by which ProcessProposal judges. What is
 // demanded comes first; where something that is due has no place, nothing else has, SPEC I4.
 // It stops at the block's size or work, at part of the time that proposing may take, and at
-// what validators lately executed in as long. When
-// nothing waits it gives a first transaction a while to come, so that an idle chain
+// what validators lately executed in as long. It begins no sooner than the pause after the latest block is over.
+// When nothing waits it gives a first transaction a while to come, so that an idle chain
 // makes few blocks and a busy one loses no time. It proposes nothing by a version of the
 // state machine that this program does not know, SPEC U5.
 func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepareProposal) (*abci.ResponsePrepareProposal, error) {
@@ -25,14 +25,20 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 		return nil, err
 	}
 	a.before = a.proposer
+	// The others wait since now: what it rests, and waits for a transaction, is of that time. An
+	// idle chain needs little of the time for building, and waits a part of that as well.
+	asked := time.Now()
+	latest := asked.Add(a.idle + a.build)
+	time.Sleep(min(time.Until(a.rested), a.idle))
 	a.pool.Proposing(true)
 	a.pool.Gather(a.build / 4)
-	a.pool.Await(a.idle)
+	a.pool.Await(time.Until(asked.Add(a.idle + a.idle/4)))
 	a.pool.Proposing(false)
 	a.pool.Hush()
 	defer a.pool.Speak()
 	header, begun := headerOf(req.Height, req.Time), time.Now()
-	deadline := begun.Add(a.build)
+	build := min(a.build, time.Until(latest))
+	deadline := begun.Add(build)
 	votes := a.votes(req.Height, req.LocalLastCommit, req.MaxTxBytes)
 	if a.deaf {
 		votes = nil
@@ -40,7 +46,7 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 	x := a.app.Begin(header, votes...)
 	reported := misbehaviour(req.Misbehavior)
 	x.Report(reported)
-	most := a.pace.within(a.build)
+	most := a.pace.within(build)
 	var txs [][]byte
 	bytes := 0
 	var evict, later []tx.ID
@@ -105,7 +111,8 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 	a.pool.Postpone(later...)
 	a.metrics.proposals.WithLabelValues("prepared").Inc()
 	a.metrics.proposed.Observe(float64(len(block.Record.Txs)))
-	a.metrics.preparing.Observe(time.Since(begun).Seconds())
+	a.took = time.Since(begun)
+	a.metrics.preparing.Observe(a.took.Seconds())
 	a.metrics.spanAll("propose", begun, idsOf(block.Record))
 	if a.bend != nil {
 		txs = a.bend(txs)

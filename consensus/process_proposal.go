@@ -29,8 +29,9 @@ func (a *application) ProcessProposal(_ context.Context, req *abci.RequestProces
 		return &abci.ResponseProcessProposal{Status: abci.ResponseProcessProposal_ACCEPT}, nil
 	}
 	block, err := a.execute(header, req.Txs, reported)
-	a.metrics.processing.Observe(time.Since(begun).Seconds())
-	a.pace.learn(len(req.Txs)-1, time.Since(begun))
+	a.took = time.Since(begun)
+	a.metrics.processing.Observe(a.took.Seconds())
+	a.pace.learn(len(req.Txs)-1, a.took)
 	if err != nil {
 		a.metrics.proposals.WithLabelValues("refused").Inc()
 		a.metrics.rejected.WithLabelValues(code(err)).Inc()

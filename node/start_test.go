@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"strings"
 	"testing"
 	"time"
@@ -187,7 +188,9 @@ func TestRunEndsWithItsContext(t *testing.T) {
 			t.Fatal(err)
 		}
 	case <-time.After(time.Minute):
-		t.Fatal("Run did not return")
+		stacks := new(bytes.Buffer)
+		_ = pprof.Lookup("goroutine").WriteTo(stacks, 2)
+		t.Fatalf("Run did not return:\n%s", stacks)
 	}
 }
 

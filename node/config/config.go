@@ -106,11 +106,12 @@ type P2P struct {
 
 // Consensus is section [consensus].
 type Consensus struct {
-	Propose           Duration `toml:"timeout_propose" doc:"How long validators wait for a proposal before they ask for another proposer. With nothing to do a proposer waits half of it for a first transaction, so an idle chain makes a block about every timeout_propose/2 + timeout_commit."`
+	Propose           Duration `toml:"timeout_propose" doc:"How long validators wait for a proposal before they ask for another proposer. With nothing to do a proposer waits five eighths of it for a first transaction, so an idle chain makes a block about every two thirds of timeout_propose."`
 	ProposeDelta      Duration `toml:"timeout_propose_delta" doc:"How much longer they wait in each further round."`
 	Vote              Duration `toml:"timeout_vote" doc:"How long they wait for stragglers' votes when two thirds have voted for different things."`
 	VoteDelta         Duration `toml:"timeout_vote_delta" doc:"How much longer they wait in each further round."`
-	Commit            Duration `toml:"timeout_commit" doc:"The pause after a block, in which late votes are gathered: the least time between two blocks."`
+	Commit            Duration `toml:"timeout_commit" doc:"How long after a block votes that come late are waited for. With all of them the next block begins."`
+	NextBlockDelay    Duration `toml:"next_block_delay" doc:"The least pause from the decision of a block to the next proposal, with which a proposer gathers transactions. Where blocks take longer than that to execute, the pause is as long as that, up to timeout_commit. Less makes latency shorter, and more blocks of fewer transactions, each of which costs more."`
 	GossipSleep       Duration `toml:"gossip_sleep" doc:"How often to look for something that a peer lacks."`
 	FlushThrottle     Duration `toml:"flush_throttle" doc:"How long small messages to a peer are gathered."`
 	ReapInterval      Duration `toml:"reap_interval" doc:"How often new transactions are offered to peers."`
@@ -470,20 +471,21 @@ func Default() Config {
 			RecvRate:     50_000_000,
 		},
 		Consensus: Consensus{
-			Propose:       Duration(500 * time.Millisecond),
-			ProposeDelta:  Duration(250 * time.Millisecond),
-			Vote:          Duration(250 * time.Millisecond),
-			VoteDelta:     Duration(250 * time.Millisecond),
-			Commit:        Duration(100 * time.Millisecond),
-			GossipSleep:   Duration(10 * time.Millisecond),
-			FlushThrottle: Duration(time.Millisecond),
-			ReapInterval:  Duration(5 * time.Millisecond),
+			Propose:        Duration(500 * time.Millisecond),
+			ProposeDelta:   Duration(250 * time.Millisecond),
+			Vote:           Duration(250 * time.Millisecond),
+			VoteDelta:      Duration(250 * time.Millisecond),
+			Commit:         Duration(100 * time.Millisecond),
+			NextBlockDelay: Duration(25 * time.Millisecond),
+			GossipSleep:    Duration(10 * time.Millisecond),
+			FlushThrottle:  Duration(time.Millisecond),
+			ReapInterval:   Duration(5 * time.Millisecond),
 		},
 		Signer: Signer{Timeout: Duration(time.Second), WatchBlocks: 2, WatchTime: Duration(5 * time.Second)},
 		Pool:   Pool{MaxBytes: 256 << 20, MaxLaneBytes: 64 << 20, MaxWait: Duration(2 * time.Second)},
 		State: State{
 			Tree:         "memory",
-			KeepVersions: 1000,
+			KeepVersions: 2000,
 			KeepBytes:    256 << 20,
 			Backend:      "goleveldb",
 			BlockCache:   128 << 20,
@@ -491,7 +493,7 @@ func Default() Config {
 			ValueCache:   200_000,
 		},
 		Pruning:    Pruning{Mode: PruningFull, WindowBlocks: 100_000, Window: Duration(168 * time.Hour)},
-		Snapshots:  Snapshots{Interval: 1000, Keep: 2},
+		Snapshots:  Snapshots{Interval: 2000, Keep: 2},
 		Sync:       Sync{Servers: []string{}, TrustPeriod: Duration(168 * time.Hour)},
 		Telemetry:  Telemetry{Listen: "127.0.0.1:26660", Engine: true, TracesFileBytes: 64 << 20, TracesRatio: 0.01},
 		Watchdog:   Watchdog{StallSeconds: 15},
@@ -668,6 +670,7 @@ func (c Config) Check() error {
 	atLeast("consensus.timeout_vote", k.Vote.Std(), 10*time.Millisecond)
 	atLeast("consensus.timeout_vote_delta", k.VoteDelta.Std(), time.Millisecond)
 	atLeast("consensus.timeout_commit", k.Commit.Std(), 0)
+	want(k.NextBlockDelay >= 0 && k.NextBlockDelay <= k.Propose/2, "consensus.next_block_delay", "%s, want 0s to half of consensus.timeout_propose, in which the others wait for the proposal", k.NextBlockDelay.Std())
 	atLeast("consensus.gossip_sleep", k.GossipSleep.Std(), time.Millisecond)
 	atLeast("consensus.flush_throttle", k.FlushThrottle.Std(), 100*time.Microsecond)
 	atLeast("consensus.reap_interval", k.ReapInterval.Std(), time.Millisecond)

@@ -58,7 +58,7 @@ func (c Config) Engine(h Home) (*config.Config, error) {
 	k.TimeoutPrecommit = c.Consensus.Vote.Std()
 	k.TimeoutPrecommitDelta = c.Consensus.VoteDelta.Std()
 	k.TimeoutCommit = c.Consensus.Commit.Std()
-	k.SkipTimeoutCommit = false
+	k.SkipTimeoutCommit = true
 	// The engine knows nothing of the application's pool: with false it would never
 	// start a block, and with an interval delay every block by it. An idle proposer
 	// waits in PrepareProposal instead.

@@ -266,7 +266,7 @@ func TestAPrunedHomeIsSoundAndItsDamageIsFound(t *testing.T) {
 	home, c := nodetest.NewHome(t, node.NewGenesis)
 	c.State.Tree = "disk"
 	c.Pruning = config.Pruning{Mode: config.PruningPruned, WindowBlocks: 100}
-	c.Consensus.Propose, c.Consensus.Commit, c.Snapshots.Interval = config.Duration(20*time.Millisecond), 0, 0
+	c.Consensus.Propose, c.Consensus.Commit, c.Consensus.NextBlockDelay, c.Snapshots.Interval = config.Duration(20*time.Millisecond), 0, 0, 0
 	if err := config.Write(home, c); err != nil {
 		t.Fatal(err)
 	}

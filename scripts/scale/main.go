@@ -33,7 +33,8 @@ type model struct {
 	hop        float64 // for a node to take a message and hand it on
 	sleep      float64 // gossip's pause, of which a message waits half on average
 	execute    float64 // a block, on one validator
-	pause      float64 // timeout_commit
+	delay      float64 // next_block_delay
+	commit     float64 // timeout_commit
 }
 
 func main() {
@@ -49,7 +50,8 @@ func main() {
 	f.Float64Var(&m.hop, "hop", 1, "milliseconds in which a node hands a message on")
 	f.Float64Var(&m.sleep, "sleep", 10, "gossip's pause in milliseconds")
 	f.Float64Var(&m.execute, "execute", 40, "milliseconds in which a validator executes a block")
-	f.Float64Var(&m.pause, "commit", 100, "timeout_commit in milliseconds")
+	f.Float64Var(&m.delay, "delay", 25, "next_block_delay in milliseconds")
+	f.Float64Var(&m.commit, "commit", 100, "timeout_commit in milliseconds")
 	f.IntVar(&heights, "heights", 300, "blocks to simulate")
 	f.Uint64Var(&seed, "seed", 1, "of the random numbers")
 	_ = f.Parse(os.Args[1:])
@@ -77,7 +79,7 @@ func (m *model) read(delays string) error {
 	if m.far, err = links.ParseRegions(delays); err != nil {
 		return fmt.Errorf("--delays %q: %w", delays, err)
 	}
-	if m.neighbours < 1 || m.hop < 0 || m.sleep < 0 || m.execute < 0 || m.pause < 0 || m.missing < 0 {
+	if m.neighbours < 1 || m.hop < 0 || m.sleep < 0 || m.execute < 0 || m.delay < 0 || m.commit < 0 || m.missing < 0 {
 		return fmt.Errorf("no number may be negative, and each validator needs a neighbour")
 	}
 	return nil
@@ -94,12 +96,15 @@ func (m *model) run(heights, regions int, r *rand.Rand) []float64 {
 	n := m.validators - m.missing
 	graph := m.connect(n, regions, r)
 	done := make([]float64, n) // when each has committed the height before
+	all := make([]float64, n)  // and when each has all votes for it
 	times := make([]float64, 0, heights)
 	last := 0.0
 	for h := range heights {
 		proposer := h % n
-		// The proposer begins after its own pause, and executes what it proposes.
-		start := done[proposer] + m.pause + m.work(r)
+		// The proposer begins when it has all votes, or has waited for them, and has rested as
+		// long as a block takes; and it executes what it proposes.
+		begin := max(done[proposer]+m.rest(), min(all[proposer], done[proposer]+m.commit))
+		start := begin + m.work(r)
 		arrival := m.spread(graph, proposer, start, r)
 		prevote := make([]float64, n)
 		for i := range n {
@@ -109,8 +114,8 @@ func (m *model) run(heights, regions int, r *rand.Rand) []float64 {
 				prevote[i] += m.work(r)
 			}
 		}
-		precommit := m.quorum(graph, prevote, r)
-		done = m.quorum(graph, precommit, r)
+		precommit, _ := m.quorum(graph, prevote, r)
+		done, all = m.quorum(graph, precommit, r)
 		at := slices.Min(done)
 		if h > 0 {
 			times = append(times, at-last)
@@ -141,6 +146,9 @@ func (m *model) connect(n, regions int, r *rand.Rand) [][]edge {
 	return graph
 }
 
+// rest is the pause after a block.
+func (m *model) rest() float64 { return max(m.delay, min(m.execute, m.commit)) }
+
 // work is how long a validator executes a block: the median is m.execute.
 func (m *model) work(r *rand.Rand) float64 { return m.execute * math.Exp(0.2*r.NormFloat64()) }
 
@@ -169,15 +177,15 @@ func (m *model) spread(graph [][]edge, from int, at float64, r *rand.Rand) []flo
 }
 
 // quorum is when each has the votes of more than two thirds of all validators, of which
-// the missing ones have none. votes is when each votes.
-func (m *model) quorum(graph [][]edge, votes []float64, r *rand.Rand) []float64 {
+// the missing ones have none, and when it has those of all (+Inf: never). votes is when each votes.
+func (m *model) quorum(graph [][]edge, votes []float64, r *rand.Rand) (out, all []float64) {
 	n := len(graph)
 	arrivals := make([][]float64, n) // of each vote at each validator
 	for i := range n {
 		arrivals[i] = m.spread(graph, i, votes[i], r)
 	}
 	need := 2*m.validators/3 + 1
-	out := make([]float64, n)
+	out, all = make([]float64, n), make([]float64, n)
 	at := make([]float64, n)
 	for i := range n {
 		for v := range n {
@@ -186,8 +194,11 @@ func (m *model) quorum(graph [][]edge, votes []float64, r *rand.Rand) []float64 
 		slices.Sort(at)
 		// Nobody goes on before the own vote.
 		out[i] = max(at[need-1], votes[i])
+		if all[i] = max(at[n-1], votes[i]); m.missing > 0 {
+			all[i] = math.Inf(1)
+		}
 	}
-	return out
+	return out, all
 }
 
 func quantile(values []float64, q float64) float64 {

@@ -8,7 +8,7 @@ import (
 // plain has nothing random in it but the graph: every time can be said beforehand.
 func plain(t *testing.T, delays string) *model {
 	t.Helper()
-	m := &model{validators: 9, neighbours: 9, pause: 100}
+	m := &model{validators: 9, neighbours: 9, delay: 100, commit: 100}
 	if err := m.read(delays); err != nil {
 		t.Fatal(err)
 	}
@@ -34,6 +34,29 @@ func TestExecutionCountsTwice(t *testing.T) {
 	m.execute = 100
 	if d := quantile(m.run(80, 1, generator()), 0.5) - before; d < 180 || d > 260 {
 		t.Errorf("executing for 100 ms makes a round longer by %.1f ms, want about 200", d)
+	}
+}
+
+// A proposer rests as long as blocks take, waits for votes that come late, and for those
+// that never come as long as it may.
+func TestTheRestFollowsTheWork(t *testing.T) {
+	round := func(execute float64, missing int, delays string) float64 {
+		m := plain(t, delays)
+		m.delay, m.execute, m.missing = 25, execute, missing
+		return quantile(m.run(80, 3, generator()), 0.5)
+	}
+	quick := round(0, 0, "0,0,0")
+	if quick < 25 || quick > 35 {
+		t.Errorf("rounds without work take %.1f ms, want little more than the rest of 25", quick)
+	}
+	if dear := round(60, 0, "0,0,0"); dear < 170 || dear > 200 {
+		t.Errorf("with blocks that take 60 ms rounds take %.1f ms, want a little more than three times that", dear)
+	}
+	if missed := round(0, 1, "0,0,0"); missed < 100 || missed > 110 {
+		t.Errorf("with one missing rounds take %.1f ms, want little more than timeout_commit", missed)
+	}
+	if far := round(0, 0, "5,60,60"); far < quick+3*5+25 || far > quick+3*65 {
+		t.Errorf("with a region that is 60 ms away rounds take %.1f ms, and %.1f in one", far, quick)
 	}
 }
 
