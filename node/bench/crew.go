@@ -8,11 +8,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/chancery/chancery/chain/keys"
+	"github.com/chancery/chancery/chain/parallel"
 	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/modules/access"
 	"github.com/chancery/chancery/modules/consent"
@@ -70,32 +73,62 @@ func NewClerks(organisation string, n int) ([]Clerk, error) {
 // clerksAtOnce is how many clerks one transaction registers.
 const clerksAtOnce = 25
 
-// Employ registers n clerks of an organisation with whoever acts for it.
-func Employ(ctx context.Context, c *client.Client, by Author, n int) ([]Author, error) {
+// registersAtOnce is how many such transactions are under way.
+const registersAtOnce = 16
+
+// Employ registers n clerks of an organisation with whoever acts for it. Each of the transactions
+// that it takes may last so long; 0: for ever.
+func Employ(ctx context.Context, c *client.Client, by Author, n int, each time.Duration) ([]Author, error) {
 	clerks, err := NewClerks(by.Organisation, n)
 	if err != nil {
 		return nil, err
 	}
-	var out []Author
-	for len(clerks) > 0 {
-		some := clerks[:min(clerksAtOnce, len(clerks))]
-		clerks = clerks[len(some):]
-		var messages []proto.Message
-		for _, k := range some {
-			key, err := identity.Possess(c.ChainID(), k.DID, clerkKey, k.Key, identityv1.Purpose_PURPOSE_AUTHENTICATION)
-			if err != nil {
-				return nil, err
-			}
-			messages = append(messages,
-				&identityv1.RegisterIdentity{Identity: &identityv1.NewIdentity{Did: k.DID, Kind: identityv1.Kind_KIND_PERSON, Keys: []*identityv1.NewKey{key}}},
-				&identityv1.AssignRole{Did: k.DID, Role: ClerkRole})
-			out = append(out, k.Author)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	teams := slices.Collect(slices.Chunk(clerks, clerksAtOnce))
+	errs := make([]error, len(teams))
+	parallel.Each(registersAtOnce, len(teams), func(i int) {
+		if errs[i] = register(ctx, c, by, teams[i], each); errs[i] != nil {
+			cancel() // the others are not wanted any more
 		}
-		if _, err := c.Do(ctx, by.Organisation, by.Signers, messages...); err != nil {
-			return nil, fmt.Errorf("register clerks of %s: %w", by.Organisation, err)
-		}
+	})
+	// Those that were cancelled say less than the one that cancelled them.
+	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil && !errors.Is(err, context.Canceled) }); i >= 0 {
+		return nil, errs[i]
 	}
-	return out, nil
+	out := make([]Author, n)
+	for i, k := range clerks {
+		out[i] = k.Author
+	}
+	return out, errors.Join(errs...)
+}
+
+// register registers clerks with one transaction.
+func register(ctx context.Context, c *client.Client, by Author, clerks []Clerk, each time.Duration) error {
+	ctx, cancel := limited(ctx, each)
+	defer cancel()
+	var messages []proto.Message
+	for _, k := range clerks {
+		key, err := identity.Possess(c.ChainID(), k.DID, clerkKey, k.Key, identityv1.Purpose_PURPOSE_AUTHENTICATION)
+		if err != nil {
+			return err
+		}
+		messages = append(messages,
+			&identityv1.RegisterIdentity{Identity: &identityv1.NewIdentity{Did: k.DID, Kind: identityv1.Kind_KIND_PERSON, Keys: []*identityv1.NewKey{key}}},
+			&identityv1.AssignRole{Did: k.DID, Role: ClerkRole})
+	}
+	if _, err := c.Do(ctx, by.Organisation, by.Signers, messages...); err != nil {
+		return fmt.Errorf("register clerks of %s: %w", by.Organisation, err)
+	}
+	return nil
+}
+
+// limited is a context that ends after a time; 0: it does not.
+func limited(ctx context.Context, after time.Duration) (context.Context, context.CancelFunc) {
+	if after <= 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, after)
 }
 
 // Care is the purpose of decisions.
@@ -210,13 +243,13 @@ var ErrNobody = errors.New("nobody is there to write transactions")
 
 // Prepare makes ready for a workload whatever it needs of each organisation, and returns
 // its authors: so many clerks of each organisation, which whoever is given acts for; or,
-// with 0, whoever is given.
-func Prepare(ctx context.Context, c *client.Client, kind string, by []Author, clerks int) ([]Author, error) {
+// with 0, whoever is given. Each transaction with clerks, and all the rest, may last so long; 0: for ever.
+func Prepare(ctx context.Context, c *client.Client, kind string, by []Author, clerks int, each time.Duration) ([]Author, error) {
 	authors := by
 	if clerks > 0 {
 		var teams [][]Author
 		for _, a := range by {
-			team, err := Employ(ctx, c, a, clerks)
+			team, err := Employ(ctx, c, a, clerks, each)
 			if err != nil {
 				return nil, err
 			}
@@ -224,6 +257,8 @@ func Prepare(ctx context.Context, c *client.Client, kind string, by []Author, cl
 		}
 		authors = InTurn(teams)
 	}
+	ctx, cancel := limited(ctx, each)
+	defer cancel()
 	return authors, furnishAll(ctx, c, kind, by)
 }
 

@@ -276,9 +276,9 @@ func (l *loading) do(cmd *cobra.Command) error {
 			load, others = others, nil
 		}
 	}
-	authors, err := bench.Prepare(setUp, target.First(), l.workload, load, l.clerks)
+	authors, err := bench.Prepare(cmd.Context(), target.First(), l.workload, load, l.clerks, a.timeout)
 	if err == nil && len(others) > 0 {
-		others, err = bench.Prepare(setUp, target.First(), l.workload, others, l.clerks)
+		others, err = bench.Prepare(cmd.Context(), target.First(), l.workload, others, l.clerks, a.timeout)
 	}
 	stop()
 	if err != nil {

@@ -117,7 +117,7 @@ func (c *office) start(ctx context.Context, dir string) error {
 	}); err != nil {
 		return err
 	}
-	_, err = bench.Prepare(ctx, c.chain.First(), c.Workload, c.admins, 0)
+	_, err = bench.Prepare(ctx, c.chain.First(), c.Workload, c.admins, 0, 0)
 	return err
 }
 

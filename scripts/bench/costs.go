@@ -92,9 +92,9 @@ func shares(r io.Reader) (map[string]float64, error) {
 	return of, nil
 }
 
-// profile writes a CPU profile of the first validator and gives the parts' shares.
-func (n *network) profile(ctx context.Context, seconds int, path string) (map[string]float64, error) {
-	url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", n.members[0].config.Telemetry.Listen, seconds)
+// telemetry is what the first validator's telemetry has under a path. It is to be closed.
+func (n *network) telemetry(ctx context.Context, path string) (io.ReadCloser, error) {
+	url := fmt.Sprintf("http://%s%s", n.members[0].config.Telemetry.Listen, path)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
@@ -103,15 +103,24 @@ func (n *network) profile(ctx context.Context, seconds int, path string) (map[st
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = res.Body.Close() }()
 	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %s", url, res.Status)
+		return nil, errors.Join(fmt.Errorf("%s: %s", url, res.Status), res.Body.Close())
 	}
+	return res.Body, nil
+}
+
+// profile writes a CPU profile of the first validator and gives the parts' shares.
+func (n *network) profile(ctx context.Context, seconds int, path string) (map[string]float64, error) {
+	body, err := n.telemetry(ctx, fmt.Sprintf("/debug/pprof/profile?seconds=%d", seconds))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = body.Close() }()
 	f, err := os.Create(path)
 	if err != nil {
 		return nil, err
 	}
-	_, err = io.Copy(f, res.Body)
+	_, err = io.Copy(f, body)
 	if err == nil {
 		_, err = f.Seek(0, io.SeekStart)
 	}

@@ -53,6 +53,7 @@ type options struct {
 	far        links.Regions
 	rounds     int
 	seconds    int
+	settle     int
 	window     int
 	clerks     int // of all organisations together
 	profile    string
@@ -179,6 +180,7 @@ func flags(args []string) (options, error) {
 	delays := f.String("delays", links.DefaultRegions, "one-way delays between regions 1-2, 2-3 and 1-3, in milliseconds")
 	f.IntVar(&o.rounds, "rounds", 5, "rounds of each case")
 	f.IntVar(&o.seconds, "seconds", 9, "seconds that each loop is measured, after a third of that to warm up")
+	f.IntVar(&o.settle, "settle", 0, "seconds of load, and a third of that more, that a network has before anything of it is measured, so that its heap has been all that it will be")
 	f.IntVar(&o.window, "window", 4000, "transactions under way in the closed loop")
 	f.IntVar(&o.clerks, "clerks", 10_000, "clerks of all organisations together, who write in turn")
 	f.StringVar(&o.profile, "profile", "", "folder for CPU profiles of the first validator, one for each loop; the report then tells what each part of a transaction costs")
@@ -194,8 +196,8 @@ func flags(args []string) (options, error) {
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("there is no argument %q", f.Arg(0))
 	}
-	if o.rounds < 1 || o.seconds < 1 || o.seconds > 300 || o.window < 50 || o.window > 100_000 || o.clerks < 1 || o.clerks > 50_000 {
-		return o, errors.New("want rounds of 1 or more, 1 to 300 seconds, a window of 50 to 100000, 1 to 50000 clerks")
+	if o.rounds < 1 || o.seconds < 1 || o.seconds > 300 || o.settle < 0 || o.settle > 300 || o.window < 50 || o.window > 100_000 || o.clerks < 1 || o.clerks > 50_000 {
+		return o, errors.New("want rounds of 1 or more, 1 to 300 seconds, at most 300 to settle, a window of 50 to 100000, 1 to 50000 clerks")
 	}
 	var err error
 	if o.far, err = links.ParseRegions(*delays); err != nil {
@@ -345,6 +347,9 @@ func run(ctx context.Context, o options) error {
 	return nil
 }
 
+// settling is the loop of which nothing is measured.
+const settling = "settling"
+
 // measure is one round of the cases of one setting.
 func measure(ctx context.Context, cases []*series, round int, dir string, o options) error {
 	app := newApplication(cases[0].setting, o)
@@ -352,7 +357,7 @@ func measure(ctx context.Context, cases []*series, round int, dir string, o opti
 	if err := app.start(ctx, dir); err != nil {
 		return err
 	}
-	for _, c := range cases {
+	for i, c := range cases {
 		f := figures{Round: round + 1}
 		office, _ := app.(*office)
 		if office != nil && c.State > 0 {
@@ -361,24 +366,25 @@ func measure(ctx context.Context, cases []*series, round int, dir string, o opti
 			}
 			f.Keys = int(office.keys)
 		}
-		loop := func(name string, rate int) (*bench.Result, error) {
+		loop := func(name string, rate, seconds int) (*bench.Result, error) {
 			w, err := app.workload()
 			if err != nil {
 				return nil, err
 			}
 			l := bench.Options{
-				Rate: float64(rate), Window: o.window, WarmUp: time.Duration(o.seconds) * time.Second / 3, Duration: time.Duration(o.seconds) * time.Second,
+				Rate: float64(rate), Window: o.window, WarmUp: time.Duration(seconds) * time.Second / 3, Duration: time.Duration(seconds) * time.Second,
 				Patience: time.Minute, Drain: 2 * time.Minute, Processes: app.network().pids(),
-				Ahead: o.seconds * max(8000, 20_000/c.Validators) / c.Messages,
+				Ahead: seconds * max(8000, 20_000/c.Validators) / c.Messages,
 			}
 			if rate > 0 {
-				l.Ahead = rate * o.seconds * 4 / 3
+				l.Ahead = rate * seconds * 4 / 3
 			}
 			profiled := make(chan error, 1)
-			if o.profile != "" {
+			profiles := o.profile != "" && name != settling
+			if profiles {
 				l.Began = func() {
 					path := filepath.Join(o.profile, fmt.Sprintf("%s-%s-%d-messages-%d-validators-%d-regions-%d-keys-%s-%d.pprof", c.App, c.Workload, c.Messages, c.Validators, c.Regions, c.State, name, round+1))
-					of, err := app.network().profile(ctx, o.seconds, path)
+					of, err := app.network().profile(ctx, seconds, path)
 					if rate == 0 {
 						f.Shares = of
 					}
@@ -389,7 +395,7 @@ func measure(ctx context.Context, cases []*series, round int, dir string, o opti
 			if err != nil {
 				return nil, err
 			}
-			if o.profile != "" {
+			if profiles {
 				if err := <-profiled; err != nil {
 					return nil, fmt.Errorf("profile: %w", err)
 				}
@@ -402,11 +408,16 @@ func measure(ctx context.Context, cases []*series, round int, dir string, o opti
 			}
 			return r, nil
 		}
+		if i == 0 && o.settle > 0 {
+			if _, err := loop(settling, 0, o.settle); err != nil {
+				return err
+			}
+		}
 		before, err := app.network().disk()
 		if err != nil {
 			return err
 		}
-		if f.Closed, err = loop("closed", 0); err != nil {
+		if f.Closed, err = loop("closed", 0, o.seconds); err != nil {
 			return err
 		}
 		if f.Keys > 0 {
@@ -423,7 +434,7 @@ func measure(ctx context.Context, cases []*series, round int, dir string, o opti
 			if err != nil {
 				return err
 			}
-			r, err := loop(fmt.Sprint(rate), rate)
+			r, err := loop(fmt.Sprint(rate), rate, o.seconds)
 			if err != nil {
 				return err
 			}

@@ -14,10 +14,13 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 
 	"github.com/chancery/chancery/node/bench"
 	"github.com/chancery/chancery/node/client"
 	accessv1 "github.com/chancery/chancery/proto/chancery/access/v1"
+	nodev1 "github.com/chancery/chancery/proto/chancery/node/v1"
 	provenancev1 "github.com/chancery/chancery/proto/chancery/provenance/v1"
 )
 
@@ -124,16 +127,26 @@ func runReads(ctx context.Context, o readOptions) error {
 // answers came.
 type call func(ctx context.Context, c *client.Client, random *rand.Rand) (answers int, err error)
 
+// read is what clients do for a while.
+type read struct {
+	name   string
+	method string // that it calls, of which the node says how long it took; empty: no call says that
+	// clients do it at a time, each again once it is done or, with a pace, when it is due: so many
+	// times a second all together.
+	clients, pace int
+	do            call
+}
+
 // measureAll measures each read in turn.
 func (l *library) measureAll(ctx context.Context) ([]*readRow, error) {
-	idle, err := l.measured(ctx, "nothing but the load", 1, 0, func(ctx context.Context, _ *client.Client, _ *rand.Rand) (int, error) {
+	idle, err := l.measured(ctx, read{name: "nothing but the load", clients: 1, do: func(ctx context.Context, _ *client.Client, _ *rand.Rand) (int, error) {
 		select {
 		case <-time.After(time.Second):
 			return 0, nil
 		case <-ctx.Done():
 			return 0, ctx.Err()
 		}
-	})
+	}})
 	if err != nil {
 		return nil, err
 	}
@@ -151,24 +164,24 @@ func (l *library) measureAll(ctx context.Context) ([]*readRow, error) {
 		}
 		of := fmt.Sprintf(", %d policies", n)
 		err := errors.Join(
-			add(l.measured(ctx, fmt.Sprintf("unrecorded decisions, one a call, %d a second%s", l.pace, of), l.clients, l.pace, l.decision)),
-			add(l.measured(ctx, "unrecorded decisions, one a call"+of, l.clients, 0, l.decision)),
-			add(l.measured(ctx, fmt.Sprintf("unrecorded decisions, %d a call%s", l.batch, of), l.clients, 0, l.decisions)),
+			add(l.measured(ctx, read{fmt.Sprintf("unrecorded decisions, one a call, %d a second%s", l.pace, of), accessv1.Query_Evaluate_FullMethodName, l.clients, l.pace, l.decision})),
+			add(l.measured(ctx, read{"unrecorded decisions, one a call" + of, accessv1.Query_Evaluate_FullMethodName, l.clients, 0, l.decision})),
+			add(l.measured(ctx, read{fmt.Sprintf("unrecorded decisions, %d a call%s", l.batch, of), accessv1.Query_Evaluations_FullMethodName, l.clients, 0, l.decisions})),
 			add(l.recorded(ctx, "recorded decisions"+of)))
 		if err != nil {
 			return nil, err
 		}
 	}
 	err = errors.Join(
-		add(l.measured(ctx, "proofs of an entity", l.clients, 0, l.proof())),
-		add(l.measured(ctx, fmt.Sprintf("ancestries of %d entities to depth %d, in pages of 500", 2*depth-1, depth), l.clients, 0, l.ancestry)),
-		add(l.measured(ctx, fmt.Sprintf("events replayed from the first block on, %d a call", replayedAtOnce), 1, 0, l.replay())))
+		add(l.measured(ctx, read{"proofs of an entity", nodev1.Receipts_Prove_FullMethodName, l.clients, 0, l.proof()})),
+		add(l.measured(ctx, read{fmt.Sprintf("ancestries of %d entities to depth %d, in pages of 500", 2*depth-1, depth), provenancev1.Query_Ancestors_FullMethodName, l.clients, 0, l.ancestry})),
+		add(l.measured(ctx, read{fmt.Sprintf("events replayed from the first block on, %d a call", replayedAtOnce), "", 1, 0, l.replay()})))
 	return rows, err
 }
 
-// measured keeps calls under way for a while, with transactions beside them. With a pace, so
-// many are due each second, and latency runs from when each was due.
-func (l *library) measured(ctx context.Context, name string, clients, pace int, do call) (*readRow, error) {
+// measured reads for a while, with transactions beside. With a pace, latency runs from when each
+// call was due.
+func (l *library) measured(ctx context.Context, what read) (*readRow, error) {
 	warmUp, span := time.Duration(l.seconds)*time.Second/3, time.Duration(l.seconds)*time.Second
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -190,14 +203,14 @@ func (l *library) measured(ctx context.Context, name string, clients, pace int, 
 	started := time.Now()
 	from, to := started.Add(warmUp), started.Add(warmUp+span)
 	var counted atomic.Int64
-	latencies := make([]*hdrhistogram.Histogram, clients)
-	faults := make([]error, clients)
+	latencies := make([]*hdrhistogram.Histogram, what.clients)
+	faults := make([]error, what.clients)
 	// No deadline, which the node would be told of and answer to by a clock of its own.
 	ending, end := context.WithCancel(ctx)
 	defer end()
 	defer time.AfterFunc(time.Until(to), end).Stop()
 	var calling sync.WaitGroup
-	for i := range clients {
+	for i := range what.clients {
 		latencies[i] = hdrhistogram.New(1, longestCall, 3)
 		calling.Go(func() {
 			c, err := client.Dial(ctx, l.net.members[0].config.RPC.Listen)
@@ -215,8 +228,8 @@ func (l *library) measured(ctx context.Context, name string, clients, pace int, 
 			random := rand.New(rand.NewPCG(uint64(i), 1))
 			for k := 0; ; k++ {
 				asked := time.Now()
-				if pace > 0 {
-					due := started.Add(time.Duration(k*clients+i) * time.Second / time.Duration(pace))
+				if what.pace > 0 {
+					due := started.Add(time.Duration(k*what.clients+i) * time.Second / time.Duration(what.pace))
 					err := clock.sleep(due.Sub(asked))
 					if ending.Err() != nil {
 						return
@@ -228,7 +241,7 @@ func (l *library) measured(ctx context.Context, name string, clients, pace int, 
 					}
 					asked = due
 				}
-				n, err := do(ending, c, random)
+				n, err := what.do(ending, c, random)
 				answered := time.Now()
 				if ending.Err() != nil {
 					return // the call was cut off by the end
@@ -245,9 +258,10 @@ func (l *library) measured(ctx context.Context, name string, clients, pace int, 
 			}
 		})
 	}
-	row := &readRow{Name: name, Seconds: span.Seconds()}
+	row := &readRow{Name: what.name, Seconds: span.Seconds()}
 	var cpu time.Duration
 	var blocks int64
+	var quick, handled int64
 	look := func(at time.Time, sign int64) error {
 		select {
 		case <-time.After(time.Until(at)):
@@ -259,14 +273,19 @@ func (l *library) measured(ctx context.Context, name string, clients, pace int, 
 			return err
 		}
 		height, err := l.height(ctx)
+		if err != nil {
+			return err
+		}
+		within, all, err := l.handled(ctx, what.method)
 		cpu, blocks = cpu+time.Duration(sign)*used, blocks+sign*height
+		quick, handled = quick+sign*within, handled+sign*all
 		return err
 	}
 	err := errors.Join(look(from, -1), look(to, 1))
 	calling.Wait()
 	loading.Wait()
 	if err := errors.Join(append(faults, err, loadErr)...); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, fmt.Errorf("%s: %w", what.name, err)
 	}
 	all := hdrhistogram.New(1, longestCall, 3)
 	for _, h := range latencies {
@@ -274,11 +293,44 @@ func (l *library) measured(ctx context.Context, name string, clients, pace int, 
 	}
 	row.finish(counted.Load(), all, cpu.Seconds(), l.besides)
 	row.Blocks = blocks
+	row.Quick, row.Handled = quick, handled
 	if loaded != nil {
 		row.Load = loaded.Throughput
 	}
 	fmt.Println(row.line())
 	return row, nil
+}
+
+// quickly is how long a call takes at most, in seconds, that is counted as quick.
+const quickly = 0.001
+
+// handled is how many calls of a method the first node has answered, and how many of them within
+// what is quick, by its own clock: from when it had read the request to when it had the answer.
+func (l *library) handled(ctx context.Context, method string) (within, all int64, err error) {
+	if method == "" {
+		return 0, 0, nil
+	}
+	body, err := l.net.telemetry(ctx, "/metrics")
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { _ = body.Close() }()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(body)
+	if err != nil {
+		return 0, 0, fmt.Errorf("the node's metrics: %w", err)
+	}
+	for _, m := range families["chancery_rpc_call_seconds"].GetMetric() {
+		if len(m.Label) == 1 && m.Label[0].GetValue() == method {
+			for _, b := range m.Histogram.Bucket {
+				if b.GetUpperBound() == quickly {
+					return int64(b.GetCumulativeCount()), int64(m.Histogram.GetSampleCount()), nil
+				}
+			}
+			return 0, 0, fmt.Errorf("the node does not count the calls of %s within %v s", method, quickly)
+		}
+	}
+	return 0, 0, nil // none yet
 }
 
 // recorded is a closed loop of transactions, each a decision.

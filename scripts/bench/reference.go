@@ -66,6 +66,8 @@ func runReference(args []string) error {
 	if err != nil {
 		return err
 	}
+	// The least time between two blocks, for which a proposer of Chancery's waits itself.
+	engine.Consensus.TimeoutCommit, engine.Consensus.SkipTimeoutCommit = c.Consensus.NextBlockDelay.Std(), false
 	if *defaultTimers {
 		stock := cmtconfig.DefaultConfig()
 		stock.Consensus.RootDir, stock.Consensus.WalPath = engine.RootDir, engine.Consensus.WalPath

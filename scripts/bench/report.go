@@ -21,6 +21,7 @@ type report struct {
 	Rounds  int           `json:"rounds"`
 	Window  int           `json:"window"`
 	Seconds int           `json:"seconds"`
+	Settle  int           `json:"settle_seconds,omitempty"`
 	Rates   []int         `json:"rates"`
 	Clerks  int           `json:"clerks"`
 	Series  []*series     `json:"series"`
@@ -65,7 +66,7 @@ const (
 func newReport(all []*series, o options) *report {
 	r := &report{
 		At: time.Now().UTC().Truncate(time.Second), Machine: bench.ThisMachine(), Command: command(os.Args[1:]),
-		Rounds: o.rounds, Window: o.window, Seconds: o.seconds, Rates: o.rates, Clerks: o.clerks, Series: all,
+		Rounds: o.rounds, Window: o.window, Seconds: o.seconds, Settle: o.settle, Rates: o.rates, Clerks: o.clerks, Series: all,
 	}
 	for _, s := range all {
 		base := r.reference(s)
@@ -167,8 +168,12 @@ func (s *series) row() string {
 func (r *report) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "<!-- written by scripts/bench -->\n\n    %s\n\n", r.Command)
-	fmt.Fprintf(&b, "%s, %d processors, %s of memory, %s, %s, %s. Rounds: %d. Each loop: %d s, after a third of that to warm up. Closed loop: %d under way. Medians (least–most).\n\n",
-		r.Machine.CPU, r.Machine.Processors, r.Machine.Memory, r.Machine.System, r.Machine.Go, r.Machine.Engine, r.Rounds, r.Seconds, r.Window)
+	settled := ""
+	if r.Settle > 0 {
+		settled = fmt.Sprintf(", the first after %d s of load that is not measured", r.Settle*4/3)
+	}
+	fmt.Fprintf(&b, "%s, %d processors, %s of memory, %s, %s, %s. Rounds: %d. Each loop: %d s, after a third of that to warm up%s. Closed loop: %d under way. Medians (least–most).\n\n",
+		r.Machine.CPU, r.Machine.Processors, r.Machine.Memory, r.Machine.System, r.Machine.Go, r.Machine.Engine, r.Rounds, r.Seconds, settled, r.Window)
 	b.WriteString("| application | workload | messages | validators | keys in state | tx/s | messages/s | CPU of a tx, µs | bytes of a tx | disk of a tx and validator, bytes | memory of a validator, MiB | alarms, % |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, s := range r.Series {
 		fmt.Fprintf(&b, "%s %s | %s | %s | %.0f | %s | %s | %.0f |\n", s.row(),

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"image/png"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,8 +12,11 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/chancery/chancery/node/bench"
+	accessv1 "github.com/chancery/chancery/proto/chancery/access/v1"
 )
 
 // made is rounds of a case with these throughputs.
@@ -102,7 +106,7 @@ func TestSettingsStandBesideTheirReference(t *testing.T) {
 	if got = settings(o); len(got) != 2 || got[0].Regions != 0 || got[1].Regions != 3 || o.far[2] != 3*time.Millisecond {
 		t.Errorf("with regions: %v, %v", got, o.far)
 	}
-	for _, args := range [][]string{{"--only", "other"}, {"--validators", "17"}, {"--workload", "giving"}, {"--state", "x"}, {"--rounds", "0"}, {"--regions", "2"}, {"--delays", "1,2"}, {"more"}} {
+	for _, args := range [][]string{{"--only", "other"}, {"--validators", "17"}, {"--workload", "giving"}, {"--state", "x"}, {"--rounds", "0"}, {"--settle", "301"}, {"--regions", "2"}, {"--delays", "1,2"}, {"more"}} {
 		if _, err := flags(args); err == nil {
 			t.Errorf("%v is taken", args)
 		}
@@ -162,7 +166,7 @@ func TestReadsAreReportedForACPUSecond(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	row := &readRow{Name: "decisions", Seconds: 10}
+	row := &readRow{Name: "decisions", Seconds: 10, Handled: 8, Quick: 7}
 	// Of 6 s of processor time 1 s is the load's, so 100 000 answers took 5 s.
 	row.finish(100_000, h, 6, 0.1)
 	if row.Rate != 10_000 || row.CPU != 50 || row.Latency.P50 != 0.5 || row.Latency.P99 != 0.99 || row.Latency.Max != 1 {
@@ -177,7 +181,7 @@ func TestReadsAreReportedForACPUSecond(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(string(text), "| decisions | 10000 | 20000 | 0.50 | 0.99 | 1.00 | 0 |") || strings.Contains(string(text), "nothing but") {
+	if !strings.Contains(string(text), "| decisions | 10000 | 20000 | 0.50 | 0.99 | 1.00 | 87.50 % | 0 |") || strings.Contains(string(text), "nothing but") {
 		t.Errorf("%s", text)
 	}
 	raw, err := os.ReadFile(filepath.Join(dir, "reads.json"))
@@ -187,6 +191,30 @@ func TestReadsAreReportedForACPUSecond(t *testing.T) {
 	var again readReport
 	if err := json.Unmarshal(raw, &again); err != nil || len(again.Rows) != 2 || *again.Rows[1] != *row {
 		t.Errorf("%v of %s", err, raw)
+	}
+}
+
+// The node's own count of quick calls is read by method, whatever other calls there were.
+func TestQuickCallsAreThoseThatTheNodeCounts(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "chancery_rpc_call_seconds", Buckets: []float64{.0005, quickly, .0025}}, []string{"method"})
+	registry.MustRegister(seconds)
+	for _, took := range []float64{0.0001, 0.0009, 0.002, 3} {
+		seconds.WithLabelValues(accessv1.Query_Evaluate_FullMethodName).Observe(took)
+		seconds.WithLabelValues(accessv1.Query_Evaluations_FullMethodName).Observe(0.0001)
+	}
+	server := httptest.NewServer(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	defer server.Close()
+	m := &member{}
+	m.config.Telemetry.Listen = server.Listener.Addr().String()
+	l := &library{office: &office{net: &network{members: []*member{m}}}}
+	for method, want := range map[string][2]int64{
+		accessv1.Query_Evaluate_FullMethodName: {2, 4}, accessv1.Query_Entity_FullMethodName: {}, "": {},
+	} {
+		within, all, err := l.handled(t.Context(), method)
+		if err != nil || within != want[0] || all != want[1] {
+			t.Errorf("%q: %v of %v, %v; want %v", method, within, all, err, want)
+		}
 	}
 }
 

@@ -193,7 +193,7 @@ func (s *site) start(ctx context.Context) (err error) {
 		}
 		s.clients = append(s.clients, c)
 	}
-	authors, err := bench.Prepare(ctx, s.target.First(), bench.Consent, by, clerks)
+	authors, err := bench.Prepare(ctx, s.target.First(), bench.Consent, by, clerks, 0)
 	if err != nil {
 		return err
 	}
