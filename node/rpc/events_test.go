@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"testing"
 	"time"
@@ -342,6 +343,26 @@ func TestSlowReaderIsCutOff(t *testing.T) {
 	}
 	if want := all(blocks, nil); !slices.Equal(got, want) {
 		t.Fatalf("%d events before and after the cut, want %d", len(got), len(want))
+	}
+}
+
+// A node may be stopped before its door is open: that is no failure, over neither protocol.
+func TestServeAfterShutdown(t *testing.T) {
+	d := open(t, limits())
+	d.shutdown()
+	for name, serve := range map[string]func(net.Listener) error{"gRPC": d.server.Serve, "HTTP": d.server.ServeREST} {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := serve(listener); err != nil {
+			t.Errorf("over %s: %v", name, err)
+		}
+		if again, err := net.Listen("tcp", listener.Addr().String()); err != nil {
+			t.Errorf("over %s the listener is open still: %v", name, err)
+		} else {
+			_ = again.Close()
+		}
 	}
 }
 

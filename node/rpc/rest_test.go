@@ -359,6 +359,10 @@ func TestRESTCutsOffSlowReaders(t *testing.T) {
 	for range 8 { // each 4 MB of genesis
 		_, _ = fmt.Fprintf(conn, "GET /v1/node/genesis HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	}
+	// The first byte of an answer, so that the connection has been counted.
+	if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
 	until(t, "the connection is closed", func() bool { return d.measured("chancery_rpc_connections") == 0 })
 }
 

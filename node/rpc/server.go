@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -218,7 +219,11 @@ func (s *Server) Methods() []string {
 
 // Serve lets clients in until Shutdown. It owns the listener.
 func (s *Server) Serve(l net.Listener) error {
-	return s.grpc.Serve(&limitListener{Listener: l, connections: s.connections})
+	err := s.grpc.Serve(&limitListener{Listener: l, connections: s.connections})
+	if errors.Is(err, grpc.ErrServerStopped) {
+		return nil // it was shut down before it served
+	}
+	return err
 }
 
 // Shutdown lets calls finish until ctx ends, and then cuts them off. Streams of

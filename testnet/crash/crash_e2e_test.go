@@ -94,10 +94,11 @@ func (d *desk) ok(args ...string) string {
 	return string(out)
 }
 
-// traced runs the program under crash.Run, for a minute at most.
+// traced runs the program under crash.Run, for three minutes at most: each system call stops it twice, which
+// takes as long as the machine is busy.
 func (d *desk) traced(folder string, n int, how crash.How, until int, args ...string) (crash.Outcome, string) {
 	d.t.Helper()
-	ctx, cancel := context.WithTimeout(d.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(d.t.Context(), 3*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, d.binary, args...)
 	cmd.Env = d.command().Env
