@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/chaintest"
 	"github.com/chancery/chancery/chain/state"
@@ -38,15 +36,16 @@ const blockSize = 1000
 // processors. It reports the time of each phase per transaction: admission, and execution as
 // another validator does it that knows the transactions, or knows none of them.
 func BenchmarkBlock(b *testing.B) {
-	b.Run("disk", func(b *testing.B) { benchmarkBlock(b, "disk", false, 1) })
-	b.Run("memory", func(b *testing.B) { benchmarkBlock(b, "memory", false, 1) })
-	b.Run("scored", func(b *testing.B) { benchmarkBlock(b, "memory", true, 1) })
+	b.Run("disk", func(b *testing.B) { benchmarkBlock(b, "disk", false, 1, 1) })
+	b.Run("memory", func(b *testing.B) { benchmarkBlock(b, "memory", false, 1, 1) })
+	b.Run("scored", func(b *testing.B) { benchmarkBlock(b, "memory", true, 1, 1) })
+	b.Run("scored, ten messages", func(b *testing.B) { benchmarkBlock(b, "memory", true, 10, 1) })
 	for _, workers := range []int{2, 4, 8} {
-		b.Run(fmt.Sprintf("scored, %d workers", workers), func(b *testing.B) { benchmarkBlock(b, "memory", true, workers) })
+		b.Run(fmt.Sprintf("scored, %d workers", workers), func(b *testing.B) { benchmarkBlock(b, "memory", true, 1, workers) })
 	}
 }
 
-func benchmarkBlock(b *testing.B, kind string, scored bool, workers int) {
+func benchmarkBlock(b *testing.B, kind string, scored bool, messages, workers int) {
 	tree := openTree(b, kind, b.TempDir())
 	modules := node.Wire()
 	modules.Workers = workers
@@ -92,7 +91,7 @@ func benchmarkBlock(b *testing.B, kind string, scored bool, workers int) {
 		ds := make([]*tx.Decoded, blockSize)
 		for i := range ds {
 			salt++
-			if ds[i], err = app.Decode(give(b, salt, now+60_000)); err != nil {
+			if ds[i], err = app.Decode(give(b, salt, messages, now+60_000)); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -246,12 +245,13 @@ func BenchmarkTree(b *testing.B) {
 	}
 }
 
-func give(t testing.TB, n uint64, until int64) []byte {
+func give(t testing.TB, n uint64, messages int, until int64) []byte {
 	t.Helper()
-	hash := sha256.Sum256(binary.BigEndian.AppendUint64(nil, n))
-	raw, _, err := tx.Draft{
-		ChainID: chaintest.ChainID, Author: hospital, ValidUntil: until, Salt: hash[:tx.SaltSize],
-		Messages: []proto.Message{&consentv1.Give{
+	salt := sha256.Sum256(binary.BigEndian.AppendUint64(nil, n))
+	d := tx.Draft{ChainID: chaintest.ChainID, Author: hospital, ValidUntil: until, Salt: salt[:tx.SaltSize]}
+	for i := range messages {
+		hash := sha256.Sum256(binary.BigEndian.AppendUint64(salt[:], uint64(i)))
+		d.Messages = append(d.Messages, &consentv1.Give{
 			Terms: &consentv1.Terms{
 				Subject: hash[:], Controller: hospital,
 				Purposes:     []string{"https://w3id.org/dpv#ServiceProvision"},
@@ -261,8 +261,9 @@ func give(t testing.TB, n uint64, until int64) []byte {
 				Notice:       &consentv1.Notice{Version: "1", Hash: hash[:], Language: "en"},
 			},
 			Method: consentv1.Method_METHOD_ELECTRONIC, EvidenceHash: hash[:],
-		}},
-	}.Sign(chaintest.Actor(hospital))
+		})
+	}
+	raw, _, err := d.Sign(chaintest.Actor(hospital))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +280,7 @@ func TestWhatATransactionAllocates(t *testing.T) {
 		allocations = 158
 		size        = 25_200 // bytes
 	)
-	r := testing.Benchmark(func(b *testing.B) { benchmarkBlock(b, "memory", true, 1) })
+	r := testing.Benchmark(func(b *testing.B) { benchmarkBlock(b, "memory", true, 1, 1) })
 	if r.N == 0 {
 		t.Fatal("no block was executed")
 	}

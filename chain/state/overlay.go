@@ -2,57 +2,76 @@ package state
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/binary"
 	"iter"
+	"math"
 	"slices"
 
 	"github.com/tidwall/btree"
 )
 
-// Overlay gathers writes over a Reader, in key order, with nested rollback. What it
-// read of a key it remembers, so the Reader may not change while the overlay lives. It
-// is not safe for concurrent use.
+// Overlay gathers writes over a Reader, with nested rollback. What it read of a key it
+// remembers, so the Reader may not change while the overlay lives. It is not safe for
+// concurrent use.
 type Overlay struct {
 	base    Reader
-	known   map[string]fact // of keys that were read or written
-	touched collectionSet   // where something was written, if only to be undone
-	entries *btree.BTreeG[entry]
-	hint    btree.PathHint
+	facts   []fact         // of keys that were read or written, in the order in which they first were
+	at      map[string]int // where in facts a key is
+	written int            // how many facts are writes
+	touched collectionSet  // where something was written, if only to be undone
+	orders  []*order       // of the collections that are walked
 	journal []undo
 }
 
 // fact is what is known of a key.
 type fact struct {
-	value   []byte // nil: there is nothing under it
-	written bool
+	key    []byte // of a write, whose value may lie behind it; nil before there is one
+	value  []byte // nil: there is nothing under it
+	status status
 }
 
-type entry struct {
-	key   []byte // the value may lie behind it
-	value []byte // nil: removed
-}
+type status uint8
 
+const (
+	unknown status = iota // what was written was undone
+	read
+	written
+)
+
+// undo is a write to take back: what was known of its key before.
 type undo struct {
-	entry   entry
-	existed bool
+	fact  int
+	value []byte
+	was   status
+}
+
+// order has the facts of a collection in the order of their keys, those of undone writes with them.
+type order struct {
+	collection uint16
+	facts      *btree.BTreeG[ordered]
+}
+
+// ordered is a fact in an order, or a key alone to look for it.
+type ordered struct {
+	key  []byte
+	fact int
 }
 
 // NewOverlay starts an empty overlay over base.
-func NewOverlay(base Reader) *Overlay {
-	return &Overlay{
-		base:  base,
-		known: make(map[string]fact),
-		entries: btree.NewBTreeGOptions(func(a, b entry) bool {
-			return bytes.Compare(a.key, b.key) < 0
-		}, btree.Options{NoLocks: true}),
-	}
-}
+func NewOverlay(base Reader) *Overlay { return &Overlay{base: base, at: make(map[string]int)} }
 
 // Lookup implements Reader.
 func (o *Overlay) Lookup(key []byte) []byte {
-	f, ok := o.known[string(key)]
-	if !ok {
-		f.value = o.base.Lookup(key)
-		o.known[string(key)] = f
+	i, there := o.at[string(key)]
+	if !there {
+		i = len(o.facts)
+		o.at[string(key)] = i
+		o.facts = append(o.facts, fact{})
+	}
+	f := &o.facts[i]
+	if f.status == unknown {
+		f.value, f.status = o.base.Lookup(key), read
 	}
 	return f.value
 }
@@ -62,20 +81,32 @@ func (o *Overlay) Set(key, value []byte) {
 	if len(value) == 0 {
 		panic("state: an empty value was set; absence is expressed by Remove")
 	}
-	o.write(entry{key: key, value: value})
+	o.write(key, value)
 }
 
 // Remove implements Writer.
-func (o *Overlay) Remove(key []byte) { o.write(entry{key: key}) }
+func (o *Overlay) Remove(key []byte) { o.write(key, nil) }
 
-func (o *Overlay) write(e entry) {
-	o.touched.add(e.key)
-	o.known[string(e.key)] = fact{e.value, true}
-	old, existed := o.entries.SetHint(e, &o.hint)
-	if !existed {
-		old = entry{key: e.key}
+func (o *Overlay) write(key, value []byte) {
+	o.touched.add(key)
+	i, there := o.at[string(key)]
+	if !there {
+		i = len(o.facts)
+		o.at[string(key)] = i
+		o.facts = append(o.facts, fact{})
 	}
-	o.journal = append(o.journal, undo{old, existed})
+	f := &o.facts[i]
+	o.journal = append(o.journal, undo{i, f.value, f.status})
+	if f.status != written {
+		o.written++
+	}
+	ranked := f.key != nil
+	f.key, f.value, f.status = key, value, written
+	if !ranked {
+		if in := o.orderOf(collectionOf(key)); in != nil {
+			in.facts.Set(ordered{key, i})
+		}
+	}
 }
 
 // Mark is a point to which the overlay can be rolled back.
@@ -85,25 +116,68 @@ func (o *Overlay) Mark() int { return len(o.journal) }
 func (o *Overlay) Rollback(mark int) {
 	for i := len(o.journal) - 1; i >= mark; i-- {
 		u := o.journal[i]
-		if u.existed {
-			o.entries.Set(u.entry)
-			o.known[string(u.entry.key)] = fact{u.entry.value, true}
-		} else {
-			o.entries.Delete(u.entry)
-			delete(o.known, string(u.entry.key))
+		f := &o.facts[u.fact]
+		if f.value, f.status = u.value, u.was; u.was != written {
+			o.written--
 		}
 	}
+	clear(o.journal[mark:])
 	o.journal = o.journal[:mark]
 }
 
 // Changes lists the writes in ascending order of key, one per key.
 func (o *Overlay) Changes() []Change {
-	out := make([]Change, 0, o.entries.Len())
-	o.entries.Scan(func(e entry) bool {
-		out = append(out, Change{Key: e.key, Value: e.value})
-		return true
+	// Nearly all keys differ in what they begin with, which is compared at once.
+	type headed struct {
+		head uint64
+		fact int
+	}
+	writes := make([]headed, 0, o.written)
+	for i := range o.facts {
+		if f := &o.facts[i]; f.status == written {
+			var head [8]byte
+			copy(head[:], f.key)
+			writes = append(writes, headed{binary.BigEndian.Uint64(head[:]), i})
+		}
+	}
+	slices.SortFunc(writes, func(a, b headed) int {
+		if a.head != b.head {
+			return cmp.Compare(a.head, b.head)
+		}
+		return bytes.Compare(o.facts[a.fact].key, o.facts[b.fact].key)
 	})
+	out := make([]Change, len(writes))
+	for i, w := range writes {
+		out[i] = Change{Key: o.facts[w.fact].key, Value: o.facts[w.fact].value}
+	}
 	return out
+}
+
+// orderOf is the order of a collection, nil where nothing of it was walked.
+func (o *Overlay) orderOf(collection uint16) *order {
+	for _, in := range o.orders {
+		if in.collection == collection {
+			return in
+		}
+	}
+	return nil
+}
+
+// walked is the order of a collection in which something was written.
+func (o *Overlay) walked(collection uint16) *order {
+	if in := o.orderOf(collection); in != nil {
+		return in
+	}
+	in := &order{collection, btree.NewBTreeGOptions(func(a, b ordered) bool {
+		return bytes.Compare(a.key, b.key) < 0
+	}, btree.Options{NoLocks: true})}
+	for i := range o.facts {
+		if key := o.facts[i].key; key != nil && collectionOf(key) == collection {
+			in.facts.Set(ordered{key, i})
+		}
+	}
+	o.orders = append(o.orders, in)
+	return in
 }
 
 // Walk implements Reader: the overlay's entries hide those of the base.
@@ -113,14 +187,14 @@ func (o *Overlay) Walk(start, end []byte, reverse bool) iter.Seq2[[]byte, []byte
 		// write while it walks.
 		mine := o.slice(start, end, reverse)
 		for k, v := range o.base.Walk(start, end, reverse) {
-			for len(mine) > 0 && before(mine[0].key, k, reverse) {
-				if mine[0].value != nil && !yield(slices.Clip(mine[0].key), mine[0].value) {
+			for len(mine) > 0 && before(mine[0].Key, k, reverse) {
+				if mine[0].Value != nil && !yield(slices.Clip(mine[0].Key), mine[0].Value) {
 					return
 				}
 				mine = mine[1:]
 			}
-			if len(mine) > 0 && bytes.Equal(mine[0].key, k) {
-				v = mine[0].value
+			if len(mine) > 0 && bytes.Equal(mine[0].Key, k) {
+				v = mine[0].Value
 				mine = mine[1:]
 				if v == nil {
 					continue
@@ -131,7 +205,7 @@ func (o *Overlay) Walk(start, end []byte, reverse bool) iter.Seq2[[]byte, []byte
 			}
 		}
 		for _, e := range mine {
-			if e.value != nil && !yield(slices.Clip(e.key), e.value) {
+			if e.Value != nil && !yield(slices.Clip(e.Key), e.Value) {
 				return
 			}
 		}
@@ -146,32 +220,40 @@ func before(a, b []byte, reverse bool) bool {
 	return c < 0
 }
 
-func (o *Overlay) slice(start, end []byte, reverse bool) []entry {
-	var out []entry
-	if reverse {
-		step := func(e entry) bool {
+// slice has the writes of a span.
+func (o *Overlay) slice(start, end []byte, reverse bool) []Change {
+	var out []Change
+	for collection := range o.collections(start, end) {
+		o.walked(collection).facts.Ascend(ordered{key: start}, func(e ordered) bool {
 			if end != nil && bytes.Compare(e.key, end) >= 0 {
-				return true
-			}
-			if bytes.Compare(e.key, start) < 0 {
 				return false
 			}
-			out = append(out, e)
+			if f := &o.facts[e.fact]; f.status == written {
+				out = append(out, Change{e.key, f.value})
+			}
 			return true
-		}
-		if end == nil {
-			o.entries.Reverse(step)
-		} else {
-			o.entries.Descend(entry{key: end}, step)
-		}
-		return out
+		})
 	}
-	o.entries.Ascend(entry{key: start}, func(e entry) bool {
-		if end != nil && bytes.Compare(e.key, end) >= 0 {
-			return false
-		}
-		out = append(out, e)
-		return true
-	})
+	if reverse {
+		slices.Reverse(out)
+	}
 	return out
+}
+
+// collections are those in ascending order in which something was written and of which a span may have keys.
+func (o *Overlay) collections(start, end []byte) iter.Seq[uint16] {
+	return func(yield func(uint16) bool) {
+		last := math.MaxUint16
+		if end != nil {
+			last = int(collectionOf(end))
+			if len(end) < 2 || len(end) == 2 && end[1] > 0 {
+				last-- // all keys of that one are behind the end
+			}
+		}
+		for c := int(collectionOf(start)); c <= last; c++ {
+			if o.touched.holds(uint16(c)) && !yield(uint16(c)) {
+				return
+			}
+		}
+	}
 }

@@ -60,8 +60,10 @@ func (o *Overlay) Untouched(r *Reads) bool {
 	for rest := r.keys; len(rest) > 0; {
 		n, size := binary.Uvarint(rest)
 		key := rest[size : size+int(n)]
-		if o.touched.has(key) && o.known[string(key)].written {
-			return false
+		if o.touched.holds(collectionOf(key)) {
+			if i, there := o.at[string(key)]; there && o.facts[i].status == written {
+				return false
+			}
 		}
 		rest = rest[size+int(n):]
 	}
@@ -75,11 +77,19 @@ func (o *Overlay) Untouched(r *Reads) bool {
 
 // wrote tells whether something was written in a span.
 func (o *Overlay) wrote(s span) (any bool) {
-	o.entries.Ascend(entry{key: s.start}, func(e entry) bool {
-		any = s.end == nil || bytes.Compare(e.key, s.end) < 0
-		return false
-	})
-	return any
+	for collection := range o.collections(s.start, s.end) {
+		o.walked(collection).facts.Ascend(ordered{key: s.start}, func(e ordered) bool {
+			if s.end != nil && bytes.Compare(e.key, s.end) >= 0 {
+				return false
+			}
+			any = o.facts[e.fact].status == written
+			return !any
+		})
+		if any {
+			return true
+		}
+	}
+	return false
 }
 
 // collectionSet is a set of collections, by the two bytes that keys of one begin with.
@@ -97,7 +107,6 @@ func collectionOf(key []byte) uint16 {
 
 func (s *collectionSet) add(key []byte) { at := collectionOf(key); s[at/64] |= 1 << (at % 64) }
 
-func (s *collectionSet) has(key []byte) bool {
-	at := collectionOf(key)
-	return s[at/64]&(1<<(at%64)) != 0
+func (s *collectionSet) holds(collection uint16) bool {
+	return s[collection/64]&(1<<(collection%64)) != 0
 }
