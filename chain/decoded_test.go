@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	dbm "github.com/cosmos/cosmos-db"
@@ -191,11 +192,12 @@ type ofTheConsortium struct{ everybody }
 
 func (ofTheConsortium) Consortium() string { return "a" }
 
-// signed is a transaction of the author a.
-func signed(t *testing.T, signer keys.Signer, validUntil int64) []byte {
+// signed is a transaction of the author a with so many messages.
+func signed(t *testing.T, signer keys.Signer, validUntil int64, messages int) []byte {
 	t.Helper()
 	raw, _, err := tx.Draft{
-		ChainID: "c", Author: "a", ValidUntil: validUntil, Salt: make([]byte, tx.SaltSize), Messages: []proto.Message{&chainv1.SetParams{Params: DefaultParams()}},
+		ChainID: "c", Author: "a", ValidUntil: validUntil, Salt: make([]byte, tx.SaltSize),
+		Messages: slices.Repeat([]proto.Message{&chainv1.SetParams{Params: DefaultParams()}}, messages),
 	}.Sign(ofA{signer})
 	if err != nil {
 		t.Fatal(err)
@@ -209,7 +211,7 @@ func TestWhatIsCommittedIsNotKeptDecoded(t *testing.T) {
 	a := emptyApp(t, ofTheConsortium{everybody{key: signer.Public()}})
 	var ds []*tx.Decoded
 	for i := range 2 {
-		d, err := a.Decode(signed(t, signer, int64(1000+i)))
+		d, err := a.Decode(signed(t, signer, int64(1000+i), 1))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -243,12 +245,49 @@ func TestWhatIsCommittedIsNotKeptDecoded(t *testing.T) {
 	}
 }
 
+// Transactions of several messages are executed when they are admitted, one after the other over
+// the same throwaway block, of which they leave nothing.
+func TestAdmissionLeavesNoTrace(t *testing.T) {
+	signer := anySigner(t)
+	a := emptyApp(t, ofTheConsortium{everybody{key: signer.Public()}})
+	for i := range 3 {
+		d, err := a.Decode(signed(t, signer, int64(1000+i), 2))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := a.Admit(d)[0].Err; got != nil {
+			t.Fatal(got)
+		}
+		if left := a.admitting.x.overlay.Changes(); len(left) > 0 {
+			t.Fatalf("admission wrote %q", left[0].Key)
+		}
+	}
+	// Only the consortium may do that: who sends it is told which message failed.
+	raw, _, err := tx.Draft{
+		ChainID: "c", Author: "b", ValidUntil: 1000, Salt: make([]byte, tx.SaltSize),
+		Messages: slices.Repeat([]proto.Message{&chainv1.SetParams{Params: DefaultParams()}}, 2),
+	}.Sign(ofA{signer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := a.Decode(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := a.Admit(d)[0].Err; got == nil || !strings.Contains(got.Error(), "message 0") {
+		t.Errorf("a transaction that would fail is admitted: %v", got)
+	}
+	if left := a.admitting.x.overlay.Changes(); len(left) > 0 {
+		t.Errorf("a failed admission wrote %q", left[0].Key)
+	}
+}
+
 // A block's transactions are looked at ahead of the door, which may refuse them: they are not
 // kept, however good their signatures are.
 func TestForeseeKeepsNothingDecoded(t *testing.T) {
 	signer := anySigner(t)
 	a := emptyApp(t, everybody{key: signer.Public()})
-	d, err := a.Decode(signed(t, signer, 1))
+	d, err := a.Decode(signed(t, signer, 1, 1))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -420,7 +420,7 @@ func (a *App) AdmitWithHints(ds []*tx.Decoded, asks []Ask) []Admission {
 		n := len(d.Tx.Signatures)
 		if out[i].Err = badSignature(d, good[:n]); out[i].Err == nil {
 			mark = a.mark()
-			out[i].Err = a.foresee(views[i], d, out[i].Authority)
+			out[i].Err = x.rehearse(views[i], d, out[i].Authority)
 			a.spent(StageCheck, mark, d)
 		}
 		if out[i].Err == nil && x.screening != nil && asks[i] != AskNothing {
@@ -494,18 +494,21 @@ func (x *Execution) view(d *tx.Decoded) *view {
 	}
 }
 
-// foresee is what the modules' checks say of a transaction that has passed the door.
-func (a *App) foresee(v *view, d *tx.Decoded, authority Authority) error {
-	if len(d.Messages) > 1 {
-		// A later message may rest on an earlier one, so they are tried in order.
-		r, err := a.next(false).Deliver(d)
-		if err == nil && r.Code != 0 {
-			err = &errs.Error{Module: r.Codespace, Code: r.Code, Text: r.Log}
-		}
-		return err
-	}
+// rehearse is what the modules say of a transaction that has passed the door. It leaves no trace.
+func (x *Execution) rehearse(v *view, d *tx.Decoded, authority Authority) error {
 	v.author, v.organisation, v.signers = d.Body.Author, authority.Organisation, authority.Signers
-	return guard(func() error { return a.router.route(d.Messages[0]).check(v, d.Messages[0]) })
+	if len(d.Messages) == 1 {
+		return guard(func() error { return x.app.router.route(d.Messages[0]).check(v, d.Messages[0]) })
+	}
+	// A later message may rest on an earlier one, so they are executed in order.
+	start := x.overlay.Mark()
+	defer x.overlay.Rollback(start)
+	var updates []ValidatorUpdate
+	ctx := &Ctx{env: v.env, overlay: x.overlay, meter: v.meter, updates: &updates}
+	return guard(func() error {
+		_, err := x.app.run(ctx, d, &nothing)
+		return err
+	})
 }
 
 func signatures(d *tx.Decoded, authority Authority) []keys.Item {
