@@ -71,6 +71,7 @@ type inputs struct {
 	sitting   *sitting   // nil: none, nor the rest
 	house     *house     // of the request's organisation
 	household *household // of the principal; nil: to be gathered
+	near      *household // of the resource; nil: to be gathered
 
 	consent *accessv1.ConsentFinding // found on the way
 }
@@ -209,25 +210,20 @@ func conclude(in *inputs, out *evaluation) {
 // question puts the inputs into Cedar's terms.
 func (c *caches) question(in *inputs, principal types.EntityUID) (*question, error) {
 	q := &question{
-		request:    types.Request{Principal: principal, Action: toCedar(in.request.Action), Resource: toCedar(in.request.Resource)},
-		policies:   emptySet,
-		guardRails: emptySet,
-		charge:     in.charge,
-		household:  in.household,
+		request:   types.Request{Principal: principal, Action: toCedar(in.request.Action), Resource: toCedar(in.request.Resource)},
+		charge:    in.charge,
+		household: in.household,
+		near:      in.near,
 	}
 	if q.household == nil {
 		q.memberships = memberships(in.principal)
 	}
 	var err error
-	if in.policies != nil {
-		if q.policies, err = c.policySet(in.policies.Hash, in.policies.Documents); err != nil {
-			return nil, err
-		}
+	if q.policies, err = c.policiesOf(in.policies); err != nil {
+		return nil, err
 	}
-	if in.guardRails != nil {
-		if q.guardRails, err = c.policySet(in.guardRails.Hash, in.guardRails.Documents); err != nil {
-			return nil, err
-		}
+	if q.guardRails, err = c.policiesOf(in.guardRails); err != nil {
+		return nil, err
 	}
 	if in.house != nil {
 		q.schema = in.house.cedar
@@ -241,6 +237,14 @@ func (c *caches) question(in *inputs, principal types.EntityUID) (*question, err
 	q.framed = in.frame(given, q.request.Action, q.schema)
 	q.request.Context = q.framed.record
 	return q, nil
+}
+
+// policiesOf is a stored set, parsed; the empty one where there is none.
+func (c *caches) policiesOf(stored *accessv1.PolicySet) (*policySet, error) {
+	if stored == nil {
+		return emptySet, nil
+	}
+	return c.policySet(stored.Hash, stored.Documents)
 }
 
 // Cedar types of what identity knows.

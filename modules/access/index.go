@@ -142,30 +142,63 @@ type selection struct {
 	hops   int
 }
 
-// choose selects from a set. Its result depends on the set and the lineages alone.
-func (s *policySet) choose(request *[parts]lineage) *selection {
-	out := &selection{set: s}
-	test := func(bucket []int32) {
-		out.tested += uint64(len(bucket))
+// shortlist is what a principal alone says of a set: the policies that the index keeps under it
+// or an ancestor of it, and whose scopes it is in.
+type shortlist struct {
+	fit    []int32
+	tested uint64 // scopes and keys that were looked at
+}
+
+// shortlist selects by the principal. Its result depends on the set and the lineage alone.
+func (s *policySet) shortlist(principal *lineage) *shortlist {
+	out := new(shortlist)
+	out.tested = s.index.under(partPrincipal, principal, func(bucket []int32) {
 		for _, i := range bucket {
-			scopes := s.policies[i].scopes()
-			if request[partPrincipal].inScope(scopes[partPrincipal]) &&
-				request[partAction].inScope(scopes[partAction]) &&
-				request[partResource].inScope(scopes[partResource]) {
-				out.chosen = append(out.chosen, i)
+			if principal.inScope(s.policies[i].tree.Principal) {
+				out.fit = append(out.fit, i)
 			}
+		}
+	})
+	return out
+}
+
+// under visits the policies that are kept under an entity or an ancestor of it, and returns how many
+// keys and policies these were.
+func (x *index) under(part int, l *lineage, visit func(bucket []int32)) (tested uint64) {
+	if len(x.buckets) == 0 {
+		return 0
+	}
+	look := func(k scopeKey) {
+		bucket := x.buckets[k]
+		tested += 1 + uint64(len(bucket))
+		visit(bucket)
+	}
+	look(typeKey(part, l.uid.Type))
+	for _, uid := range l.ancestors {
+		look(scopeKey{part: part, uid: uid})
+	}
+	return tested
+}
+
+// choose selects from a set, of which short is the principal's. Its result depends on the set and the
+// lineages alone.
+func (s *policySet) choose(request *[parts]lineage, short *shortlist) *selection {
+	out := &selection{set: s, tested: short.tested + uint64(len(s.index.rest)), chosen: slices.Clone(s.index.rest)}
+	action, resource := &request[partAction], &request[partResource]
+	for _, i := range short.fit {
+		if tree := s.policies[i].tree; action.inScope(tree.Action) && resource.inScope(tree.Resource) {
+			out.chosen = append(out.chosen, i)
 		}
 	}
-	test(s.index.rest)
-	if len(s.index.buckets) > 0 {
-		for part := range request {
-			l := &request[part]
-			out.tested += uint64(len(l.ancestors)) + 1
-			test(s.index.buckets[typeKey(part, l.uid.Type)])
-			for _, uid := range l.ancestors {
-				test(s.index.buckets[scopeKey{part: part, uid: uid}])
+	for _, part := range []int{partAction, partResource} {
+		out.tested += s.index.under(part, &request[part], func(bucket []int32) {
+			for _, i := range bucket {
+				tree := s.policies[i].tree
+				if request[partPrincipal].inScope(tree.Principal) && action.inScope(tree.Action) && resource.inScope(tree.Resource) {
+					out.chosen = append(out.chosen, i)
+				}
 			}
-		}
+		})
 	}
 	// A scope that names several entities can be met under more than one of them.
 	slices.Sort(out.chosen)

@@ -19,6 +19,7 @@ type question struct {
 	// memberships are the principal's parents by identity.
 	memberships []types.EntityUID
 	household   *household // of the principal; nil: to be gathered
+	near        *household // of the resource; nil: to be gathered
 	framed      *framed    // the request's context; nil: to be measured
 	// charge meters steps before they are taken.
 	charge func(steps uint64)
@@ -99,7 +100,10 @@ type slice struct {
 	found      []found    // in the organisation's entities, sorted by type and id
 	size       size
 	edges      uint64
-	room       [8]member // of rest.members
+	// Room for what is in rest, mostly.
+	members [4]member
+	finds   [4]found
+	asks    [4]asked
 }
 
 // gathered is entities that were looked for, each once.
@@ -117,6 +121,22 @@ type gathered struct {
 type household struct {
 	gathered
 	lineage []types.EntityUID // sorted
+	// Of the policies, by the entity as the principal; nil: to be found out.
+	policies, guardRails *shortlist
+}
+
+// recall is what came of looking for an entity, if it was looked for.
+func (h *household) recall(uid types.EntityUID) (e *entity, version uint64, ok, known bool) {
+	for i := range h.asked {
+		if h.asked[i].uid != uid {
+			continue
+		}
+		if m := h.members.find(uid); m.there {
+			return m.entity, h.asked[i].version, true, true
+		}
+		return nil, 0, false, true
+	}
+	return nil, 0, false, false
 }
 
 // members are entities by their uid. Few are searched one by one.
@@ -279,12 +299,22 @@ func (g *gathering) ancestors(of ...types.EntityUID) ([]types.EntityUID, error) 
 	return all, nil
 }
 
-// gatherHousehold gathers the principal's.
-func (q *question) gatherHousehold() (*household, error) {
+// join brings in a household that was gathered from the same entities, as ancestors does.
+func (g *gathering) join(h *household) ([]types.EntityUID, error) {
+	for i := range h.members.list {
+		if _, err := g.load(h.members.list[i].uid); err != nil {
+			return nil, err
+		}
+	}
+	return h.lineage, nil
+}
+
+// gatherHousehold gathers an entity's.
+func (q *question) gatherHousehold(of types.EntityUID) (*household, error) {
 	h := &household{}
 	g := &gathering{question: q, before: new(gathered), to: &h.gathered}
 	var err error
-	h.lineage, err = g.ancestors(q.request.Principal)
+	h.lineage, err = g.ancestors(of)
 	return h, err
 }
 
@@ -295,22 +325,28 @@ func (q *question) gatherHousehold() (*household, error) {
 // entities lead to in as many hops as the policies take, and the ancestors of all.
 func (q *question) slice() (*slice, error) {
 	s := &slice{household: q.household}
+	var err error
 	if s.household == nil {
-		var err error
-		if s.household, err = q.gatherHousehold(); err != nil {
+		if s.household, err = q.gatherHousehold(q.request.Principal); err != nil {
 			return nil, err
 		}
 	}
-	s.rest.members.list = s.room[:0]
+	s.rest.members.list, s.rest.found, s.rest.asked = s.members[:0], s.finds[:0], s.asks[:0]
 	g := &gathering{question: q, before: &s.household.gathered, to: &s.rest}
 	request := [parts]lineage{{uid: q.request.Principal, ancestors: s.household.lineage}, {uid: q.request.Action}, {uid: q.request.Resource}}
-	for _, part := range []int{partAction, partResource} {
-		var err error
-		if request[part].ancestors, err = g.ancestors(request[part].uid); err != nil {
-			return nil, err
-		}
+	if request[partAction].ancestors, err = g.ancestors(q.request.Action); err != nil {
+		return nil, err
 	}
-	s.policies, s.guardRails = q.policies.choose(&request), q.guardRails.choose(&request)
+	if q.near != nil && !slices.Contains(q.near.lineage, q.request.Principal) { // the principal has more ancestors than are stored
+		request[partResource].ancestors, err = g.join(q.near)
+	} else {
+		request[partResource].ancestors, err = g.ancestors(q.request.Resource)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.policies = q.policies.choose(&request, q.short(s.household.policies, q.policies, &request[partPrincipal]))
+	s.guardRails = q.guardRails.choose(&request, q.short(s.household.guardRails, q.guardRails, &request[partPrincipal]))
 	if err := q.reach(g, s); err != nil {
 		return nil, err
 	}
@@ -320,6 +356,14 @@ func (q *question) slice() (*slice, error) {
 	s.size.join(s.rest.size)
 	s.edges = s.household.edges + s.rest.edges
 	return s, nil
+}
+
+// short is a principal's shortlist of a set, if it is not known.
+func (q *question) short(known *shortlist, set *policySet, principal *lineage) *shortlist {
+	if known != nil {
+		return known
+	}
+	return set.shortlist(principal)
 }
 
 // reach gathers what the chosen policies can see besides the request's entities and

@@ -2,6 +2,7 @@ package access
 
 import (
 	"sync"
+	"sync/atomic"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
@@ -18,8 +19,10 @@ const (
 	sittingHouses   = 64
 	sittingParties  = 2048
 	sittingContexts = 2048
-	// partyEntities is of how many entities a household may be that is kept.
+	// partyEntities and kinEntities are of how many entities a household may be that is kept, of
+	// a principal and of a resource.
 	partyEntities = 32
+	kinEntities   = 8
 )
 
 // sitting is what the unrecorded decisions about one committed state share, each part
@@ -57,6 +60,15 @@ type looked struct {
 	entity  *entity
 	version uint64
 	ok      bool
+	// kin is what it belongs to, once somebody asked for it as a resource.
+	//determinism:allow what queries share; no transaction and no block reads it
+	kin *atomic.Pointer[kin]
+}
+
+// kin is an entity's household, with the actions of a schema.
+type kin struct {
+	schema    *cedarSchema // nil: none
+	household *household   // nil where it is not kept
 }
 
 // contextKey is what the context of a request without one of its own depends on.
@@ -70,7 +82,7 @@ type contextKey struct {
 type drawer = bounded.Cache[entityKey, looked]
 
 // lookedBytes is what is counted for each beside its key and its JSON.
-const lookedBytes = 64
+const lookedBytes = 96
 
 func newDrawer() *drawer {
 	return bounded.New(cachedEntities, cachedBytes, func(key entityKey, l looked) int {
@@ -148,7 +160,20 @@ func (m *Module) seated(r chain.ReadCtx, q *accessv1.Request) (*inputs, error) {
 	}
 	in := m.inputs(r, q)
 	in.policies, in.guardRails, in.schema, in.settings = h.policies, h.guardRails, h.schema, h.settings
-	in.source = func(uid types.EntityUID) (*entity, uint64, bool) { return m.lookedUp(r, s, q.Organisation, uid) }
+	source := func(uid types.EntityUID) (*entity, uint64, bool) {
+		l := m.lookedUp(r, s, q.Organisation, uid)
+		return l.entity, l.version, l.ok
+	}
+	if in.near = m.near(r, s, h, q, source); in.near == nil {
+		in.source = source
+	} else {
+		in.source = func(uid types.EntityUID) (*entity, uint64, bool) {
+			if e, version, ok, known := in.near.recall(uid); known {
+				return e, version, ok
+			}
+			return source(uid)
+		}
+	}
 	in.sitting, in.house = s, h
 	p := m.party(r, in)
 	in.principal, in.risk, in.household = p.principal, p.risk, p.household
@@ -191,19 +216,45 @@ func (m *Module) party(r chain.ReadCtx, in *inputs) *party {
 	if ok && p.principal.Active {
 		q := &question{request: types.Request{Principal: uid}, schema: in.house.cedar, source: in.source, memberships: memberships(p.principal)}
 		// One that is beyond a bound is refused where the question is judged.
-		if h, err := q.gatherHousehold(); err == nil && h.members.len() <= partyEntities {
+		if h, err := q.gatherHousehold(uid); err == nil && h.members.len() <= partyEntities {
 			p.household = h
+			principal := &lineage{uid: uid, ancestors: h.lineage}
+			if set, err := m.caches.policiesOf(in.policies); err == nil {
+				h.policies = set.shortlist(principal)
+			}
+			if set, err := m.caches.policiesOf(in.guardRails); err == nil {
+				h.guardRails = set.shortlist(principal)
+			}
 		}
 	}
 	in.sitting.parties.Add(key, p)
 	return p
 }
 
+// near is the household of a request's resource, nil where it is not kept.
+func (m *Module) near(r state.Reader, s *sitting, h *house, q *accessv1.Request, source func(types.EntityUID) (*entity, uint64, bool)) *household {
+	uid := toCedar(q.Resource)
+	l := m.lookedUp(r, s, q.Organisation, uid)
+	if !l.ok {
+		return nil
+	}
+	if known := l.kin.Load(); known != nil && known.schema == h.cedar {
+		return known.household
+	}
+	gathering := &question{schema: h.cedar, source: source}
+	near, err := gathering.gatherHousehold(uid)
+	if err != nil || near.members.len() > kinEntities {
+		near = nil
+	}
+	l.kin.Store(&kin{h.cedar, near})
+	return near
+}
+
 // lookedUp is an entity of an organisation.
-func (m *Module) lookedUp(r state.Reader, s *sitting, organisation string, uid types.EntityUID) (*entity, uint64, bool) {
+func (m *Module) lookedUp(r state.Reader, s *sitting, organisation string, uid types.EntityUID) looked {
 	key := state.Join3(organisation, string(uid.Type), string(uid.ID))
 	if l, ok := s.entities.Get(key); ok {
-		return l.entity, l.version, l.ok
+		return l
 	}
 	var l looked
 	if stored, ok := m.store.entityNow(r, organisation, key.B, key.C); ok {
@@ -212,13 +263,14 @@ func (m *Module) lookedUp(r state.Reader, s *sitting, organisation string, uid t
 		if !known {
 			e = storedEntity(stored.Json)
 		}
-		l = looked{e, stored.Version, true}
+		//determinism:allow what queries share; no transaction and no block reads it
+		l = looked{e, stored.Version, true, new(atomic.Pointer[kin])}
 		if len(stored.Json) > cachedEntityBytes {
-			return l.entity, l.version, l.ok
+			return l
 		}
 	}
 	s.entities.Add(key, l)
-	return l.entity, l.version, l.ok
+	return l
 }
 
 // frame is the context that policies see of a request, measured.

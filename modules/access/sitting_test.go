@@ -21,9 +21,11 @@ var someRequest = rapid.Custom(func(t *rapid.T) *accessv1.Request {
 	return &accessv1.Request{
 		Principal:    rapid.SampledFrom([]string{doctor, doctor, nurse, robot, hospital, "did:chancery:mercy:nobody", "nobody"}).Draw(t, "principal"),
 		Organisation: rapid.SampledFrom([]string{hospital, hospital, hospital, clinic, doctor}).Draw(t, "organisation"),
-		Action:       asUID(someAction.Draw(t, "action")), Resource: asUID(someUID.Draw(t, "resource")),
-		Purpose: rapid.SampledFrom([]string{care, care, research, "urn:other"}).Draw(t, "purpose"),
-		Context: rapid.SampledFrom([]string{"", "", `{"n":4}`, `{"who":{"__entity":{"type":"U","id":"1"}}}`, `{"risk":1}`}).Draw(t, "context"),
+		Action:       asUID(someAction.Draw(t, "action")),
+		// Some are the principal, or belong to it, and so to all that it is a member of.
+		Resource: asUID(rapid.OneOf(someUID, someUID, rapid.SampledFrom([]string{`R::"of the doctor"`, fmt.Sprintf(`Chancery::Person::%q`, doctor)})).Draw(t, "resource")),
+		Purpose:  rapid.SampledFrom([]string{care, care, research, "urn:other"}).Draw(t, "purpose"),
+		Context:  rapid.SampledFrom([]string{"", "", `{"n":4}`, `{"who":{"__entity":{"type":"U","id":"1"}}}`, `{"risk":1}`}).Draw(t, "context"),
 	}
 })
 
@@ -56,6 +58,7 @@ func TestASittingChangesNoVerdict(t *testing.T) {
 			check(err)
 			for _, e := range []string{
 				fmt.Sprintf(`{"uid":{"type":"Chancery::Person","id":%q},"attrs":{"n":1,"owner":{"__entity":{"type":"U","id":"0"}}},"parents":[{"type":"G","id":"0"},{"type":"U","id":"1"}]}`, doctor),
+				fmt.Sprintf(`{"uid":{"type":"R","id":"of the doctor"},"attrs":{"n":2},"parents":[{"type":"Chancery::Person","id":%q}]}`, doctor),
 				`{"uid":{"type":"Chancery::Role","id":"mercy/head"},"attrs":{},"parents":[{"type":"G","id":"2"}]}`,
 				fmt.Sprintf(`{"uid":{"type":"R","id":"0"},"attrs":{"subject":%q,"owner":{"__entity":{"type":"G","id":"2"}}},"parents":[{"type":"R","id":"1"}]}`, subject(rapid.SampledFrom([]string{"given", "refused"}).Draw(t, "subject"))),
 			} {
