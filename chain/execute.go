@@ -29,6 +29,7 @@ type Header struct {
 // Block is an executed block: what it changes and what came of its transactions.
 type Block struct {
 	Header  Header
+	Txs     []*tx.Decoded  // in order, shared and not to be changed
 	Changes []state.Change // sorted by key
 	Record  *chainv1.BlockRecord
 	Updates []ValidatorUpdate // sorted by key, one per key
@@ -42,7 +43,6 @@ type Block struct {
 
 	ids       []byte
 	forgotten [][]byte
-	delivered [][]byte // the bytes of its transactions
 }
 
 // Execution is a block being executed over the latest committed state. It may be
@@ -60,7 +60,7 @@ type Execution struct {
 	record    *chainv1.BlockRecord
 	updates   []ValidatorUpdate
 	ids       []byte
-	delivered [][]byte // the bytes of the transactions
+	delivered []*tx.Decoded
 	inBlock   map[tx.ID]struct{}
 	until     int64
 	used      map[string]uint64 // units by organisation
@@ -202,7 +202,7 @@ func (x *Execution) Deliver(d *tx.Decoded) (*chainv1.TxResult, error) {
 	x.all += m.used
 	x.inBlock[d.ID] = struct{}{}
 	x.ids = append(x.ids, d.ID[:]...)
-	x.delivered = append(x.delivered, d.Raw)
+	x.delivered = append(x.delivered, d)
 	x.until = max(x.until, d.Body.ValidUntil)
 	r := &chainv1.TxResult{
 		TxId: d.ID[:], Height: x.header.Height, Index: uint32(len(x.record.Txs)),
@@ -319,9 +319,8 @@ func (x *Execution) End() *Block {
 	x.app.core.head.Put(ctx, &chainv1.Head{Height: x.header.Height, Time: x.header.Time})
 	x.record.Events = append(x.record.Events, events...)
 	return &Block{
-		Header: x.header, Changes: x.overlay.Changes(), Record: x.record,
+		Header: x.header, Txs: x.delivered, Changes: x.overlay.Changes(), Record: x.record,
 		Updates: lastPerKey(x.updates), Demanded: made, Version: x.began, Foresight: x.ahead.tally(), ids: x.ids, forgotten: forgotten,
-		delivered: x.delivered,
 	}
 }
 
@@ -360,8 +359,8 @@ func (a *App) Commit() error {
 	}
 	a.seen.add(a.applied.ids)
 	a.written.see(a.applied.Header.Height, a.applied.Changes)
-	for _, raw := range a.applied.delivered {
-		a.decoded.Remove(sha256.Sum256(raw)) // from now on only who sends it again asks for it
+	for _, d := range a.applied.Txs {
+		a.decoded.Remove(sha256.Sum256(d.Raw)) // from now on only who sends it again asks for it
 	}
 	a.applied = nil
 	a.mu.Lock()

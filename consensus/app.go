@@ -81,11 +81,12 @@ type application struct {
 
 	pace       pace // of executing what others propose
 	candidates candidates
-	decided    *chain.Block            // applied by FinalizeBlock, not yet committed
-	decidedTxs [][]byte                // its transactions, the docket first
-	proposer   []byte                  // address of who proposed it
-	before     []byte                  // of who proposed the block before this node's own latest proposal
-	recent     recent.Blocks[[][]byte] // transactions of committed blocks, the docket first
+	decided    *chain.Block                 // applied by FinalizeBlock, not yet committed
+	decidedTxs [][]byte                     // its transactions, the docket first
+	proposer   []byte                       // address of who proposed it
+	before     []byte                       // of who proposed the block before this node's own latest proposal
+	recent     recent.Blocks[[][]byte]      // transactions of committed blocks, the docket first
+	lately     recent.Blocks[[]*tx.Decoded] // and decoded, without the docket
 
 	snapshots *snapshots.Store    // nil: none are kept
 	interval  int64               // a snapshot is due at heights that it divides

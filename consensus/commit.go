@@ -42,6 +42,7 @@ func (a *application) Commit(context.Context, *abci.RequestCommit) (*abci.Respon
 		size += len(raw)
 	}
 	a.recent.Put(record.Height, size, a.decidedTxs)
+	a.lately.Put(record.Height, size, a.decided.Txs)
 	a.decided, a.decidedTxs = nil, nil
 	a.candidates.clear()
 	ids := make([]tx.ID, len(record.Txs))

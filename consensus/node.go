@@ -145,6 +145,7 @@ func Open(o Options) (*Node, error) {
 	}
 	n.app = &application{
 		recent: recent.Blocks[[][]byte]{MaxBytes: recentBytes},
+		lately: recent.Blocks[[]*tx.Decoded]{MaxBytes: latelyBytes},
 		app:    o.App, pool: n.pool, records: o.Records, membership: o.Membership, voice: o.Voice, lied: o.Lied, metrics: o.Metrics, log: o.Log,
 		// Together they leave a third of the time for the proposal to travel. A proposer that
 		// builds for longer makes larger blocks, for which others' transactions wait longer.
@@ -527,8 +528,13 @@ func (n *Node) link(height int64) ([]byte, error) {
 	return l.MarshalVT()
 }
 
-// recentBytes is how much the transactions of committed blocks may take in memory.
-const recentBytes = 8 << 20
+// recentBytes is how much the transactions of committed blocks may take in memory, and
+// latelyBytes how many of them are kept decoded, which takes some six times as much: those
+// who follow the chain are done with a block soon.
+const (
+	recentBytes = 8 << 20
+	latelyBytes = 1 << 20
+)
 
 // Txs are the bytes of a block's transactions, without its docket, in order; false
 // where the engine no longer has the block.
@@ -538,6 +544,25 @@ func (n *Node) Txs(height int64) ([][]byte, bool) {
 		return nil, false
 	}
 	return all[1:], true
+}
+
+// Decoded are a block's transactions, in order and not to be changed, nil for one that this program
+// cannot decode; false where the engine no longer has the block.
+func (n *Node) Decoded(height int64) ([]*tx.Decoded, bool) {
+	if ds, ok := n.app.lately.Get(height); ok {
+		return ds, true
+	}
+	raws, ok := n.Txs(height)
+	if !ok {
+		return nil, false
+	}
+	ds := make([]*tx.Decoded, len(raws))
+	for i, raw := range raws {
+		if d, err := n.app.app.Decode(raw); err == nil {
+			ds[i] = d
+		}
+	}
+	return ds, true
 }
 
 // inBlock are the bytes of a block's transactions, its docket first, not to be changed;

@@ -18,6 +18,7 @@ import (
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/chaintest"
 	"github.com/chancery/chancery/chain/tx"
+	"github.com/chancery/chancery/consensus/recent"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 )
 
@@ -488,6 +489,30 @@ func TestAProposerOfDearTransactionsIsInTime(t *testing.T) {
 	}
 	if n := len(txs) - 1; n < int(h.build/each)/4 || n > 3*int(took/each) {
 		t.Errorf("its block holds %d transactions of %s after %s", n, each, took)
+	}
+}
+
+// Whoever follows the chain finds the latest blocks decoded, and others by their bytes.
+func TestBlocksAreHadDecoded(t *testing.T) {
+	h := newHost(t)
+	h.force(t, setParams(chaintest.Consortium, h.now.UnixMilli()+60_000))
+	h.commit(t, h.decide(t, h.prepare(t)))
+	n := &Node{app: h.application}
+	latest, ok := n.Decoded(h.height())
+	if !ok || len(latest) != 1 {
+		t.Fatalf("the latest block has %d transactions decoded, %t", len(latest), ok)
+	}
+	if again, _ := n.Decoded(h.height()); again[0] != latest[0] {
+		t.Error("it was decoded once more")
+	}
+	h.lately = recent.Blocks[[]*tx.Decoded]{}
+	anew, ok := n.Decoded(h.height())
+	if !ok || len(anew) != 1 || anew[0] == latest[0] || anew[0].ID != latest[0].ID {
+		t.Errorf("from its bytes there are %v, %t", anew, ok)
+	}
+	h.recent.Put(h.height(), 3, [][]byte{nil, []byte("???")})
+	if unknown, ok := n.Decoded(h.height()); !ok || len(unknown) != 1 || unknown[0] != nil {
+		t.Errorf("of what nobody can decode there is %v, %t", unknown, ok)
 	}
 }
 

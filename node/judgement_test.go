@@ -402,15 +402,19 @@ func TestTheBookIsToldWhatDidNotArrive(t *testing.T) {
 }
 
 func TestWhatIsSeenOfABlock(t *testing.T) {
-	draft := func(author string, messages ...proto.Message) []byte {
+	draft := func(author string, messages ...proto.Message) *tx.Decoded {
 		raw, _, err := tx.Draft{ChainID: testChain, Author: author, ValidUntil: 1, Salt: make([]byte, 16), Messages: messages}.Sign(chaintest.Actor(author))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return raw
+		d, err := tx.Decode(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
 	}
 	content := bytes.Repeat([]byte{0xab}, 32)
-	raws := [][]byte{
+	txs := []*tx.Decoded{
 		draft(beta+":clerk", &identityv1.AssignRole{Did: beta, Role: "nurse"}, &consentv1.Withdraw{Id: []byte{1}}),
 		draft(alpha, &provenancev1.RegisterEntity{Id: "scan", Entity: &provenancev1.Entity{Hashes: [][]byte{append([]byte{0x12, 32}, content...), {0x13, 1, 1}}}}),
 	}
@@ -423,10 +427,10 @@ func TestWhatIsSeenOfABlock(t *testing.T) {
 		{},
 	}}
 	reads := 0
-	d := newDeeds(func(height int64) ([][]byte, bool) {
+	d := newDeeds(func(height int64) ([]*tx.Decoded, bool) {
 		reads++
-		return raws, height == 5
-	}, tx.Decode)
+		return txs, height == 5
+	})
 	got := d.intel(record)
 	want := []intel.Observation{
 		{Height: 5, Time: 1000, Actor: beta + ":clerk", Organisation: beta, Kind: "identity.AssignRole", Resources: []string{"did:" + beta, "consent:01"}, Score: 8500, Scored: true, Failed: true},

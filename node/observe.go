@@ -41,10 +41,9 @@ type deed struct {
 
 // deeds reads committed blocks. It is safe for concurrent use.
 type deeds struct {
-	// txs are the bytes of a block's transactions, false where they are gone; decode
-	// decodes one.
-	txs    func(height int64) ([][]byte, bool)
-	decode func(raw []byte) (*tx.Decoded, error)
+	// txs are a block's transactions, nil for one of a later version of the program, and false
+	// where they are gone.
+	txs func(height int64) ([]*tx.Decoded, bool)
 
 	mu     sync.Mutex // guards blocks
 	blocks *simplelru.LRU[int64, *blockDeeds]
@@ -56,12 +55,12 @@ type blockDeeds struct {
 	list []deed
 }
 
-func newDeeds(txs func(height int64) ([][]byte, bool), decode func([]byte) (*tx.Decoded, error)) *deeds {
+func newDeeds(txs func(height int64) ([]*tx.Decoded, bool)) *deeds {
 	blocks, err := simplelru.NewLRU[int64, *blockDeeds](deedBlocks, nil)
 	if err != nil {
 		panic("node: " + err.Error()) // of a size that is not positive
 	}
-	return &deeds{txs: txs, decode: decode, blocks: blocks}
+	return &deeds{txs: txs, blocks: blocks}
 }
 
 // of is what was done in a block, in order, as far as it can be told.
@@ -81,17 +80,16 @@ func (d *deeds) read(r *chainv1.BlockRecord) []deed {
 	if len(r.Txs) == 0 {
 		return nil
 	}
-	raws, ok := d.txs(r.Height)
-	ok = ok && len(raws) == len(r.Txs)
+	txs, ok := d.txs(r.Height)
+	ok = ok && len(txs) == len(r.Txs)
 	out := make([]deed, 0, len(r.Txs))
 	for i, result := range r.Txs {
 		x := deed{score: result.Verdict.GetScore(), scored: result.Verdict != nil, failed: result.Code != 0}
 		if ok {
-			t, err := d.decode(raws[i])
-			if err != nil {
-				continue // of a later version of the program
+			if txs[i] == nil {
+				continue
 			}
-			x.describe(t)
+			x.describe(txs[i])
 		} else {
 			told := forecast.FromEvents(&chainv1.BlockRecord{Height: r.Height, Time: r.Time, Txs: []*chainv1.TxResult{result}})
 			if len(told) == 0 {

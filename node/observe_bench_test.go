@@ -25,9 +25,9 @@ import (
 // decisions of 200 actors.
 func BenchmarkObservations(b *testing.B) {
 	const size, actors = 1000, 200
-	raws, decoded := make([][]byte, size), make(map[string]*tx.Decoded, size)
+	txs := make([]*tx.Decoded, size)
 	record := &chainv1.BlockRecord{}
-	for i := range raws {
+	for i := range txs {
 		author := fmt.Sprintf("%s:clerk-%d", beta, i%actors)
 		raw, _, err := tx.Draft{
 			ChainID: testChain, Author: author, ValidUntil: 1, Salt: fmt.Appendf(nil, "%016d", i),
@@ -40,14 +40,13 @@ func BenchmarkObservations(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		raws[i] = raw
-		if decoded[string(raw)], err = tx.Decode(raw); err != nil {
+		if txs[i], err = tx.Decode(raw); err != nil {
 			b.Fatal(err)
 		}
 		record.Txs = append(record.Txs, &chainv1.TxResult{Verdict: &chainv1.Verdict{Score: uint32(i)}})
 	}
 	// A node that follows has a block's transactions decoded.
-	d := newDeeds(func(int64) ([][]byte, bool) { return raws, true }, func(raw []byte) (*tx.Decoded, error) { return decoded[string(raw)], nil })
+	d := newDeeds(func(int64) ([]*tx.Decoded, bool) { return txs, true })
 	next := func(n int) *chainv1.BlockRecord {
 		record.Height++
 		record.Time = 1767600000000 + int64(n)*1000

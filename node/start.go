@@ -252,7 +252,7 @@ func (n *Node) open(o Options) error {
 	if n.watch != nil {
 		n.guard.saw = func() { n.watch.saw(n.engine.Status().CatchingUp) }
 	}
-	n.deeds = newDeeds(n.engine.Txs, n.engine.App().Decode)
+	n.deeds = newDeeds(n.engine.Decoded)
 	if err := n.openWebhooks(o.Version, registry); err != nil {
 		return errors.Join(err, n.engine.Stop())
 	}
