@@ -180,9 +180,12 @@ func (x *index) under(part int, l *lineage, visit func(bucket []int32)) (tested 
 	return tested
 }
 
-// choose selects from a set, of which short is the principal's. Its result depends on the set and the
-// lineages alone.
+// choose selects from a set. Its result depends on the set and the lineages alone: short is the
+// principal's, or nil, and then found out.
 func (s *policySet) choose(request *[parts]lineage, short *shortlist) *selection {
+	if short == nil {
+		short = s.shortlist(&request[partPrincipal])
+	}
 	out := &selection{set: s, tested: short.tested + uint64(len(s.index.rest)), chosen: slices.Clone(s.index.rest)}
 	action, resource := &request[partAction], &request[partResource]
 	for _, i := range short.fit {

@@ -121,7 +121,7 @@ type gathered struct {
 type household struct {
 	gathered
 	lineage []types.EntityUID // sorted
-	// Of the policies, by the entity as the principal; nil: to be found out.
+	// What the entity says of the policies as the principal; nil: to be found out.
 	policies, guardRails *shortlist
 }
 
@@ -345,8 +345,8 @@ func (q *question) slice() (*slice, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.policies = q.policies.choose(&request, q.short(s.household.policies, q.policies, &request[partPrincipal]))
-	s.guardRails = q.guardRails.choose(&request, q.short(s.household.guardRails, q.guardRails, &request[partPrincipal]))
+	s.policies = q.policies.choose(&request, s.household.policies)
+	s.guardRails = q.guardRails.choose(&request, s.household.guardRails)
 	if err := q.reach(g, s); err != nil {
 		return nil, err
 	}
@@ -356,14 +356,6 @@ func (q *question) slice() (*slice, error) {
 	s.size.join(s.rest.size)
 	s.edges = s.household.edges + s.rest.edges
 	return s, nil
-}
-
-// short is a principal's shortlist of a set, if it is not known.
-func (q *question) short(known *shortlist, set *policySet, principal *lineage) *shortlist {
-	if known != nil {
-		return known
-	}
-	return set.shortlist(principal)
 }
 
 // reach gathers what the chosen policies can see besides the request's entities and

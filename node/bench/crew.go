@@ -12,10 +12,10 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/chancery/chancery/chain/keys"
-	"github.com/chancery/chancery/chain/parallel"
 	"github.com/chancery/chancery/chain/tx"
 	"github.com/chancery/chancery/modules/access"
 	"github.com/chancery/chancery/modules/consent"
@@ -83,24 +83,19 @@ func Employ(ctx context.Context, c *client.Client, by Author, n int, each time.D
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	teams := slices.Collect(slices.Chunk(clerks, clerksAtOnce))
-	errs := make([]error, len(teams))
-	parallel.Each(registersAtOnce, len(teams), func(i int) {
-		if errs[i] = register(ctx, c, by, teams[i], each); errs[i] != nil {
-			cancel() // the others are not wanted any more
-		}
-	})
-	// Those that were cancelled say less than the one that cancelled them.
-	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil && !errors.Is(err, context.Canceled) }); i >= 0 {
-		return nil, errs[i]
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(registersAtOnce)
+	for team := range slices.Chunk(clerks, clerksAtOnce) {
+		group.Go(func() error { return register(ctx, c, by, team, each) })
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
 	}
 	out := make([]Author, n)
 	for i, k := range clerks {
 		out[i] = k.Author
 	}
-	return out, errors.Join(errs...)
+	return out, nil
 }
 
 // register registers clerks with one transaction.
