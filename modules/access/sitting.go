@@ -81,8 +81,8 @@ type contextKey struct {
 // drawer is what came of looking for entities, in all states that have the same.
 type drawer = bounded.Cache[entityKey, looked]
 
-// lookedBytes is what is counted for each beside its key and its JSON.
-const lookedBytes = 96
+// lookedBytes is what is counted for each beside its key and its JSON, what it belongs to with it.
+const lookedBytes = 128
 
 func newDrawer() *drawer {
 	return bounded.New(cachedEntities, cachedBytes, func(key entityKey, l looked) int {
@@ -231,7 +231,7 @@ func (m *Module) party(r chain.ReadCtx, in *inputs) *party {
 	return p
 }
 
-// near is the household of a request's resource, nil where it is not kept.
+// near is the household of a request's resource, nil where there is none at hand.
 func (m *Module) near(r state.Reader, s *sitting, h *house, q *accessv1.Request, source func(types.EntityUID) (*entity, uint64, bool)) *household {
 	uid := toCedar(q.Resource)
 	l := m.lookedUp(r, s, q.Organisation, uid)
@@ -241,12 +241,21 @@ func (m *Module) near(r state.Reader, s *sitting, h *house, q *accessv1.Request,
 	if known := l.kin.Load(); known != nil && known.schema == h.cedar {
 		return known.household
 	}
-	gathering := &question{schema: h.cedar, source: source}
+	gathering := &question{schema: h.cedar, source: func(of types.EntityUID) (*entity, uint64, bool) {
+		if of == uid {
+			return l.entity, l.version, l.ok
+		}
+		return source(of)
+	}}
 	near, err := gathering.gatherHousehold(uid)
-	if err != nil || near.members.len() > kinEntities {
-		near = nil
+	if err != nil {
+		return nil // it is refused where the question is judged
 	}
-	l.kin.Store(&kin{h.cedar, near})
+	kept := &kin{schema: h.cedar}
+	if near.members.len() <= kinEntities {
+		kept.household = near
+	}
+	l.kin.Store(kept)
 	return near
 }
 
