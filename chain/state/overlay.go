@@ -61,15 +61,20 @@ type ordered struct {
 // NewOverlay starts an empty overlay over base.
 func NewOverlay(base Reader) *Overlay { return &Overlay{base: base, at: make(map[string]int)} }
 
-// Lookup implements Reader.
-func (o *Overlay) Lookup(key []byte) []byte {
+// place is where in facts a key is, from now on if it was not.
+func (o *Overlay) place(key []byte) int {
 	i, there := o.at[string(key)]
 	if !there {
 		i = len(o.facts)
 		o.at[string(key)] = i
 		o.facts = append(o.facts, fact{})
 	}
-	f := &o.facts[i]
+	return i
+}
+
+// Lookup implements Reader.
+func (o *Overlay) Lookup(key []byte) []byte {
+	f := &o.facts[o.place(key)]
 	if f.status == unknown {
 		f.value, f.status = o.base.Lookup(key), read
 	}
@@ -89,12 +94,7 @@ func (o *Overlay) Remove(key []byte) { o.write(key, nil) }
 
 func (o *Overlay) write(key, value []byte) {
 	o.touched.add(key)
-	i, there := o.at[string(key)]
-	if !there {
-		i = len(o.facts)
-		o.at[string(key)] = i
-		o.facts = append(o.facts, fact{})
-	}
+	i := o.place(key)
 	f := &o.facts[i]
 	o.journal = append(o.journal, undo{i, f.value, f.status})
 	if f.status != written {
@@ -223,16 +223,8 @@ func before(a, b []byte, reverse bool) bool {
 // slice has the writes of a span.
 func (o *Overlay) slice(start, end []byte, reverse bool) []Change {
 	var out []Change
-	for collection := range o.collections(start, end) {
-		o.walked(collection).facts.Ascend(ordered{key: start}, func(e ordered) bool {
-			if end != nil && bytes.Compare(e.key, end) >= 0 {
-				return false
-			}
-			if f := &o.facts[e.fact]; f.status == written {
-				out = append(out, Change{e.key, f.value})
-			}
-			return true
-		})
+	for k, v := range o.writes(start, end) {
+		out = append(out, Change{k, v})
 	}
 	if reverse {
 		slices.Reverse(out)
@@ -240,9 +232,9 @@ func (o *Overlay) slice(start, end []byte, reverse bool) []Change {
 	return out
 }
 
-// collections are those in ascending order in which something was written and of which a span may have keys.
-func (o *Overlay) collections(start, end []byte) iter.Seq[uint16] {
-	return func(yield func(uint16) bool) {
+// writes are those of a span in ascending order of key, during which nothing may be written.
+func (o *Overlay) writes(start, end []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(k, v []byte) bool) {
 		last := math.MaxUint16
 		if end != nil {
 			last = int(collectionOf(end))
@@ -250,10 +242,20 @@ func (o *Overlay) collections(start, end []byte) iter.Seq[uint16] {
 				last-- // all keys of that one are behind the end
 			}
 		}
-		for c := int(collectionOf(start)); c <= last; c++ {
-			if o.touched.holds(uint16(c)) && !yield(uint16(c)) {
-				return
+		more := true
+		for c := int(collectionOf(start)); more && c <= last; c++ {
+			if !o.touched.holds(uint16(c)) {
+				continue
 			}
+			o.walked(uint16(c)).facts.Ascend(ordered{key: start}, func(e ordered) bool {
+				if end != nil && bytes.Compare(e.key, end) >= 0 {
+					return false
+				}
+				if f := &o.facts[e.fact]; f.status == written {
+					more = yield(e.key, f.value)
+				}
+				return more
+			})
 		}
 	}
 }

@@ -76,18 +76,9 @@ func (o *Overlay) Untouched(r *Reads) bool {
 }
 
 // wrote tells whether something was written in a span.
-func (o *Overlay) wrote(s span) (any bool) {
-	for collection := range o.collections(s.start, s.end) {
-		o.walked(collection).facts.Ascend(ordered{key: s.start}, func(e ordered) bool {
-			if s.end != nil && bytes.Compare(e.key, s.end) >= 0 {
-				return false
-			}
-			any = o.facts[e.fact].status == written
-			return !any
-		})
-		if any {
-			return true
-		}
+func (o *Overlay) wrote(s span) bool {
+	for range o.writes(s.start, s.end) {
+		return true
 	}
 	return false
 }
