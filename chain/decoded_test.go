@@ -205,20 +205,26 @@ func signed(t *testing.T, signer keys.Signer, validUntil int64, messages int) []
 	return raw
 }
 
+// admitted is a transaction that was let in.
+func admitted(t *testing.T, a *App, raw []byte) *tx.Decoded {
+	t.Helper()
+	d, err := a.Decode(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := a.Admit(d)[0].Err; got != nil {
+		t.Fatal(got)
+	}
+	return d
+}
+
 // What was admitted is decoded once on its way into a block, and gone with that.
 func TestWhatIsCommittedIsNotKeptDecoded(t *testing.T) {
 	signer := anySigner(t)
 	a := emptyApp(t, ofTheConsortium{everybody{key: signer.Public()}})
 	var ds []*tx.Decoded
 	for i := range 2 {
-		d, err := a.Decode(signed(t, signer, int64(1000+i), 1))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := a.Admit(d)[0].Err; got != nil {
-			t.Fatal(got)
-		}
-		ds = append(ds, d)
+		ds = append(ds, admitted(t, a, signed(t, signer, int64(1000+i), 1)))
 	}
 	x := a.Begin(Header{Height: 1, Time: 1})
 	if _, err := x.Deliver(ds[0]); err != nil {
@@ -251,15 +257,13 @@ func TestAdmissionLeavesNoTrace(t *testing.T) {
 	signer := anySigner(t)
 	a := emptyApp(t, ofTheConsortium{everybody{key: signer.Public()}})
 	for i := range 3 {
-		d, err := a.Decode(signed(t, signer, int64(1000+i), 2))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := a.Admit(d)[0].Err; got != nil {
-			t.Fatal(got)
-		}
+		d := admitted(t, a, signed(t, signer, int64(1000+i), 2))
 		if left := a.admitting.x.overlay.Changes(); len(left) > 0 {
 			t.Fatalf("admission wrote %q", left[0].Key)
+		}
+		v := a.admitting.x.view(d)
+		if err := a.admitting.x.rehearse(v, d, Authority{Signers: []string{"a"}}); err != nil || v.meter.used != 0 {
+			t.Errorf("a rehearsal uses %d units of what the screen may use: %v", v.meter.used, err)
 		}
 	}
 	// Only the consortium may do that: who sends it is told which message failed.

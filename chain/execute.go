@@ -268,11 +268,16 @@ func (x *Execution) room(v *view, c *Candidate, verdict *chainv1.Verdict) error 
 	if verdict.GetRuling() != chainv1.Ruling_RULING_HOLD && verdict.GetRuling() != chainv1.Ruling_RULING_DENY {
 		return nil
 	}
+	return x.try(v, &meter{costs: v.meter.costs, limit: math.MaxUint64}, func(ctx *Ctx) error { return x.screening.Keep(ctx, c, verdict) })
+}
+
+// try does something within the block and undoes it, whatever came of it.
+func (x *Execution) try(v *view, m *meter, do func(ctx *Ctx) error) error {
 	start := x.overlay.Mark()
 	defer x.overlay.Rollback(start)
 	var updates []ValidatorUpdate
-	ctx := &Ctx{env: v.env, overlay: x.overlay, meter: &meter{costs: v.meter.costs, limit: math.MaxUint64}, updates: &updates}
-	return guard(func() error { return x.screening.Keep(ctx, c, verdict) })
+	ctx := &Ctx{env: v.env, overlay: x.overlay, meter: m, updates: &updates}
+	return guard(func() error { return do(ctx) })
 }
 
 // End closes the block. It panics where this program does not know the block's version
@@ -499,12 +504,10 @@ func (x *Execution) rehearse(v *view, d *tx.Decoded, authority Authority) error 
 	if len(d.Messages) == 1 {
 		return guard(func() error { return x.app.router.route(d.Messages[0]).check(v, d.Messages[0]) })
 	}
-	// A later message may rest on an earlier one, so they are executed in order.
-	start := x.overlay.Mark()
-	defer x.overlay.Rollback(start)
-	var updates []ValidatorUpdate
-	ctx := &Ctx{env: v.env, overlay: x.overlay, meter: v.meter, updates: &updates}
-	return guard(func() error {
+	// A later message may rest on an earlier one, so they are executed in order; whoever judges
+	// afterwards has all units that are left behind the door.
+	m := *v.meter
+	return x.try(v, &m, func(ctx *Ctx) error {
 		_, err := x.app.run(ctx, d, &nothing)
 		return err
 	})
