@@ -77,6 +77,7 @@ func (c *commands) start() *cobra.Command {
 		validators, basePort int
 		detach, demo, once   bool
 		enforce              bool
+		tree                 string
 	)
 	cmd := &cobra.Command{
 		Use:   "start",
@@ -89,9 +90,14 @@ stops it. With --demo it first takes the network through a demonstration on real
 documents that checks every step.
 
 The sentinel of a new network only records what it would hold for 24 hours, and holds
-it from then on; with --enforce it does so from the first block.`,
+it from then on; with --enforce it does so from the first block.
+
+Of a new network, every other validator holds its state in memory and the rest on
+disk, so that the two are compared block by block. That is slower than --tree memory,
+which is what to measure.`,
 		Example: `  chancery testnet start
   chancery testnet start --validators 7 --dir T --detach
+  chancery testnet start --tree memory --dir T --detach
   chancery testnet start --dir T --demo --once`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -101,20 +107,21 @@ it from then on; with --enforce it does so from the first block.`,
 			if cmd.Flags().Changed("validators") && validators == 0 {
 				return usagef("--validators 0: want 1 to %d", MaxValidators)
 			}
-			return c.run(cmd, validators, basePort, enforce, detach, demo, once)
+			return c.run(cmd, Design{Validators: validators, BasePort: basePort, By: Shipped(enforce), Tree: tree}, detach, demo, once)
 		},
 	}
 	f := cmd.Flags()
 	f.IntVar(&validators, "validators", 0, "how many validators, 1 to 16; 4 for a new network")
 	f.IntVar(&basePort, "base-port", 0, "first of three ports for each validator; any free ones for a new network")
 	f.BoolVar(&enforce, "enforce", false, "a new network holds what the sentinel says from its first block on, instead of after 24 hours")
+	f.StringVar(&tree, "tree", "", "where all validators of a new network hold their state: memory or disk; some in memory and some on disk if not given")
 	f.BoolVar(&detach, "detach", false, "leave the network running in the background")
 	f.BoolVar(&demo, "demo", false, "run the demonstration")
 	f.BoolVar(&once, "once", false, "end after the demonstration")
 	return cmd
 }
 
-func (c *commands) run(cmd *cobra.Command, validators, basePort int, enforce, detach, demo, once bool) (err error) {
+func (c *commands) run(cmd *cobra.Command, as Design, detach, demo, once bool) (err error) {
 	ctx := cmd.Context()
 	asJSON := jsonWanted(cmd)
 	say := talker(cmd, asJSON)
@@ -123,10 +130,12 @@ func (c *commands) run(cmd *cobra.Command, validators, basePort int, enforce, de
 		return err
 	}
 	began := time.Now()
-	if _, absent := Load(n.Dir); enforce && absent == nil {
-		return usagef("--enforce is for a new network; %s holds one already, which goes on as it was made", n.Dir)
+	for _, name := range []string{"enforce", "tree"} {
+		if _, absent := Load(n.Dir); absent == nil && cmd.Flags().Changed(name) {
+			return usagef("--%s is for a new network; %s holds one already, which goes on as it was made", name, n.Dir)
+		}
 	}
-	if n, err = Open(ctx, n.Dir, n.Binary, validators, basePort, Shipped(enforce)); err != nil {
+	if n, err = Open(ctx, n.Dir, n.Binary, as); err != nil {
 		return err
 	}
 	r, err := Load(n.Dir)

@@ -90,18 +90,50 @@ type past struct {
 	live func(context.Context, *Record, map[string]json.RawMessage) (json.RawMessage, error)
 }
 
-// design is what a network is made by.
-type design struct {
-	by   Sentinel
+// Design is what a network is made by.
+type Design struct {
+	Validators int // 0: 4
+	BasePort   int // the first of three ports for each validator; 0: any free ones
+	By         Sentinel
+	// Tree is where all validators hold their state: TreeMemory or TreeDisk. Empty: every
+	// other one in memory and the rest on disk.
+	Tree string
+
 	past *past       // nil: none
 	in   *Containers // nil: the nodes are to be processes
 }
 
-// make creates the folder of a network of n validators. A folder that an earlier
-// call left half made is emptied and made again: no node ever ran there.
-func (d Dir) make(ctx context.Context, n, basePort int, as design) (*Record, error) {
+// Where validators hold their state (state.tree of their configuration).
+const (
+	TreeMemory = "memory"
+	TreeDisk   = "disk"
+)
+
+// treeOf is where the validator of an index holds its state. Both kinds, where nothing is said, so
+// that every network also compares them: validators that differed in one root would not
+// agree on another block.
+func (as Design) treeOf(index int) string {
+	switch {
+	case as.Tree != "":
+		return as.Tree
+	case index%2 == 0:
+		return TreeDisk
+	}
+	return TreeMemory
+}
+
+// make creates the folder of a network. One that an earlier call left half made is
+// emptied and made again: no node ever ran there.
+func (d Dir) make(ctx context.Context, as Design) (*Record, error) {
+	n, basePort := as.Validators, as.BasePort
+	if n == 0 {
+		n = len(slugs)
+	}
 	if n < 1 || n > MaxValidators {
 		return nil, usagef("--validators %d: want 1 to %d", n, MaxValidators)
+	}
+	if as.Tree != "" && as.Tree != TreeMemory && as.Tree != TreeDisk {
+		return nil, usagef("--tree %s: want %s or %s", as.Tree, TreeMemory, TreeDisk)
 	}
 	if err := d.claim(); err != nil {
 		return nil, err
@@ -165,7 +197,7 @@ func (d Dir) clean() error {
 }
 
 // fill makes passphrase, homes, keys and genesis.
-func (d Dir) fill(ctx context.Context, n, basePort int, as design) (*Record, error) {
+func (d Dir) fill(ctx context.Context, n, basePort int, as Design) (*Record, error) {
 	passphrase := make([]byte, 15)
 	rand.Read(passphrase) // never fails: it ends the process instead
 	if err := os.WriteFile(d.PassphraseFile(), []byte(base32ID(passphrase)+"\n"), 0o600); err != nil {
@@ -222,11 +254,7 @@ func (d Dir) fill(ctx context.Context, n, basePort int, as design) (*Record, err
 		// Networks for trying out are started again and again, and their homes copied by tests
 		// alone, which set it.
 		c.Signer.WatchBlocks = 0
-		// Both kinds of state, so that every network also compares them: validators
-		// that differed in one root would not agree on another block.
-		if v.Index%2 == 0 {
-			c.State.Tree = "disk"
-		}
+		c.State.Tree = as.treeOf(v.Index)
 		if err := config.Write(d.Home(v), r.configure(c, v)); err != nil {
 			return nil, fmt.Errorf("%s: %w", v.Home, err)
 		}
@@ -368,13 +396,13 @@ func (f *founding) consortium(n int) {
 }
 
 // write puts the genesis file into every home.
-func (f *founding) write(ctx context.Context, d Dir, r *Record, as design) error {
+func (f *founding) write(ctx context.Context, d Dir, r *Record, as Design) error {
 	section, err := chain.WriteGenesis(f.genesis)
 	if err != nil {
 		return fmt.Errorf("write the genesis state: %w", err)
 	}
 	sections := map[string]json.RawMessage{"identity": section}
-	if g := as.by.genesis(f.at); g != nil {
+	if g := as.By.genesis(f.at); g != nil {
 		if sections["threat"], err = chain.WriteGenesis(g); err != nil {
 			return fmt.Errorf("write the genesis state: %w", err)
 		}

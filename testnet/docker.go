@@ -61,9 +61,6 @@ func (d *Docker) Make(ctx context.Context, n, basePort int, by *Sentinel, in Con
 	r, err := Load(d.Dir)
 	switch {
 	case errors.Is(err, errNoNetwork):
-		if n == 0 {
-			n = len(slugs)
-		}
 		if by == nil {
 			s := Shipped(false)
 			by = &s
@@ -71,7 +68,7 @@ func (d *Docker) Make(ctx context.Context, n, basePort int, by *Sentinel, in Con
 		if in.Image == "" {
 			in.Image = DefaultImage
 		}
-		return d.Dir.make(ctx, n, basePort, design{by: *by, in: &in})
+		return d.Dir.make(ctx, Design{Validators: n, BasePort: basePort, By: *by, in: &in})
 	case err != nil:
 		return nil, err
 	case r.Containers == nil:

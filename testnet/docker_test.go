@@ -403,7 +403,7 @@ func TestANetworkInContainersIsMadeWhole(t *testing.T) {
 	}
 	// Commands for processes leave it alone, and those for containers leave processes alone.
 	n := d.Network
-	_, opened := Open(t.Context(), d.Dir, "unused", 0, 0, Shipped(false))
+	_, opened := Open(t.Context(), d.Dir, "unused", Design{By: Shipped(false)})
 	_, begun := n.Start(t.Context())
 	_, ended := n.Stop(t.Context())
 	_, seen := n.Status(t.Context())
@@ -415,7 +415,7 @@ func TestANetworkInContainersIsMadeWhole(t *testing.T) {
 		}
 	}
 	other := Dir(filepath.Join(t.TempDir(), "processes"))
-	if _, err := Open(t.Context(), other, "unused", 1, 0, Shipped(false)); err != nil {
+	if _, err := Open(t.Context(), other, "unused", Design{Validators: 1, By: Shipped(false)}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := NewDocker(&Network{Dir: other}).Make(t.Context(), 0, 0, nil, Containers{}); err == nil || !strings.Contains(err.Error(), "processes") {

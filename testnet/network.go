@@ -38,18 +38,15 @@ type Network struct {
 	Begin func(i int, cmd *exec.Cmd) error
 }
 
-// Open finds the network in the folder, or makes one of n validators there, judged by
-// what is given. n 0 means 4 for a new network and whatever is there for an old one. A
-// base port of 0 means any ports for a new network and those it had for an old one.
-func Open(ctx context.Context, d Dir, binary string, n, basePort int, by Sentinel) (*Network, error) {
+// Open finds the network in the folder, or makes one there. Of one that is there, Validators
+// and BasePort are as they were where they are 0, and the rest of the design is of no account.
+func Open(ctx context.Context, d Dir, binary string, as Design) (*Network, error) {
+	n, basePort := as.Validators, as.BasePort
 	net := &Network{Dir: d, Binary: binary}
 	r, err := Load(d)
 	switch {
 	case errors.Is(err, errNoNetwork):
-		if n == 0 {
-			n = len(slugs)
-		}
-		_, err := d.make(ctx, n, basePort, design{by: by})
+		_, err := d.make(ctx, as)
 		return net, err
 	case err != nil:
 		return nil, err
@@ -63,10 +60,9 @@ func Open(ctx context.Context, d Dir, binary string, n, basePort int, by Sentine
 	return net, nil
 }
 
-// Create makes a network of n validators in a folder that has none, judged by what is
-// given instead of what Open takes. A base port of 0 means any ports.
-func Create(ctx context.Context, d Dir, binary string, n, basePort int, by Sentinel) (*Network, error) {
-	if _, err := d.make(ctx, n, basePort, design{by: by}); err != nil {
+// Create makes a network in a folder that has none.
+func Create(ctx context.Context, d Dir, binary string, as Design) (*Network, error) {
+	if _, err := d.make(ctx, as); err != nil {
 		return nil, err
 	}
 	return &Network{Dir: d, Binary: binary}, nil

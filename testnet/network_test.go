@@ -18,7 +18,7 @@ import (
 
 func TestANetworkIsMadeWhole(t *testing.T) {
 	d := Dir(filepath.Join(t.TempDir(), "five"))
-	n, err := Open(t.Context(), d, "unused", 5, 0, Shipped(false))
+	n, err := Open(t.Context(), d, "unused", Design{Validators: 5, By: Shipped(false)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,13 +73,13 @@ func TestANetworkIsMadeWhole(t *testing.T) {
 	}
 
 	// An old network is found again, unless it is asked to be another.
-	if _, err := Open(t.Context(), d, "unused", 0, 0, Shipped(false)); err != nil {
+	if _, err := Open(t.Context(), d, "unused", Design{By: Shipped(false)}); err != nil {
 		t.Error(err)
 	}
-	if _, err := Open(t.Context(), d, "unused", 4, 0, Shipped(false)); err == nil || !strings.Contains(err.Error(), "5 validators") {
+	if _, err := Open(t.Context(), d, "unused", Design{Validators: 4, By: Shipped(false)}); err == nil || !strings.Contains(err.Error(), "5 validators") {
 		t.Errorf("with another number of validators: %v", err)
 	}
-	if _, err := Open(t.Context(), d, "unused", 5, lowestPort-100, Shipped(false)); err != nil {
+	if _, err := Open(t.Context(), d, "unused", Design{Validators: 5, BasePort: lowestPort - 100, By: Shipped(false)}); err != nil {
 		t.Errorf("with other ports: %v", err)
 	}
 	if r, err = Load(d); err != nil || r.Validators[1].P2P != address(lowestPort-100+4) {
@@ -105,7 +105,7 @@ func TestAHalfMadeNetworkIsMadeAgain(t *testing.T) {
 	if _, err := Load(d); !errors.Is(err, errNoNetwork) {
 		t.Fatalf("a half-made network is loaded: %v", err)
 	}
-	if _, err := Open(t.Context(), d, "unused", 1, 0, Shipped(false)); err != nil {
+	if _, err := Open(t.Context(), d, "unused", Design{Validators: 1, By: Shipped(false)}); err != nil {
 		t.Fatal(err)
 	}
 	for _, gone := range []string{d.path("validator-7"), d.makingFile()} {
@@ -123,7 +123,7 @@ func TestAFolderOfOthersIsRefused(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "thesis.txt"), []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(t.Context(), Dir(dir), "unused", 1, 0, Shipped(false)); err == nil || !strings.Contains(err.Error(), "not empty") {
+	if _, err := Open(t.Context(), Dir(dir), "unused", Design{Validators: 1, By: Shipped(false)}); err == nil || !strings.Contains(err.Error(), "not empty") {
 		t.Errorf("got %v", err)
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
@@ -131,9 +131,41 @@ func TestAFolderOfOthersIsRefused(t *testing.T) {
 	}
 }
 
+// All validators hold their state where they are told to, and on both sides where nothing is said.
+func TestWhereStatesAre(t *testing.T) {
+	for tree, want := range map[string][]string{
+		"": {TreeDisk, TreeMemory, TreeDisk}, TreeMemory: {TreeMemory, TreeMemory, TreeMemory}, TreeDisk: {TreeDisk, TreeDisk, TreeDisk},
+	} {
+		d := Dir(filepath.Join(t.TempDir(), "n"))
+		if _, err := Create(t.Context(), d, "unused", Design{Validators: 3, By: Shipped(false), Tree: tree}); err != nil {
+			t.Fatal(err)
+		}
+		r, err := Load(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, v := range r.Validators {
+			c, err := config.Load(d.Home(v))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.State.Tree != want[i] {
+				t.Errorf("%q: validator %d holds its state in %q, want %q", tree, i, c.State.Tree, want[i])
+			}
+		}
+	}
+	dir := filepath.Join(t.TempDir(), "n")
+	if _, err := Open(t.Context(), Dir(dir), "unused", Design{By: Shipped(false), Tree: "paper"}); err == nil || !strings.Contains(err.Error(), "want memory or disk") {
+		t.Errorf("a tree on paper: %v", err)
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("the refused network has a folder")
+	}
+}
+
 func TestNumbersOfValidators(t *testing.T) {
 	for _, n := range []int{-1, 17} {
-		if _, err := Open(t.Context(), Dir(filepath.Join(t.TempDir(), "n")), "unused", n, 0, Shipped(false)); err == nil || !strings.Contains(err.Error(), "1 to 16") {
+		if _, err := Open(t.Context(), Dir(filepath.Join(t.TempDir(), "n")), "unused", Design{Validators: n, By: Shipped(false)}); err == nil || !strings.Contains(err.Error(), "1 to 16") {
 			t.Errorf("%d: %v", n, err)
 		}
 	}

@@ -251,7 +251,7 @@ func (s *stage) raise(ctx context.Context) error {
 	s.founded = now.Add(-time.Duration(s.options.past)*dayLong - s.midnight)
 	p := &past{founded: s.founded, now: now, live: s.live}
 	began := time.Now()
-	if _, err := s.Dir.make(ctx, len(slugs), s.options.basePort, design{by: by, past: p}); err != nil {
+	if _, err := s.Dir.make(ctx, Design{BasePort: s.options.basePort, By: by, past: p}); err != nil {
 		return err
 	}
 	s.say("It took %.0f s. %d transactions of the past; of normal life %d were held and %d alarms.", time.Since(began).Seconds(),

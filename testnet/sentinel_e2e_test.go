@@ -104,7 +104,7 @@ type guarded struct {
 
 func startGuarded(t *testing.T, by testnet.Sentinel) *guarded {
 	e := newE2E(t)
-	if _, err := testnet.Create(t.Context(), testnet.Dir(e.dir), e.binary, 4, 0, by); err != nil {
+	if _, err := testnet.Create(t.Context(), testnet.Dir(e.dir), e.binary, testnet.Design{Validators: 4, By: by}); err != nil {
 		t.Fatal(err)
 	}
 	e.run("testnet", "start", "--dir", e.dir, "--detach")
@@ -667,7 +667,7 @@ func TestTheDemonstrationPassesTheDefaultRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := testnet.Create(t.Context(), testnet.Dir(e.dir), e.binary, 4, 0, testnet.Sentinel{Detector: raw}); err != nil {
+	if _, err := testnet.Create(t.Context(), testnet.Dir(e.dir), e.binary, testnet.Design{Validators: 4, By: testnet.Sentinel{Detector: raw}}); err != nil {
 		t.Fatal(err)
 	}
 	t.Log(e.run("testnet", "start", "--dir", e.dir, "--demo", "--once"))

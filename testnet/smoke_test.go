@@ -24,7 +24,7 @@ func TestOneValidator(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	n, err := Open(ctx, Dir(filepath.Join(t.TempDir(), "one")), self, 1, 0, Shipped(false))
+	n, err := Open(ctx, Dir(filepath.Join(t.TempDir(), "one")), self, Design{Validators: 1, By: Shipped(false)})
 	if err != nil {
 		t.Fatal(err)
 	}

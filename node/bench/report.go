@@ -20,7 +20,9 @@ type Report struct {
 	Messages int       `json:"messages"` // in each transaction
 	Authors  int       `json:"authors"`
 	Nodes    int       `json:"nodes"` // that take transactions
-	Result   *Result   `json:"result"`
+	// Trees are where the nodes hold their state, in the order of the nodes; none: not known.
+	Trees  []string `json:"trees,omitempty"`
+	Result *Result  `json:"result"`
 	// Peak is the closed loop that came before a rate which is a multiple of it, and
 	// Honest are the few transactions of another organisation beside the load.
 	Peak   *Result `json:"peak,omitempty"`
@@ -31,6 +33,9 @@ type Report struct {
 func (r *Report) Text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "workload         %s, messages in a transaction: %d, authors: %d, nodes: %d\n", r.Workload, r.Messages, r.Authors, r.Nodes)
+	if len(r.Trees) > 0 {
+		fmt.Fprintf(&b, "state            %s\n", strings.Join(r.Trees, ", "))
+	}
 	if r.Peak != nil {
 		b.WriteString("\nThe peak, by a closed loop:\n" + r.Peak.Text() + "\nThe load:\n")
 	}

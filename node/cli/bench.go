@@ -12,6 +12,7 @@ import (
 
 	"github.com/chancery/chancery/node/bench"
 	"github.com/chancery/chancery/node/client"
+	"github.com/chancery/chancery/node/offline"
 	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
 	"github.com/chancery/chancery/testnet"
 )
@@ -156,6 +157,7 @@ type site struct {
 	options   []client.Option
 	by        []bench.Author // who acts, of each organisation
 	pids      []int
+	trees     []string // where the nodes hold their state; none: not known
 }
 
 // site finds the network and who acts on it.
@@ -210,6 +212,10 @@ func testSite(d testnet.Dir) (*site, error) {
 		if v.Process != nil {
 			s.pids = append(s.pids, v.Process.PID)
 		}
+		// The home of a container is not on this machine.
+		if tree, err := offline.TreeKind(d.Home(v)); err == nil {
+			s.trees = append(s.trees, tree)
+		}
 		ring, err := testnet.OpenKeyring(d, d.Home(v))
 		if err != nil {
 			return nil, keyFault(err)
@@ -230,6 +236,9 @@ func testSite(d testnet.Dir) (*site, error) {
 	}
 	if len(s.pids) != len(r.Validators) {
 		s.pids = nil // those of containers, and of nodes that were stopped, are not known
+	}
+	if len(s.trees) != len(r.Validators) {
+		s.trees = nil
 	}
 	if s.options, err = d.Credentials(r, r.Validators[0]).Options(); err != nil {
 		return nil, err
@@ -286,7 +295,7 @@ func (l *loading) do(cmd *cobra.Command) error {
 	}
 	r := &bench.Report{
 		At: now().UTC(), Program: a.Version, Machine: bench.ThisMachine(), Workload: l.workload, Messages: l.messages,
-		Authors: len(authors), Nodes: len(s.addresses),
+		Authors: len(authors), Nodes: len(s.addresses), Trees: s.trees,
 	}
 	if l.times > 0 {
 		o := l.options(s, "peak", peakSpan)

@@ -132,7 +132,7 @@ func run(ctx context.Context, o options) (_ *summary, err error) {
 
 // start makes the network, gives each node its part, and has clerks registered.
 func (s *site) start(ctx context.Context) (err error) {
-	if s.net, err = testnet.Create(ctx, s.dir, s.binary, len(roles), 0, testnet.Shipped(false)); err != nil {
+	if s.net, err = testnet.Create(ctx, s.dir, s.binary, testnet.Design{Validators: len(roles), By: testnet.Shipped(false)}); err != nil {
 		return err
 	}
 	if s.record, err = testnet.Load(s.dir); err != nil {

@@ -213,7 +213,7 @@ func (r *run) make(ctx context.Context, name string) error {
 		return err
 	}
 	var err error
-	if r.net, err = testnet.Create(ctx, dir, r.o.Binary, Validators, 0, testnet.Shipped(false)); err != nil {
+	if r.net, err = testnet.Create(ctx, dir, r.o.Binary, testnet.Design{Validators: Validators, By: testnet.Shipped(false)}); err != nil {
 		return err
 	}
 	if r.record, err = testnet.Load(dir); err != nil {
