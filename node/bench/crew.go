@@ -22,6 +22,7 @@ import (
 	"github.com/chancery/chancery/modules/identity"
 	"github.com/chancery/chancery/modules/identity/did"
 	"github.com/chancery/chancery/node/client"
+	"github.com/chancery/chancery/node/internal/clock"
 	accessv1 "github.com/chancery/chancery/proto/chancery/access/v1"
 	consentv1 "github.com/chancery/chancery/proto/chancery/consent/v1"
 	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
@@ -100,7 +101,7 @@ func Employ(ctx context.Context, c *client.Client, by Author, n int, each time.D
 
 // register registers clerks with one transaction.
 func register(ctx context.Context, c *client.Client, by Author, clerks []Clerk, each time.Duration) error {
-	ctx, cancel := limited(ctx, each)
+	ctx, cancel := clock.Within(ctx, each)
 	defer cancel()
 	var messages []proto.Message
 	for _, k := range clerks {
@@ -116,14 +117,6 @@ func register(ctx context.Context, c *client.Client, by Author, clerks []Clerk, 
 		return fmt.Errorf("register clerks of %s: %w", by.Organisation, err)
 	}
 	return nil
-}
-
-// limited is a context that ends after a time; 0: it does not.
-func limited(ctx context.Context, after time.Duration) (context.Context, context.CancelFunc) {
-	if after <= 0 {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, after)
 }
 
 // Care is the purpose of decisions.
@@ -252,7 +245,7 @@ func Prepare(ctx context.Context, c *client.Client, kind string, by []Author, cl
 		}
 		authors = InTurn(teams)
 	}
-	ctx, cancel := limited(ctx, each)
+	ctx, cancel := clock.Within(ctx, each)
 	defer cancel()
 	return authors, furnishAll(ctx, c, kind, by)
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/chancery/chancery/node/client"
 	"github.com/chancery/chancery/node/config"
+	"github.com/chancery/chancery/node/internal/clock"
 	"github.com/chancery/chancery/node/keyring"
 )
 
@@ -115,10 +116,7 @@ func (a *app) openKeyring() (*keyring.Keyring, error) {
 
 // within bounds a command by --timeout.
 func (a *app) within(cmd *cobra.Command) (context.Context, context.CancelFunc) {
-	if a.timeout <= 0 {
-		return context.WithCancel(cmd.Context())
-	}
-	return context.WithTimeout(cmd.Context(), a.timeout)
+	return clock.Within(cmd.Context(), a.timeout)
 }
 
 // dial connects to the nodes that --node names.

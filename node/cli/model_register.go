@@ -16,6 +16,7 @@ import (
 	"github.com/chancery/chancery/modules/threat"
 	"github.com/chancery/chancery/modules/threat/detector"
 	"github.com/chancery/chancery/node/client"
+	"github.com/chancery/chancery/node/internal/clock"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 	threatv1 "github.com/chancery/chancery/proto/chancery/threat/v1"
 )
@@ -189,7 +190,7 @@ func (r *enrolment) run(ctx context.Context) error {
 
 // record is what the chain has of the model, nil for nothing.
 func (r *enrolment) record(ctx context.Context) (*threatv1.ModelRecord, error) {
-	ctx, cancel := r.bounded(ctx)
+	ctx, cancel := clock.Within(ctx, r.app.timeout) // each step for itself
 	defer cancel()
 	answer, err := threatv1.NewQueryClient(r.client.Conn()).Model(ctx, &threatv1.ModelRequest{Hash: r.announce.Hash})
 	if errors.Is(err, threat.ErrNotFound) {
@@ -215,16 +216,8 @@ func (r *enrolment) fits(record *threatv1.ModelRecord) bool {
 
 // do has a message executed. A refusal names what was refused.
 func (r *enrolment) do(ctx context.Context, author string, signers []tx.Signer, m proto.Message) (*chainv1.TxResult, error) {
-	ctx, cancel := r.bounded(ctx)
+	ctx, cancel := clock.Within(ctx, r.app.timeout) // each step for itself
 	defer cancel()
 	result, err := r.client.Do(ctx, author, signers, m)
 	return result, refused(err)
-}
-
-// bounded gives one step the time of --timeout.
-func (r *enrolment) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	if r.app.timeout <= 0 {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, r.app.timeout)
 }

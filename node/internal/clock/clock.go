@@ -1,4 +1,4 @@
-// Package clock waits.
+// Package clock waits, and bounds waiting.
 package clock
 
 import (
@@ -16,4 +16,12 @@ func Wait(ctx context.Context, d time.Duration) bool {
 	case <-t.C:
 		return true
 	}
+}
+
+// Within is a context that ends after a duration at the latest; 0: whenever ctx does.
+func Within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	if d <= 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, d)
 }
