@@ -130,9 +130,9 @@ func (c *commands) run(cmd *cobra.Command, as Design, detach, demo, once bool) (
 		return err
 	}
 	began := time.Now()
-	for _, name := range []string{"enforce", "tree"} {
-		if _, absent := Load(n.Dir); absent == nil && cmd.Flags().Changed(name) {
-			return usagef("--%s is for a new network; %s holds one already, which goes on as it was made", name, n.Dir)
+	if flag := as.forNew(); flag != "" {
+		if _, absent := Load(n.Dir); absent == nil {
+			return usagef("%s is for a new network; %s holds one already, which goes on as it was made", flag, n.Dir)
 		}
 	}
 	if n, err = Open(ctx, n.Dir, n.Binary, as); err != nil {

@@ -122,6 +122,17 @@ func (as Design) treeOf(index int) string {
 	return TreeMemory
 }
 
+// forNew is a flag of the design that says nothing of a network that is there; empty: there is none.
+func (as Design) forNew() string {
+	switch {
+	case as.By.Enforce:
+		return "--enforce"
+	case as.Tree != "":
+		return "--tree"
+	}
+	return ""
+}
+
 // make creates the folder of a network. One that an earlier call left half made is
 // emptied and made again: no node ever ran there.
 func (d Dir) make(ctx context.Context, as Design) (*Record, error) {
