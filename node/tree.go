@@ -27,9 +27,9 @@ const (
 // a tree of one kind where there is one of the other: a validator would start
 // without its state. Of one in memory so many images are kept.
 func openTree(c config.State, images int, data string, log *slog.Logger) (state.Tree, error) {
-	other, kind := memoryTree, "memory"
-	if c.Tree == "memory" {
-		other, kind = diskTree, "disk"
+	other, kind := memoryTree, config.TreeMemory
+	if c.Tree == config.TreeMemory {
+		other, kind = diskTree, config.TreeDisk
 	}
 	switch _, err := os.Stat(filepath.Join(data, other)); {
 	case err == nil:
@@ -37,7 +37,7 @@ func openTree(c config.State, images int, data string, log *slog.Logger) (state.
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
-	if c.Tree != "memory" {
+	if c.Tree != config.TreeMemory {
 		db, err := openDB(c.Backend, "state", data, c.BlockCache)
 		if err != nil {
 			return nil, err

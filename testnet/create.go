@@ -95,19 +95,13 @@ type Design struct {
 	Validators int // 0: 4
 	BasePort   int // the first of three ports for each validator; 0: any free ones
 	By         Sentinel
-	// Tree is where all validators hold their state: TreeMemory or TreeDisk. Empty: every
+	// Tree is where all validators hold their state: config.TreeMemory or config.TreeDisk. Empty: every
 	// other one in memory and the rest on disk.
 	Tree string
 
 	past *past       // nil: none
 	in   *Containers // nil: the nodes are to be processes
 }
-
-// Where validators hold their state (state.tree of their configuration).
-const (
-	TreeMemory = "memory"
-	TreeDisk   = "disk"
-)
 
 // treeOf is where the validator of an index holds its state. Both kinds, where nothing is said, so
 // that every network also compares them: validators that differed in one root would not
@@ -117,9 +111,9 @@ func (as Design) treeOf(index int) string {
 	case as.Tree != "":
 		return as.Tree
 	case index%2 == 0:
-		return TreeDisk
+		return config.TreeDisk
 	}
-	return TreeMemory
+	return config.TreeMemory
 }
 
 // forNew is a flag of the design that says nothing of a network that is there; empty: there is none.
@@ -143,8 +137,8 @@ func (d Dir) make(ctx context.Context, as Design) (*Record, error) {
 	if n < 1 || n > MaxValidators {
 		return nil, usagef("--validators %d: want 1 to %d", n, MaxValidators)
 	}
-	if as.Tree != "" && as.Tree != TreeMemory && as.Tree != TreeDisk {
-		return nil, usagef("--tree %s: want %s or %s", as.Tree, TreeMemory, TreeDisk)
+	if as.Tree != "" && as.Tree != config.TreeMemory && as.Tree != config.TreeDisk {
+		return nil, usagef("--tree %s: want %s or %s", as.Tree, config.TreeMemory, config.TreeDisk)
 	}
 	if err := d.claim(); err != nil {
 		return nil, err

@@ -134,7 +134,7 @@ func TestAFolderOfOthersIsRefused(t *testing.T) {
 // All validators hold their state where they are told to, and on both sides where nothing is said.
 func TestWhereStatesAre(t *testing.T) {
 	for tree, want := range map[string][]string{
-		"": {TreeDisk, TreeMemory, TreeDisk}, TreeMemory: {TreeMemory, TreeMemory, TreeMemory}, TreeDisk: {TreeDisk, TreeDisk, TreeDisk},
+		"": {config.TreeDisk, config.TreeMemory, config.TreeDisk}, config.TreeMemory: {config.TreeMemory, config.TreeMemory, config.TreeMemory}, config.TreeDisk: {config.TreeDisk, config.TreeDisk, config.TreeDisk},
 	} {
 		d := Dir(filepath.Join(t.TempDir(), "n"))
 		if _, err := Create(t.Context(), d, "unused", Design{Validators: 3, By: Shipped(false), Tree: tree}); err != nil {

@@ -139,6 +139,12 @@ type Pool struct {
 	MaxWait      Duration `toml:"max_wait" doc:"Of what an organisation submits to this node no more may wait than blocks take in as long; more is refused with when to come back. 0: as much as max_organisation_bytes."`
 }
 
+// Where the state tree lives.
+const (
+	TreeMemory = "memory"
+	TreeDisk   = "disk"
+)
+
 // State is section [state].
 type State struct {
 	Tree         string `toml:"tree" doc:"Where the state tree lives: memory, with a log and images on disk, or disk, which is slower and takes little memory. Roots and proofs are the same. It cannot be changed later."`
@@ -484,7 +490,7 @@ func Default() Config {
 		Signer: Signer{Timeout: Duration(time.Second), WatchBlocks: 2, WatchTime: Duration(5 * time.Second)},
 		Pool:   Pool{MaxBytes: 256 << 20, MaxLaneBytes: 64 << 20, MaxWait: Duration(2 * time.Second)},
 		State: State{
-			Tree:         "memory",
+			Tree:         TreeMemory,
 			KeepVersions: 2000,
 			KeepBytes:    256 << 20,
 			Backend:      "goleveldb",
@@ -682,7 +688,7 @@ func (c Config) Check() error {
 	want(c.Pool.MaxLaneBytes >= 1<<20 && c.Pool.MaxLaneBytes <= c.Pool.MaxBytes, "pool.max_organisation_bytes", "%d, want 1048576 to pool.max_bytes", c.Pool.MaxLaneBytes)
 
 	want(c.State.Backend == "pebble" || c.State.Backend == "goleveldb", "state.backend", "%q must be pebble or goleveldb", c.State.Backend)
-	want(c.State.Tree == "disk" || c.State.Tree == "memory", "state.tree", "%q must be disk or memory", c.State.Tree)
+	want(c.State.Tree == TreeDisk || c.State.Tree == TreeMemory, "state.tree", "%q must be disk or memory", c.State.Tree)
 	want(c.State.KeepVersions > 0 && c.State.KeepVersions <= 1_000_000, "state.keep_versions", "%d, want 1 to 1000000", c.State.KeepVersions)
 	want(c.State.KeepBytes > 0, "state.keep_bytes", "must be positive")
 	want(c.State.MemoryBytes >= 0, "state.memory_bytes", "%d, want 0 or more", c.State.MemoryBytes)
@@ -692,7 +698,7 @@ func (c Config) Check() error {
 
 	u := c.Pruning
 	want(u.Mode == PruningArchive || u.Mode == PruningFull || u.Mode == PruningPruned, "pruning.mode", "%q must be archive, full or pruned", u.Mode)
-	want(u.Mode != PruningArchive || c.State.Tree == "disk", "pruning.mode", "an archive keeps every version of the state, so it needs state.tree = \"disk\"")
+	want(u.Mode != PruningArchive || c.State.Tree == TreeDisk, "pruning.mode", "an archive keeps every version of the state, so it needs state.tree = \"disk\"")
 	want(u.WindowBlocks >= consensus.MinWindow, "pruning.window_blocks", "%d, want at least %d", u.WindowBlocks, consensus.MinWindow)
 	atLeast("pruning.window", u.Window.Std(), 0)
 	want(u.DiskBytes == 0 || u.DiskBytes >= MinDiskBytes, "pruning.disk_bytes", "%d, want 0 or at least %d", u.DiskBytes, MinDiskBytes)

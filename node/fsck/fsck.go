@@ -202,7 +202,7 @@ func (c *checker) state() error {
 		return nil
 	}
 	path, damage := c.home.MemoryTree(), []state.Damage(nil)
-	if kind == "memory" {
+	if kind == config.TreeMemory {
 		damage, err = state.InspectMemory(offline.Folder(path), check)
 	} else {
 		path = c.home.DiskTree()

@@ -136,7 +136,7 @@ func Tree(home config.Home, backend string) (state.Tree, error) {
 	switch kind, err := TreeKind(home); {
 	case err != nil:
 		return nil, err
-	case kind == "memory":
+	case kind == config.TreeMemory:
 		return state.OpenMemory(Folder(home.MemoryTree()), state.MemoryOptions{})
 	}
 	db, err := Database(backend, "state", home.Data())
@@ -153,7 +153,7 @@ func Tree(home config.Home, backend string) (state.Tree, error) {
 // TreeKind is the kind of state that a home holds, disk or memory, and an error that is
 // fs.ErrNotExist where it holds none.
 func TreeKind(home config.Home) (string, error) {
-	for _, k := range []struct{ kind, path string }{{"disk", home.DiskTree()}, {"memory", home.MemoryTree()}} {
+	for _, k := range []struct{ kind, path string }{{config.TreeDisk, home.DiskTree()}, {config.TreeMemory, home.MemoryTree()}} {
 		switch _, err := os.Stat(k.path); {
 		case err == nil:
 			return k.kind, nil

@@ -78,7 +78,7 @@ func main() {
 	flag.Int64Var(&o.budget, "budget", 4<<30, "pruning.disk_bytes of the pruned node")
 	flag.Int64Var(&o.window, "window", 2000, "pruning.window_blocks of the pruned node")
 	flag.Int64Var(&o.interval, "snapshots", 1000, "snapshots.interval of all nodes")
-	flag.StringVar(&o.tree, "tree", "memory", "state.tree of the pruned node: memory or disk")
+	flag.StringVar(&o.tree, "tree", config.TreeMemory, "state.tree of the pruned node: memory or disk")
 	flag.BoolVar(&o.keep, "keep", false, "leave the network's folder, OUT/net, in any case")
 	flag.Parse()
 	if flag.NArg() > 0 || o.out == "" || o.rate <= 0 || o.minutes < 1 {
@@ -150,10 +150,10 @@ func (s *site) start(ctx context.Context) (err error) {
 			c.State.Tree = s.tree
 			c.Pruning = config.Pruning{Mode: config.PruningPruned, WindowBlocks: s.window, DiskBytes: s.budget}
 		case archive:
-			c.State.Tree = "disk"
+			c.State.Tree = config.TreeDisk
 			c.Pruning.Mode = config.PruningArchive
 		default:
-			c.State.Tree = "memory"
+			c.State.Tree = config.TreeMemory
 		}
 		if err := config.Write(home, c); err != nil {
 			return err
