@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"math/rand/v2"
 	"os"
 	"runtime/debug"
 	rtm "runtime/metrics"
@@ -96,13 +97,6 @@ func allowedMemory() (int64, error) {
 	return int64(min(allowed, math.MaxInt64)), nil
 }
 
-// follow looks until ctx ends.
-func (m *memoryLimit) follow(ctx context.Context) {
-	for clock.Wait(ctx, memoryInterval) {
-		m.look(time.Now())
-	}
-}
-
 // look sets the limit by what lives on the heap now. One goroutine at a time may call it.
 func (m *memoryLimit) look(at time.Time) {
 	live := m.heap()
@@ -147,20 +141,82 @@ func (m *memoryLimit) look(at time.Time) {
 	}
 }
 
-// begin sets the limit, and lets it follow the heap until the function that it returns is
-// called.
-func (m *memoryLimit) begin() (end func()) {
-	if m == nil {
-		return func() {}
+// followHeap sets the limit and the garbage that may gather, either of which may be nil, and lets
+// them follow the heap until the function that it returns is called.
+func followHeap(m *memoryLimit, g *garbage) (end func()) {
+	look := func() {
+		if m != nil {
+			m.look(time.Now())
+		}
+		if g != nil {
+			g.look() // within the limit
+		}
 	}
-	m.look(time.Now())
+	look()
 	ctx, cancel := context.WithCancel(context.Background())
 	var follows sync.WaitGroup
-	follows.Go(func() { m.follow(ctx) })
+	follows.Go(func() {
+		for clock.Wait(ctx, memoryInterval) {
+			look()
+		}
+	})
 	return func() {
 		cancel()
 		follows.Wait()
 	}
+}
+
+// garbage is how much of it may gather before it is collected: what is configured or the limit
+// leaves room for, less up to leastRoom of that by chance, drawn anew after each collection.
+// Validators that execute the same blocks would fill their heaps at the same rate, and collect at
+// the same time: a block waits for none that is slow alone, and for all when all are.
+type garbage struct {
+	percent int                 // of the live heap, as configured
+	set     func(percent int)   // replaces what is in force
+	heap    func() heapState    // as the runtime has it
+	draw    func(n int64) int64 // a number from 0 to n-1, by chance
+	seen    uint64              // the latest collection that was looked at; noCollection: none
+}
+
+// heapState is what the runtime says of the heap.
+type heapState struct {
+	collections uint64
+	live        int64 // bytes that the latest collection found alive
+	goal        int64 // bytes at the end of the next one
+}
+
+const (
+	// leastRoom is the part of the room for garbage, in thousandths, that is always left.
+	leastRoom    = 800
+	noCollection = math.MaxUint64
+)
+
+func newGarbage(percent int) *garbage {
+	return &garbage{
+		percent: percent, heap: readHeap, draw: rand.Int64N, seen: noCollection,
+		set: func(percent int) { debug.SetGCPercent(percent) },
+	}
+}
+
+func readHeap() heapState {
+	samples := []rtm.Sample{{Name: "/gc/cycles/total:gc-cycles"}, {Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/goal:bytes"}}
+	rtm.Read(samples)
+	return heapState{samples[0].Value.Uint64(), int64(samples[1].Value.Uint64()), int64(samples[2].Value.Uint64())}
+}
+
+// look draws after a collection. One goroutine at a time may call it.
+func (g *garbage) look() {
+	before := g.heap()
+	if before.collections == g.seen {
+		return
+	}
+	g.set(g.percent)
+	now := g.heap()
+	// One that ended meanwhile is looked at next time.
+	g.seen = before.collections
+	room := max(0, now.goal-now.live)
+	room = room * (leastRoom + g.draw(1000-leastRoom)) / 1000
+	g.set(int(min(int64(g.percent), max(1, room*100/max(1, now.live)))))
 }
 
 // memoryCollector measures the limit; where none is followed, the one that is in force.

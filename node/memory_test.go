@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"log/slog"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -113,7 +114,7 @@ func TestMemoryLimitLeavesTheEnvironmentsAlone(t *testing.T) {
 		t.Error("there is a limit besides the environment's")
 	}
 	before := debug.SetMemoryLimit(-1)
-	m.begin()()
+	followHeap(m, nil)()
 	if now := debug.SetMemoryLimit(-1); now != before {
 		t.Errorf("the limit is %d, and was %d", now, before)
 	}
@@ -127,8 +128,69 @@ func TestMemoryLimitIsSet(t *testing.T) {
 	t.Setenv("GOMEMLIMIT", "")
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(-1))
 	m := newMemoryLimit(config.Node{MemoryLimit: 1 << 30}, slog.New(slog.DiscardHandler))
-	m.begin()()
+	followHeap(m, nil)()
 	if now, want := debug.SetMemoryLimit(-1), min(max(1<<30, 2*m.live, min(3*m.live, m.most/2)), m.most); now != want {
 		t.Errorf("the limit is %d, want %d", now, want)
 	}
+}
+
+// After each collection, and not before the next, so much garbage may gather as is configured or the
+// limit leaves room for, less up to a fifth of that.
+func TestGarbageIsCollectedAtATimeOfItsOwn(t *testing.T) {
+	const mib = 1 << 20
+	var h heapState
+	var set []int
+	drawn := int64(0)
+	g := newGarbage(400)
+	g.set = func(percent int) { set = append(set, percent) }
+	g.heap = func() heapState { return h }
+	g.draw = func(n int64) int64 {
+		if n != 1000-leastRoom {
+			t.Fatalf("drawn of %d", n)
+		}
+		return drawn
+	}
+	for _, x := range []struct {
+		what         string
+		collections  uint64
+		live, goal   int64
+		drawn        int64
+		first, after int // 0: nothing is set
+	}{
+		{"none yet", 0, 0, 4, 0, 400, 400},
+		{"least", 1, 100, 500, 0, 400, 320},
+		{"same collection", 1, 100, 420, 199, 0, 0},
+		{"most", 2, 100, 500, 199, 400, 399},
+		{"by the limit", 3, 700, 1890, 100, 400, 153},
+		{"the limit is reached", 4, 1000, 1000, 100, 400, 1},
+		{"a heap that is too small for it", 5, 1, 16, 100, 400, 400},
+	} {
+		h, drawn, set = heapState{x.collections, x.live * mib, x.goal * mib}, x.drawn, nil
+		g.look()
+		var want []int
+		if x.after != 0 {
+			want = []int{x.first, x.after}
+		}
+		if !slices.Equal(set, want) {
+			t.Errorf("%s: set %v, want %v", x.what, set, want)
+		}
+	}
+}
+
+// The runtime does what was drawn: of twice the live heap, four fifths to all.
+func TestTheRuntimeCollectsWhenItWasDrawn(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(100))
+	keep := make([]byte, 256<<20)
+	g := newGarbage(200)
+	for _, drawn := range []int64{0, 1000 - leastRoom - 1} {
+		g.draw = func(int64) int64 { return drawn }
+		runtime.GC()
+		g.look()
+		h := readHeap()
+		want := float64(h.live) * 2 * float64(leastRoom+drawn) / 1000
+		if got := float64(h.goal - h.live); got < .97*want || got > 1.03*want {
+			t.Errorf("drawn %d: %.0f MiB may gather, want %.0f", drawn, got/(1<<20), want/(1<<20))
+		}
+	}
+	runtime.KeepAlive(keep)
 }

@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -118,10 +117,11 @@ func Run(ctx context.Context, home config.Home, o Options) error {
 		return err
 	}
 	n.log.Debug("memory of the heap", "large_pages", large)
+	var g *garbage // the environment's goes before it
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(n.config.Node.GarbagePercent)
+		g = newGarbage(n.config.Node.GarbagePercent)
 	}
-	defer n.memory.begin()()
+	defer followHeap(n.memory, g)()
 	if err := n.Start(); err != nil {
 		err = errors.Join(err, n.Stop())
 		n.linger(ctx, err)

@@ -59,7 +59,7 @@ type Node struct {
 	LogFormat string `toml:"log_format" doc:"text or json, to standard error."`
 
 	Workers        int `toml:"workers" doc:"On how many processors a block's transactions are looked at at the same time, before they are executed one after the other; results are the same for any number. 0: as many as the machine or the control group has, at most 8."`
-	GarbagePercent int `toml:"garbage_percent" doc:"How much garbage may gather before it is collected, in per cent of the memory in use: more costs memory and saves processor time. The environment's GOGC goes before it."`
+	GarbagePercent int `toml:"garbage_percent" doc:"How much garbage may gather before it is collected, in per cent of the memory in use: more costs memory and saves processor time. Up to a fifth less by chance, drawn anew each time, so that validators do not all collect at once. The environment's GOGC goes before it."`
 	MemoryLimit    int `toml:"memory_limit_bytes" doc:"Near so much memory, garbage is collected more often, whatever garbage_percent says. It refuses nothing, and follows the live heap: where that is more than a third, the limit is three times as much while that is at most two fifths of what the machine or the control group allows, and twice as much beyond, up to four fifths. 0: no limit. The environment's GOMEMLIMIT goes before it."`
 }
 
