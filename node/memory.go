@@ -167,7 +167,7 @@ func followHeap(m *memoryLimit, g *garbage) (end func()) {
 }
 
 // garbage is how much of it may gather before it is collected: what is configured or the limit
-// leaves room for, less up to leastRoom of that by chance, drawn anew after each collection.
+// leaves room for, or less by chance, but never less than leastRoom of it, drawn anew after each collection.
 // Validators that execute the same blocks would fill their heaps at the same rate, and collect at
 // the same time: a block waits for none that is slow alone, and for all when all are.
 type garbage struct {
@@ -187,7 +187,9 @@ type heapState struct {
 
 const (
 	// leastRoom is the part of the room for garbage, in thousandths, that is always left.
-	leastRoom    = 800
+	leastRoom = 800
+	// leastPercent is what may gather in any case but where the limit alone forbids it; less cannot be configured.
+	leastPercent = config.LeastGarbagePercent
 	noCollection = math.MaxUint64
 )
 
@@ -216,7 +218,7 @@ func (g *garbage) look() {
 	g.seen = before.collections
 	room := max(0, now.goal-now.live)
 	room = room * (leastRoom + g.draw(1000-leastRoom)) / 1000
-	g.set(int(min(int64(g.percent), max(1, room*100/max(1, now.live)))))
+	g.set(int(min(int64(g.percent), max(leastPercent, room*100/max(1, now.live)))))
 }
 
 // memoryCollector measures the limit; where none is followed, the one that is in force.

@@ -162,7 +162,7 @@ func TestGarbageIsCollectedAtATimeOfItsOwn(t *testing.T) {
 		{"same collection", 1, 100, 420, 199, 0, 0},
 		{"most", 2, 100, 500, 199, 400, 399},
 		{"by the limit", 3, 700, 1890, 100, 400, 153},
-		{"the limit is reached", 4, 1000, 1000, 100, 400, 1},
+		{"the limit is reached", 4, 1000, 1000, 100, 400, 20},
 		{"a heap that is too small for it", 5, 1, 16, 100, 400, 400},
 	} {
 		h, drawn, set = heapState{x.collections, x.live * mib, x.goal * mib}, x.drawn, nil

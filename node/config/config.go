@@ -52,6 +52,9 @@ type Config struct {
 	Witnesses    []Witness    `toml:"witness" doc:"A witness that is asked to co-sign checkpoints, one table for each; see docs/checkpoints.md."`
 }
 
+// LeastGarbagePercent is the least that GarbagePercent may be.
+const LeastGarbagePercent = 20
+
 // Node is section [node].
 type Node struct {
 	Moniker   string `toml:"moniker" doc:"The node's name for people: letters, digits, dots, dashes, at most 64."`
@@ -629,7 +632,7 @@ func (c Config) Check() error {
 	want(c.Node.LogFormat == "text" || c.Node.LogFormat == "json", "node.log_format", "%q must be text or json", c.Node.LogFormat)
 
 	want(c.Node.Workers >= 0 && c.Node.Workers <= 256, "node.workers", "%d, want 0 to 256", c.Node.Workers)
-	want(c.Node.GarbagePercent >= 20 && c.Node.GarbagePercent <= 10_000, "node.garbage_percent", "%d, want 20 to 10000", c.Node.GarbagePercent)
+	want(c.Node.GarbagePercent >= LeastGarbagePercent && c.Node.GarbagePercent <= 10_000, "node.garbage_percent", "%d, want %d to 10000", c.Node.GarbagePercent, LeastGarbagePercent)
 	want(c.Node.MemoryLimit == 0 || c.Node.MemoryLimit >= 64<<20, "node.memory_limit_bytes", "%d, want 0 or at least 67108864", c.Node.MemoryLimit)
 
 	r := c.RPC
