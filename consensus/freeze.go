@@ -3,6 +3,7 @@ package consensus
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 
 	cmtdb "github.com/cometbft/cometbft-db"
@@ -27,7 +28,8 @@ type databases struct {
 const engineCache = 8 << 20
 
 const (
-	// writeBuffer is how much of a database is in memory before it is written as a table.
+	// writeBuffer is how much of a database is in memory before it is written as a table, about:
+	// validators write the same, and each of their buffers would be full after the same block.
 	writeBuffer = 16 << 20
 	// firstLevel is how large the first sorted level of tables may become, each further one ten
 	// times as much. Whatever goes from one level to the next is written anew with what it
@@ -37,11 +39,15 @@ const (
 )
 
 // LevelDB are the options of a database that grows with the chain and is mostly written. cache
-// is bytes of its blocks that are kept in memory.
+// is bytes of its blocks that are kept in memory; with a large one, as of a state on disk, of which
+// versions come in batches of megabytes, its buffer is a quarter of it. Each call draws another size
+// of the buffer, by a quarter more or less.
 func LevelDB(cache int) *opt.Options {
+	buffer := max(writeBuffer, cache/4)
 	return &opt.Options{
 		Filter: filter.NewBloomFilter(10), BlockCacheCapacity: cache,
-		WriteBuffer: writeBuffer, CompactionTableSize: tableSize, CompactionTotalSize: firstLevel,
+		WriteBuffer:         buffer/4*3 + rand.IntN(buffer/2), //nolint:gosec // no secret
+		CompactionTableSize: tableSize, CompactionTotalSize: firstLevel,
 	}
 }
 

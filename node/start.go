@@ -422,10 +422,7 @@ func openDB(backend, name, dir string, cache int) (dbm.DB, error) {
 	case "pebble":
 		db, err = dbm.NewPebbleDB(name, dir, nil)
 	case "goleveldb":
-		o := consensus.LevelDB(cache)
-		// Versions of a state come in batches of megabytes.
-		o.WriteBuffer = max(o.WriteBuffer, cache/4)
-		db, err = dbm.NewGoLevelDBWithOpts(name, dir, o)
+		db, err = dbm.NewGoLevelDBWithOpts(name, dir, consensus.LevelDB(cache))
 	default:
 		return nil, fmt.Errorf("state.backend: %q must be pebble or goleveldb", backend)
 	}
