@@ -79,11 +79,7 @@ func roomyHeap() bool {
 }
 
 // liveHeap is how many bytes the latest collection found alive.
-func liveHeap() int64 {
-	sample := []rtm.Sample{{Name: "/gc/heap/live:bytes"}}
-	rtm.Read(sample)
-	return int64(sample[0].Value.Uint64())
-}
+func liveHeap() int64 { return readHeap().live }
 
 // allowedMemory is how many bytes the machine or the control group has for the process.
 func allowedMemory() (int64, error) {
@@ -187,9 +183,7 @@ type heapState struct {
 
 const (
 	// leastRoom is the part of the room for garbage, in thousandths, that is always left.
-	leastRoom = 800
-	// leastPercent is what may gather in any case but where the limit alone forbids it; less cannot be configured.
-	leastPercent = config.LeastGarbagePercent
+	leastRoom    = 800
 	noCollection = math.MaxUint64
 )
 
@@ -218,7 +212,7 @@ func (g *garbage) look() {
 	g.seen = before.collections
 	room := max(0, now.goal-now.live)
 	room = room * (leastRoom + g.draw(1000-leastRoom)) / 1000
-	g.set(int(min(int64(g.percent), max(leastPercent, room*100/max(1, now.live)))))
+	g.set(int(min(int64(g.percent), max(config.LeastGarbagePercent, room*100/max(1, now.live)))))
 }
 
 // memoryCollector measures the limit; where none is followed, the one that is in force.
