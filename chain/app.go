@@ -1,7 +1,6 @@
 package chain
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"io"
 	"sync"
@@ -69,7 +68,7 @@ type App struct {
 	workers  int // at least 1
 	verified *keys.Memory
 	rand     io.Reader
-	decoded  *decodedCache
+	decoded  decodedCache
 	seen     *seenSet
 	kept     *lru.Cache[stateID, *kept]
 	written  written
@@ -254,7 +253,7 @@ func (a *App) Decode(raw []byte) (*tx.Decoded, error) {
 	if most := a.paramsIn(latest).MaxTxBytes; latest.Version() > 0 && uint64(len(raw)) > most {
 		return nil, ErrTooLarge.With("%d bytes, at most %d", len(raw), most)
 	}
-	if d, ok := a.decoded.Get(sha256.Sum256(raw)); ok {
+	if d, ok := a.decoded.find(raw); ok {
 		return d, nil
 	}
 	if len(raw) > largeTx {

@@ -2,13 +2,13 @@ package chain
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/cespare/xxhash/v2"
 	dbm "github.com/cosmos/cosmos-db"
 	"google.golang.org/protobuf/proto"
 
@@ -45,7 +45,6 @@ func anySigner(t *testing.T) keys.Signer {
 
 func TestDecodedTransactionsAreBoundedInBytes(t *testing.T) {
 	c := newDecodedCache(100, 10_000)
-	key := func(i int) [sha256.Size]byte { return sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i))) }
 	held := func() (n int64) {
 		for _, d := range c.Values() {
 			n += int64(len(d.Raw))
@@ -53,18 +52,18 @@ func TestDecodedTransactionsAreBoundedInBytes(t *testing.T) {
 		return n
 	}
 	for i := range 1000 {
-		d := &tx.Decoded{Raw: make([]byte, i%3000)}
-		c.Add(key(i), d)
-		c.Add(key(i), d) // as two callers do that decode it at one time
+		d := &tx.Decoded{Raw: binary.BigEndian.AppendUint64(make([]byte, i%3000), uint64(i))}
+		c.keep(d)
+		c.keep(d) // as two callers do that decode it at one time
 		if have := held(); have > 10_000 || have != c.Bytes() || c.Len() > 100 {
 			t.Fatalf("after %d: %d bytes in %d entries, counted as %d", i+1, have, c.Len(), c.Bytes())
 		}
-		if got, ok := c.Get(key(i)); !ok || got != d {
+		if got, ok := c.find(d.Raw); !ok || got != d {
 			t.Fatalf("the latest is not there")
 		}
 	}
 	// One that is larger than all may be leaves nothing behind.
-	c.Add(key(1000), &tx.Decoded{Raw: make([]byte, 10_001)})
+	c.keep(&tx.Decoded{Raw: make([]byte, 10_001)})
 	if c.Len() != 0 || c.Bytes() != 0 {
 		t.Fatalf("%d bytes in %d entries", c.Bytes(), c.Len())
 	}
@@ -248,6 +247,28 @@ func TestWhatIsCommittedIsNotKeptDecoded(t *testing.T) {
 	}
 	if !again(ds[0]) || again(ds[1]) {
 		t.Error("what is kept is not what waits")
+	}
+}
+
+// Whoever finds two transactions with the same hash gains nothing: the bytes tell them apart.
+func TestNothingIsFoundUnderAnothersBytes(t *testing.T) {
+	signer := anySigner(t)
+	c := newDecodedCache(10, 1<<20)
+	var ds [2]*tx.Decoded
+	for i := range ds {
+		var err error
+		if ds[i], err = tx.Decode(signed(t, signer, int64(1000+i), 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Add(xxhash.Sum64(ds[1].Raw), ds[0]) // as if both had it
+	if d, ok := c.find(ds[1].Raw); ok {
+		t.Errorf("found transaction %s for the bytes of another", d.ID)
+	}
+	c.drop(ds[1])
+	c.keep(ds[1])
+	if d, ok := c.find(bytes.Clone(ds[1].Raw)); !ok || d != ds[1] {
+		t.Error("what was kept is not found")
 	}
 }
 

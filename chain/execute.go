@@ -365,7 +365,7 @@ func (a *App) Commit() error {
 	a.seen.add(a.applied.ids)
 	a.written.see(a.applied.Header.Height, a.applied.Changes)
 	for _, d := range a.applied.Txs {
-		a.decoded.Remove(sha256.Sum256(d.Raw)) // from now on only who sends it again asks for it
+		a.decoded.drop(d) // from now on only who sends it again asks for it
 	}
 	a.applied = nil
 	a.mu.Lock()
@@ -440,7 +440,7 @@ func (a *App) AdmitWithHints(ds []*tx.Decoded, asks []Ask) []Admission {
 			}
 		}
 		if out[i].Err == nil {
-			a.decoded.Add(sha256.Sum256(d.Raw), d)
+			a.decoded.keep(d)
 		}
 		good = good[n:]
 	}

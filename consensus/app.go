@@ -143,16 +143,16 @@ func headerOf(height int64, t time.Time) chain.Header {
 
 // execute runs a whole block; a docket that is not what this node finds, and the first
 // transaction refused at the door, end it.
-func (a *application) execute(h chain.Header, txs [][]byte, reported []*chainv1.Misbehaviour) (*chain.Block, error) {
-	docket, err := a.docket(h.Height, txs)
+func (a *application) execute(p proposal) (*chain.Block, error) {
+	docket, err := a.docket(p.header.Height, p.txs)
 	if err != nil {
 		return nil, err
 	}
 	a.pool.Hush()
 	defer a.pool.Speak()
-	ds, bad := a.decoded(txs[1:])
-	x := a.app.Begin(h, docket.Votes...)
-	x.Report(reported)
+	ds, bad := a.decoded(p.txs[1:])
+	x := a.app.Begin(p.header, docket.Votes...)
+	x.Report(p.reported)
 	x.Foresee(ds, nil)
 	for _, d := range ds {
 		if _, err := x.Deliver(d); err != nil {

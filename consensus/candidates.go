@@ -1,41 +1,33 @@
 package consensus
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
+	"bytes"
+	"slices"
 	"sync"
+	"time"
+
+	abci "github.com/cometbft/cometbft/abci/types"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/chancery/chancery/chain"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 )
 
-// candidateKey identifies an executed block by everything its execution depends
-// on: height, time, transactions and misbehaviour.
-type candidateKey [sha256.Size]byte
+// proposal is all that the execution of a block depends on, besides the state.
+type proposal struct {
+	header   chain.Header
+	txs      [][]byte // the docket first
+	reported []*chainv1.Misbehaviour
+}
 
-func keyOf(h chain.Header, txs [][]byte, misbehaviour []*chainv1.Misbehaviour) candidateKey {
-	hash := sha256.New()
-	number := func(v int64) {
-		var n [8]byte
-		binary.BigEndian.PutUint64(n[:], uint64(v))
-		hash.Write(n[:])
-	}
-	number(h.Height)
-	number(h.Time)
-	number(int64(len(misbehaviour)))
-	for _, m := range misbehaviour {
-		number(int64(m.Kind))
-		number(int64(len(m.Validator)))
-		hash.Write(m.Validator)
-		for _, v := range []int64{m.Height, m.Time, m.Power, m.Total} {
-			number(v)
-		}
-	}
-	for _, t := range txs {
-		number(int64(len(t)))
-		hash.Write(t)
-	}
-	return candidateKey(hash.Sum(nil))
+func proposalOf(height int64, t time.Time, txs [][]byte, reported []abci.Misbehavior) proposal {
+	return proposal{headerOf(height, t), txs, misbehaviour(reported)}
+}
+
+// same compares byte by byte, which costs a twentieth of hashing them.
+func (p proposal) same(q proposal) bool {
+	return p.header == q.header && slices.EqualFunc(p.txs, q.txs, bytes.Equal) &&
+		slices.EqualFunc(p.reported, q.reported, func(a, b *chainv1.Misbehaviour) bool { return proto.Equal(a, b) })
 }
 
 // maxCandidates is how many executed blocks of one height are kept: one per round
@@ -44,38 +36,46 @@ const maxCandidates = 4
 
 // candidates are blocks that were executed once and may be decided.
 type candidates struct {
-	mu     sync.Mutex // guards all below
-	blocks map[candidateKey]*chain.Block
-	order  []candidateKey // oldest first
+	mu       sync.Mutex  // guards executed
+	executed []candidate // of different proposals, oldest first
 }
 
-func (c *candidates) lookup(k candidateKey) (*chain.Block, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	b, ok := c.blocks[k]
-	return b, ok
+type candidate struct {
+	proposal
+	block *chain.Block
 }
 
-func (c *candidates) add(k candidateKey, b *chain.Block) {
+func (c *candidates) lookup(p proposal) (*chain.Block, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.blocks == nil {
-		c.blocks = make(map[candidateKey]*chain.Block)
+	if i := c.index(p); i >= 0 {
+		return c.executed[i].block, true
 	}
-	if _, ok := c.blocks[k]; ok {
+	return nil, false
+}
+
+// index is where a proposal's block is, -1 where it is not. It needs mu held.
+func (c *candidates) index(p proposal) int {
+	return slices.IndexFunc(c.executed, func(e candidate) bool { return e.same(p) })
+}
+
+// add keeps a block, unless there is one of the same proposal.
+func (c *candidates) add(p proposal, b *chain.Block) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.index(p) >= 0 {
 		return
 	}
-	if len(c.order) == maxCandidates {
-		delete(c.blocks, c.order[0])
-		c.order = c.order[1:]
+	if len(c.executed) == maxCandidates {
+		c.executed = slices.Delete(c.executed, 0, 1)
 	}
-	c.blocks[k] = b
-	c.order = append(c.order, k)
+	p.txs = slices.Clone(p.txs)
+	c.executed = append(c.executed, candidate{p, b})
 }
 
 func (c *candidates) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	clear(c.blocks)
-	c.order = nil
+	clear(c.executed)
+	c.executed = c.executed[:0]
 }

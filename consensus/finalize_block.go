@@ -21,15 +21,14 @@ func (a *application) FinalizeBlock(_ context.Context, req *abci.RequestFinalize
 	if err := a.app.Executable(); err != nil {
 		return nil, err
 	}
-	header, begun := headerOf(req.Height, req.Time), time.Now()
-	reported := misbehaviour(req.Misbehavior)
-	key := keyOf(header, req.Txs, reported)
-	block, ok := a.candidates.lookup(key)
+	begun := time.Now()
+	p := proposalOf(req.Height, req.Time, req.Txs, req.Misbehavior)
+	block, ok := a.candidates.lookup(p)
 	from := "candidate"
 	if !ok {
-		from, block = "executed", a.replay(header, req.Txs, reported)
+		from, block = "executed", a.replay(p)
 	}
-	root, err := a.apply(key, block)
+	root, err := a.apply(block)
 	if err != nil {
 		return nil, err
 	}
@@ -78,16 +77,17 @@ func (a *application) watchSignature(commit abci.CommitInfo) {
 // transaction that the rules refuse is possible only when they broke the rules; the
 // docket's votes then do not count, and the transaction gets a result without effect,
 // the same on every node.
-func (a *application) replay(header chain.Header, txs [][]byte, reported []*chainv1.Misbehaviour) *chain.Block {
-	docket, err := a.docket(header.Height, txs)
+func (a *application) replay(p proposal) *chain.Block {
+	height := p.header.Height
+	docket, err := a.docket(height, p.txs)
 	if err != nil {
-		a.log.Error("a decided block holds a docket that the rules refuse", "height", header.Height, "reason", err)
+		a.log.Error("a decided block holds a docket that the rules refuse", "height", height, "reason", err)
 		docket = new(chainv1.Docket)
 	}
-	txs = txs[min(1, len(txs)):]
+	txs := p.txs[min(1, len(p.txs)):]
 	ds, _ := a.decoded(txs) // what cannot be decoded is refused below, and what follows it is looked at all the same
-	x := a.app.Begin(header, docket.Votes...)
-	x.Report(reported)
+	x := a.app.Begin(p.header, docket.Votes...)
+	x.Report(p.reported)
 	x.Foresee(ds, nil)
 	for i, raw := range txs {
 		var d *tx.Decoded
@@ -101,16 +101,16 @@ func (a *application) replay(header chain.Header, txs [][]byte, reported []*chai
 			_, err = x.Deliver(d)
 		}
 		if err != nil {
-			a.log.Error("a decided block holds a transaction that the rules refuse", "height", header.Height, "index", i, "reason", err)
+			a.log.Error("a decided block holds a transaction that the rules refuse", "height", height, "index", i, "reason", err)
 			x.Refuse(raw, err)
 		}
 	}
 	if err == nil {
 		if err := x.CheckDocket(docket); err != nil {
-			a.log.Error("a decided block holds a docket that lies", "height", header.Height, "reason", err)
+			a.log.Error("a decided block holds a docket that lies", "height", height, "reason", err)
 		}
 		if err := x.CheckInclusion(); err != nil {
-			a.log.Error("a decided block leaves out what is due", "height", header.Height, "reason", err)
+			a.log.Error("a decided block leaves out what is due", "height", height, "reason", err)
 		}
 	}
 	return x.End()

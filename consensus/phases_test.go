@@ -153,8 +153,11 @@ func TestWhatIsAppliedAheadIsWhatIsDecided(t *testing.T) {
 func TestFaultAheadHaltsTheDecision(t *testing.T) {
 	h := newHost(t)
 	txs := h.block(setParams(chaintest.Consortium, h.now.UnixMilli()+1000))
-	key := keyOf(headerOf(h.height()+1, h.now), txs, nil)
-	h.ahead = &speculation{key, begin(func() ([]byte, error) { panic("the disk is gone") })}
+	if !h.accepts(t, txs) {
+		t.Fatal("a good block is rejected")
+	}
+	<-h.ahead.root.done
+	h.ahead.root = begin(func() ([]byte, error) { panic("the disk is gone") })
 	defer func() {
 		if recover() != "the disk is gone" {
 			t.Error("the decision goes on without the block")

@@ -106,7 +106,7 @@ func (a *application) PrepareProposal(_ context.Context, req *abci.RequestPrepar
 	a.pool.Proposed(bytes, next == Stop)
 	txs = slices.Insert(txs, 0, x.Docket(req.LocalLastCommit.Round, votes))
 	block := x.End()
-	a.candidates.add(keyOf(header, txs, reported), block)
+	a.candidates.add(proposal{header, txs, reported}, block)
 	a.pool.Evict(evict...)
 	a.pool.Postpone(later...)
 	a.metrics.proposals.WithLabelValues("prepared").Inc()

@@ -20,15 +20,14 @@ func (a *application) ProcessProposal(_ context.Context, req *abci.RequestProces
 		a.log.Error("a proposal is not judged", "height", req.Height, "reason", err)
 		return &abci.ResponseProcessProposal{Status: abci.ResponseProcessProposal_REJECT}, nil
 	}
-	header, begun := headerOf(req.Height, req.Time), time.Now()
-	reported := misbehaviour(req.Misbehavior)
-	key := keyOf(header, req.Txs, reported)
-	if block, ok := a.candidates.lookup(key); ok {
+	begun := time.Now()
+	p := proposalOf(req.Height, req.Time, req.Txs, req.Misbehavior)
+	if block, ok := a.candidates.lookup(p); ok {
 		a.metrics.proposals.WithLabelValues("accepted").Inc()
-		a.speculate(key, block)
+		a.speculate(block)
 		return &abci.ResponseProcessProposal{Status: abci.ResponseProcessProposal_ACCEPT}, nil
 	}
-	block, err := a.execute(header, req.Txs, reported)
+	block, err := a.execute(p)
 	a.took = time.Since(begun)
 	a.metrics.processing.Observe(a.took.Seconds())
 	a.pace.learn(len(req.Txs)-1, a.took)
@@ -47,8 +46,8 @@ func (a *application) ProcessProposal(_ context.Context, req *abci.RequestProces
 	}
 	a.metrics.proposals.WithLabelValues("accepted").Inc()
 	a.metrics.spanAll("process", begun, idsOf(block.Record))
-	a.candidates.add(key, block)
-	a.speculate(key, block)
+	a.candidates.add(p, block)
+	a.speculate(block)
 	return &abci.ResponseProcessProposal{Status: abci.ResponseProcessProposal_ACCEPT}, nil
 }
 

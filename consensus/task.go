@@ -37,31 +37,31 @@ func (t *task[T]) wait() (T, error) {
 // speculation applies a block that this node accepted to the working tree while votes
 // for it travel. Mostly it is the one that is decided.
 type speculation struct {
-	key  candidateKey
-	root *task[[]byte]
+	block *chain.Block
+	root  *task[[]byte]
 }
 
 // speculate begins with a block, after any that it had begun with.
-func (a *application) speculate(key candidateKey, block *chain.Block) {
+func (a *application) speculate(block *chain.Block) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.ahead != nil {
-		if a.ahead.key == key {
+		if a.ahead.block == block {
 			return
 		}
 		<-a.ahead.root.done
 	}
-	a.ahead = &speculation{key, begin(func() ([]byte, error) { return a.app.Apply(block) })}
+	a.ahead = &speculation{block, begin(func() ([]byte, error) { return a.app.Apply(block) })}
 }
 
 // apply is the root of a decided block, applied to the working tree.
-func (a *application) apply(key candidateKey, block *chain.Block) ([]byte, error) {
+func (a *application) apply(block *chain.Block) ([]byte, error) {
 	a.mu.Lock()
 	ahead := a.ahead
 	a.ahead = nil
 	a.mu.Unlock()
 	if ahead != nil {
-		if ahead.key == key {
+		if ahead.block == block {
 			return ahead.root.wait()
 		}
 		<-ahead.root.done
