@@ -93,22 +93,25 @@ func memoryFor(c config.State) (int64, error) {
 	return allowed / 2, nil
 }
 
-// imageRest is how many times as long as a part of an image took to be made durable the disk is
-// left to blocks after it, and longestRest at most.
+// imageRest is how many times as long as a part of an image took to be written and made durable
+// its writer rests after it, and longestRest at most: processors and the disk are the blocks' then.
 const (
 	imageRest   = 3
 	longestRest = time.Second
 )
 
-// unhurried makes something durable and then leaves the disk alone for a while, unless the node
-// is being stopped.
-func unhurried(ctx context.Context, sync func() error) error {
-	begun := time.Now()
-	if err := sync(); err != nil {
-		return err
+// unhurried is called at the end of each part of some work, with what is to be done last, and
+// rests, unless ctx ends. The first part begins now.
+func unhurried(ctx context.Context) func(last func() error) error {
+	resumed := time.Now()
+	return func(last func() error) error {
+		if err := last(); err != nil {
+			return err
+		}
+		clock.Wait(ctx, min(imageRest*time.Since(resumed), longestRest))
+		resumed = time.Now()
+		return nil
 	}
-	clock.Wait(ctx, min(imageRest*time.Since(begun), longestRest))
-	return nil
 }
 
 // writeImages writes the images of a tree in memory as they fall due, beside the
@@ -141,7 +144,7 @@ func writeImages(ctx context.Context, c config.State, tree state.Tree, log *slog
 			continue
 		}
 		start := time.Now()
-		if err := memory.WriteImageBy(func(sync func() error) error { return unhurried(ctx, sync) }); err != nil {
+		if err := memory.WriteImageBy(unhurried(ctx)); err != nil {
 			log.Error("the state's image is not written; the log grows until it is", "error", err)
 			wait = imagePause
 			continue
