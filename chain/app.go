@@ -265,20 +265,19 @@ func (a *App) Decode(raw []byte) (*tx.Decoded, error) {
 
 // Claimed is what a transaction says of itself, before anything of it is checked.
 type Claimed struct {
-	ID           tx.ID
+	tx.Claim
 	Organisation string // that its author belongs to; empty: there is no such author, or no block yet
 }
 
 // Claim reads what the bytes claim, for much less than it takes to check them.
 func (a *App) Claim(raw []byte) Claimed {
-	id, author, ok := tx.Peek(raw)
-	if !ok {
-		return Claimed{}
+	claimed := Claimed{Claim: tx.Peek(raw)}
+	if claimed.Author == "" {
+		return claimed
 	}
 	latest := a.tree.Latest()
-	claimed := Claimed{ID: id}
 	_ = guard(func() error {
-		claimed.Organisation, _ = a.auth.Organisation(a.ViewOf(latest, latest.Version()), author)
+		claimed.Organisation, _ = a.auth.Organisation(a.ViewOf(latest, latest.Version()), claimed.Author)
 		return nil
 	})
 	return claimed

@@ -43,13 +43,13 @@ func (a *application) Commit(context.Context, *abci.RequestCommit) (*abci.Respon
 	}
 	a.recent.Put(record.Height, size, a.decidedTxs)
 	a.lately.Put(record.Height, size, a.decided.Txs)
-	a.decided, a.decidedTxs = nil, nil
 	a.candidates.clear()
 	ids := make([]tx.ID, len(record.Txs))
 	for i, t := range record.Txs {
 		ids[i] = tx.ID(t.TxId)
 	}
-	a.pool.Committed(size, ids...)
+	a.pool.Committed(size, a.decidedTxs, ids...)
+	a.decided, a.decidedTxs = nil, nil
 	// Where powers are equal, who came before this node the last time does so again.
 	if len(a.before) > 0 && bytes.Equal(a.proposer, a.before) {
 		a.pool.Soon()

@@ -9,7 +9,6 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/chancery/chancery/chain/chaintest"
-	"github.com/chancery/chancery/chain/tx"
 )
 
 // waits is how many wait in the pool, and how many for their check.
@@ -145,7 +144,7 @@ func TestABlockSparesTheCheck(t *testing.T) {
 	if batch := h.pool.offered.take(nil, 10, 1<<20, nil); len(batch) != 1 || !slices.Equal(batch[0].raw, left) {
 		t.Errorf("not what is left: %d", len(batch))
 	}
-	h.pool.offered.forget([]tx.ID{{}}) // of nothing
+	h.pool.offered.forget([][]byte{{}}) // of nothing
 }
 
 // A proposer has in its block what peers offered until then, though nothing else checks it,
@@ -214,17 +213,17 @@ func TestWhatPeersOfferWaitsWhereThereIsPlenty(t *testing.T) {
 
 	// What blocks take says what is plenty: a larger one, and for a while after it.
 	lacking := func() bool { return h.pool.lack()["did:chancery:flood"] > 0 }
-	h.pool.Committed(leastTarget)
+	h.pool.Committed(leastTarget, nil)
 	if !lacking() {
 		t.Error("what one block takes is plenty")
 	}
 	for range 6 {
-		h.pool.Committed(0)
+		h.pool.Committed(0, nil)
 	}
 	if lacking() {
 		t.Error("a large block of long ago counts")
 	}
-	h.pool.Committed(2 * leastTarget)
+	h.pool.Committed(2*leastTarget, nil)
 	if h.pool.Proposed(leastTarget, true); lacking() {
 		t.Error("a block that was full is to grow")
 	}

@@ -1,10 +1,13 @@
 package consensus
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/cespare/xxhash/v2"
 
 	"github.com/chancery/chancery/chain"
 	"github.com/chancery/chancery/chain/tx"
@@ -14,7 +17,7 @@ import (
 // admission is a transaction on its way into the pool.
 type admission struct {
 	raw      []byte
-	id       tx.ID // as the bytes claim
+	hash     uint64 // XXH64 of raw, of what a peer offered
 	since    time.Time
 	fromPeer bool
 	done     chan answer // nil: nobody waits for the answer
@@ -112,21 +115,22 @@ func (q *intake) oldest() (since time.Time) {
 	return since
 }
 
-// forget takes out those that claim one of some ids.
-func (q *intake) forget(ids []tx.ID) {
+// forget takes out those that are in a block.
+func (q *intake) forget(txs [][]byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.n == 0 {
 		return
 	}
-	gone := make(map[tx.ID]struct{}, len(ids))
-	for _, id := range ids {
-		gone[id] = struct{}{}
+	gone := make(map[uint64][]byte, len(txs))
+	for _, raw := range txs {
+		gone[xxhash.Sum64(raw)] = raw
 	}
 	q.turns = slices.DeleteFunc(q.turns, func(own *intakeQueue) bool {
 		own.waiting = slices.DeleteFunc(own.waiting, func(a admission) bool {
-			_, is := gone[a.id]
-			if is {
+			// Where two hashes are alike by chance, one waits on and is found to be known.
+			raw, is := gone[a.hash]
+			if is = is && bytes.Equal(raw, a.raw); is {
 				q.left(own, a)
 			}
 			return is
@@ -221,13 +225,13 @@ func (p *Pool) submit(ctx context.Context, raw []byte, hint bool) answer {
 	claim := p.app.Claim(raw)
 	if err := p.room(raw, claim); err != nil {
 		p.metrics.refused.WithLabelValues(source(false), code(err)).Inc()
-		return answer{id: claim.ID, err: err}
+		return answer{id: claim.ID(), err: err}
 	}
 	done := make(chan answer, 1)
 	if !p.intake.put(claim.Organisation, admission{raw: raw, done: done, hint: hint}, p.o.Queue, 0) {
 		err := chain.ErrBusy.With("%d transactions of the organisation wait for their check", p.o.Queue)
 		p.metrics.refused.WithLabelValues(source(false), code(err)).Inc()
-		return answer{id: claim.ID, err: err}
+		return answer{id: claim.ID(), err: err}
 	}
 	select {
 	case a := <-done:
@@ -241,7 +245,7 @@ func (p *Pool) submit(ctx context.Context, raw []byte, hint bool) answer {
 // spare it; false means that too many wait for it and the peer's copy should be taken later.
 func (p *Pool) Offer(raw []byte) bool {
 	claim := p.app.Claim(raw)
-	return p.offered.put(claim.Organisation, admission{raw: raw, id: claim.ID, since: p.now(), fromPeer: true}, p.o.Queue, p.o.QueueBytes)
+	return p.offered.put(claim.Organisation, admission{raw: raw, hash: xxhash.Sum64(raw), since: p.now(), fromPeer: true}, p.o.Queue, p.o.QueueBytes)
 }
 
 // room says whether there is going to be room for what is submitted, as far as its claim
@@ -252,15 +256,17 @@ func (p *Pool) room(raw []byte, claim chain.Claimed) error {
 	checking := p.intake.bytes(claim.Organisation) + p.offered.bytes(claim.Organisation)
 	p.mu.Lock()
 	l := p.lanes[claim.Organisation]
-	_, known := p.byID[claim.ID]
 	most, before := p.mostOf(l), checking
 	if l != nil {
 		before += l.bytes
 	}
 	waiting := before + len(raw)
 	p.mu.Unlock()
-	switch {
-	case before == 0 || waiting <= most || known || p.app.Seen(claim.ID):
+	if before == 0 || waiting <= most {
+		return nil
+	}
+	switch id := claim.ID(); {
+	case p.lookup(id) != nil || p.app.Seen(id):
 		return nil
 	case waiting <= urgentRoom(most) && p.o.Urgent != nil:
 		if d, err := p.app.Decode(raw); err != nil || p.o.Urgent(d.Messages) {

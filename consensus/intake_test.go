@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/chancery/chancery/chain"
@@ -57,9 +58,10 @@ func TestChecksTakeTurns(t *testing.T) {
 // what was taken leaves nothing behind.
 func TestClaimsLeaveNothingBehind(t *testing.T) {
 	q := newIntake()
+	rawOf := func(organisation int) []byte { return fmt.Appendf(nil, "raw %d", organisation) }
 	offer := func(organisation int) bool {
-		a := admission{raw: []byte("raw"), fromPeer: true, id: tx.ID{byte(organisation), byte(organisation >> 8)}}
-		return q.put(fmt.Sprint(organisation), a, 2, 1<<20)
+		raw := rawOf(organisation)
+		return q.put(fmt.Sprint(organisation), admission{raw: raw, hash: xxhash.Sum64(raw), fromPeer: true}, 2, 1<<20)
 	}
 	for i := range mostQueues {
 		if !offer(i) {
@@ -69,7 +71,7 @@ func TestClaimsLeaveNothingBehind(t *testing.T) {
 	if offer(mostQueues) || !offer(0) {
 		t.Error("there is room for another organisation, or none for one that waits")
 	}
-	if q.forget([]tx.ID{{1, 0}}); !offer(mostQueues) {
+	if q.forget([][]byte{rawOf(1)}); !offer(mostQueues) {
 		t.Error("there is no room though one was in a block")
 	}
 	if !q.put("submitted here", admission{}, 2, 0) {
@@ -192,7 +194,7 @@ func TestRoomFollowsWhatBlocksTake(t *testing.T) {
 	blocks := func(n, bytes int) {
 		for range n {
 			clock = clock.Add(200 * time.Millisecond)
-			h.pool.Committed(bytes)
+			h.pool.Committed(bytes, nil)
 		}
 	}
 	blocks(100, 1<<20) // 5 MiB a second
@@ -227,7 +229,7 @@ func TestAnEmptiedPoolMakesNoRoomSmaller(t *testing.T) {
 	blocks := func(n, bytes int) {
 		for range n {
 			clock = clock.Add(200 * time.Millisecond)
-			h.pool.Committed(bytes)
+			h.pool.Committed(bytes, nil)
 		}
 	}
 	const thought = 1 << 20 // bytes a second

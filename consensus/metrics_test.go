@@ -58,7 +58,7 @@ func TestPoolCounts(t *testing.T) {
 		}
 	}
 	p.Evict(ids[0])
-	p.Committed(2, ids[1], ids[1])
+	p.Committed(2, nil, ids[1], ids[1])
 	for reason, want := range map[string]float64{"refused": 1, "committed": 1, "expired": 0} {
 		if n := testutil.ToFloat64(m.left.WithLabelValues(reason)); n != want {
 			t.Errorf("%s: %v, want %v", reason, n, want)

@@ -723,14 +723,15 @@ func (p *Pool) Proposed(bytes int, full bool) {
 	}
 }
 
-// Committed takes transactions out of the pool that are in a block of so many bytes.
-func (p *Pool) Committed(bytes int, ids ...tx.ID) {
+// Committed takes out of the pool, and of what peers offered, what is in a block of so many bytes:
+// its transactions, of which some have these ids.
+func (p *Pool) Committed(bytes int, txs [][]byte, ids ...tx.ID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
 	defer p.learn(bytes, now)
 	p.block = max(bytes, p.block-p.block/8)
-	p.offered.forget(ids)
+	p.offered.forget(txs)
 	for _, id := range ids {
 		w := p.remove(id)
 		if w == nil {

@@ -89,18 +89,32 @@ func SignBytes(chainID string, body []byte) []byte {
 // IDOf is the id of a transaction with this body.
 func IDOf(chainID string, body []byte) ID { return sha256.Sum256(SignBytes(chainID, body)) }
 
-// Peek is the id and the author that bytes claim, if they are a transaction. It reads
-// little of them and checks nothing, not even that they are canonical.
-func Peek(raw []byte) (id ID, author string, ok bool) {
+// Claim is what bytes say of themselves, if they are a transaction; the zero Claim where they
+// are none.
+type Claim struct {
+	Author        string
+	chainID, body []byte
+}
+
+// Peek reads little of the bytes and checks nothing, not even that they are canonical.
+func Peek(raw []byte) Claim {
 	if len(raw) > MaxBytes {
-		return ID{}, "", false
+		return Claim{}
 	}
 	body := firstBytes(raw, 1)
-	chainID, name := firstBytes(body, 1), firstBytes(body, 2)
-	if len(name) == 0 || len(name) > MaxKeyURL {
-		return ID{}, "", false
+	chainID, author := firstBytes(body, 1), firstBytes(body, 2)
+	if len(author) == 0 || len(author) > MaxKeyURL {
+		return Claim{}
 	}
-	return IDOf(string(chainID), body), string(name), true
+	return Claim{string(author), chainID, body}
+}
+
+// ID is the id that the bytes claim, zero where there is none. It hashes them.
+func (c Claim) ID() ID {
+	if c.Author == "" {
+		return ID{}
+	}
+	return IDOf(string(c.chainID), c.body)
 }
 
 // firstBytes is field n of a message where it is of bytes and no other comes before it
