@@ -2,6 +2,7 @@ package chain
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"slices"
@@ -270,6 +271,25 @@ func TestNothingIsFoundUnderAnothersBytes(t *testing.T) {
 	if d, ok := c.find(bytes.Clone(ds[1].Raw)); !ok || d != ds[1] {
 		t.Error("what was kept is not found")
 	}
+}
+
+// What it takes to find a transaction of the size of a consent again, by a hash that nobody can
+// forge, or by one that is quick and a look at the bytes.
+func BenchmarkTellApart(b *testing.B) {
+	raw := bytes.Repeat([]byte("0123456"), 59) // 413 bytes
+	same := bytes.Clone(raw)
+	b.Run("SHA-256", func(b *testing.B) {
+		for b.Loop() {
+			sha256.Sum256(raw)
+		}
+	})
+	b.Run("XXH64_and_bytes", func(b *testing.B) {
+		for b.Loop() {
+			if xxhash.Sum64(raw) == 0 || !bytes.Equal(raw, same) {
+				b.Fatal("it is another")
+			}
+		}
+	})
 }
 
 // Transactions of several messages are executed when they are admitted, one after the other over

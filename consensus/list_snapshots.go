@@ -14,7 +14,7 @@ func (a *application) ListSnapshots(context.Context, *abci.RequestListSnapshots)
 	if a.snapshots == nil {
 		return res, nil
 	}
-	for _, s := range a.snapshots.List() {
+	for _, s := range a.snapshots.Offer() {
 		hash := s.Hash()
 		res.Snapshots = append(res.Snapshots, &abci.Snapshot{
 			Height: uint64(s.Height), Format: snapshots.Format, Chunks: uint32(len(s.Chunks)), Hash: hash[:], Metadata: s.Marshal(),

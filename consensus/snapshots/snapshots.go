@@ -46,6 +46,10 @@ const (
 	// rest is how many times as long as it worked on a part of an image Take rests: it has
 	// time until the next snapshot, and blocks need the processor now.
 	rest = 3
+	// spared is how long a snapshot stays after a peer was told of it or given a chunk of it,
+	// though there are newer ones: a node that joins takes a few seconds to choose one, and
+	// on a quick chain it would be gone when it asks for it.
+	spared = time.Minute
 )
 
 const (
@@ -119,14 +123,15 @@ type Store struct {
 	abandon   sync.Once
 	abandoned chan struct{} // closed by abandon
 
-	mu    sync.Mutex // guards whole
-	whole []Snapshot // ascending by height
+	mu    sync.Mutex          // guards whole and asked
+	whole []Snapshot          // ascending by height
+	asked map[int64]time.Time // by height, of those that are whole: when a peer last was told of it, or given a chunk
 }
 
 // Open opens the snapshots in files, which it then owns, and removes what is not whole.
-// At most keep snapshots are kept.
+// The latest keep snapshots are kept, and as many before them while peers ask for them.
 func Open(files state.Files, keep int) (*Store, error) {
-	s := &Store{files: files, keep: keep, abandoned: make(chan struct{})}
+	s := &Store{files: files, keep: keep, abandoned: make(chan struct{}), asked: make(map[int64]time.Time)}
 	names, err := files.List()
 	if err != nil {
 		return nil, fmt.Errorf("open the snapshots: %w", err)
@@ -265,6 +270,32 @@ func (s *Store) List() []Snapshot {
 	return slices.Clone(s.whole)
 }
 
+// Offer is List, for a peer that may ask for one of them soon.
+func (s *Store) Offer() []Snapshot {
+	list := s.List()
+	for _, one := range list {
+		s.ask(one.Height)
+	}
+	return list
+}
+
+// ask notes that a peer asks for a snapshot.
+func (s *Store) ask(height int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.ContainsFunc(s.whole, func(w Snapshot) bool { return w.Height == height }) {
+		s.asked[height] = time.Now()
+	}
+}
+
+// spares tells whether a peer asked for a snapshot lately.
+func (s *Store) spares(height int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at, ok := s.asked[height]
+	return ok && time.Since(at) < spared
+}
+
 func (s *Store) find(height int64) (Snapshot, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -284,6 +315,7 @@ func (s *Store) Chunk(height int64, index int) ([]byte, error) {
 	}
 	raw, err := s.chunk(height, index, known.Chunks[index])
 	if err == nil {
+		s.ask(height)
 		return raw, nil
 	}
 	err = fmt.Errorf("chunk %d of the snapshot of height %d is damaged on disk; the snapshot is removed: %w", index, height, err)
@@ -293,7 +325,8 @@ func (s *Store) Chunk(height int64, index int) ([]byte, error) {
 	return nil, errors.Join(err, s.remove(height))
 }
 
-// Take writes the snapshot of a state and removes those beyond the number that is kept.
+// Take writes the snapshot of a state and removes those beyond the number that is kept, unless
+// a peer asked for one lately: of such ones as many again may stay.
 // Where there is one of that height it does nothing. It returns what it wrote. It takes
 // a quarter of one processor at most, and less where others need them all.
 func (s *Store) Take(of state.Snapshot) (Snapshot, error) {
@@ -322,10 +355,27 @@ func (s *Store) Take(of state.Snapshot) (Snapshot, error) {
 	s.whole = append(s.whole, taken)
 	slices.SortFunc(s.whole, byHeight)
 	s.mu.Unlock()
-	return taken, s.Trim(s.keep)
+	return taken, s.thin()
 }
 
-// Trim removes the oldest snapshots beyond a number.
+// thin removes the oldest snapshots beyond the number that is kept, as Take says.
+func (s *Store) thin() error {
+	list := s.List()
+	old := list[:max(0, len(list)-s.keep)]
+	spared := 0
+	for _, one := range slices.Backward(old) {
+		if spared < s.keep && s.spares(one.Height) {
+			spared++
+			continue
+		}
+		if err := s.remove(one.Height); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Trim removes the oldest snapshots beyond a number, whoever asks for them.
 func (s *Store) Trim(keep int) error {
 	list := s.List()
 	for _, old := range list[:max(0, len(list)-keep)] {
@@ -363,6 +413,7 @@ func (s *Store) remove(height int64) error {
 	}
 	n := len(s.whole[i].Chunks)
 	s.whole = slices.Delete(s.whole, i, i+1)
+	delete(s.asked, height)
 	s.mu.Unlock()
 	err := s.files.Remove(snapshotName(height))
 	if err == nil {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/chancery/chancery/chain/state"
@@ -118,6 +119,59 @@ func TestSnapshotsAreKept(t *testing.T) {
 	}
 }
 
+// A snapshot that a peer was told of, or given a chunk of, within a minute stays beside newer ones, on a
+// chain as quick as may be: but no more than as many again as are kept.
+func TestWhatAPeerWasToldOfStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const keep = 2
+		tree, s := grow(t, 1), open(t, statetest.NewDisk(), keep)
+		v := 0
+		take := func(n int) (heights string) {
+			for range n {
+				v++
+				next(t, tree, v)
+				if _, err := s.Take(tree.Latest()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var all []int64
+			for _, one := range s.List() {
+				all = append(all, one.Height)
+			}
+			return fmt.Sprint(all)
+		}
+		if got := take(3); got != "[3 4]" {
+			t.Fatalf("snapshots of heights %s", got)
+		}
+		s.Offer()
+		if got := take(5); got != "[3 4 8 9]" {
+			t.Errorf("after five more there are %s, a peer was told of 3 and 4", got)
+		}
+		time.Sleep(50 * time.Second)
+		if _, err := s.Chunk(4, 0); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Second)
+		if got := take(1); got != "[4 9 10]" {
+			t.Errorf("there are %s, a peer was given a chunk of 4 alone", got)
+		}
+		time.Sleep(time.Minute)
+		if got := take(1); got != "[10 11]" {
+			t.Errorf("there are %s when nobody asked for a minute", got)
+		}
+		for range 10 {
+			s.Offer()
+			take(1)
+		}
+		if n := len(s.List()); n != 2*keep {
+			t.Errorf("a peer that asks all the time keeps %d", n)
+		}
+		if err := s.Trim(1); err != nil || len(s.List()) != 1 {
+			t.Errorf("%d are left of which one is to be: %v", len(s.List()), err)
+		}
+	})
+}
+
 // A crash at any step of taking and removing leaves whole snapshots or none, and no file
 // that belongs to neither; the next one is taken as if nothing had been.
 func TestACrashNeverLeavesHalfASnapshot(t *testing.T) {
@@ -167,6 +221,7 @@ func TestACrashNeverLeavesHalfASnapshot(t *testing.T) {
 				if len(names) != files {
 					t.Fatalf("step %d, %s: files %v for %d snapshots", step, how, names, len(known))
 				}
+				s = open(t, left, 1) // which nobody has asked for a chunk
 				if _, err := s.Take(tree.Latest()); err != nil {
 					t.Fatalf("step %d, %s: %v", step, how, err)
 				}

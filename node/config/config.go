@@ -193,7 +193,7 @@ func (p Pruning) Images() int {
 // Snapshots is section [snapshots].
 type Snapshots struct {
 	Interval int64 `toml:"interval" doc:"A snapshot is taken at heights that it divides. 0: none is."`
-	Keep     int   `toml:"keep" doc:"How many snapshots are kept, 1 to 10. Each takes about half as much disk as the state, without its history."`
+	Keep     int   `toml:"keep" doc:"How many snapshots are kept, 1 to 10, and up to as many before them that a peer was told of, or given a chunk of, within a minute. Each takes about half as much disk as the state, without its history."`
 }
 
 // Sync is section [sync].
