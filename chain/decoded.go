@@ -25,8 +25,8 @@ const (
 // be of any length, and empty records take a hundred times their bytes when decoded.
 // No result depends on it.
 type decodedCache struct {
-	// Entries are under XXH64 of their bytes, which finds them for a thirtieth of what SHA-256
-	// takes; the bytes themselves tell whether it is the one. Of two with the same hash one is kept.
+	// Entries are under XXH64 of their bytes, much quicker than a hash that nobody can forge, and
+	// the bytes themselves tell whether it is the one. Of two with the same hash one is kept.
 	*bounded.Cache[uint64, *tx.Decoded]
 }
 

@@ -362,10 +362,10 @@ func (s *Store) Take(of state.Snapshot) (Snapshot, error) {
 func (s *Store) thin() error {
 	list := s.List()
 	old := list[:max(0, len(list)-s.keep)]
-	spared := 0
+	left := 0
 	for _, one := range slices.Backward(old) {
-		if spared < s.keep && s.spares(one.Height) {
-			spared++
+		if left < s.keep && s.spares(one.Height) {
+			left++
 			continue
 		}
 		if err := s.remove(one.Height); err != nil {
