@@ -76,6 +76,5 @@ func (c *candidates) add(p proposal, b *chain.Block) {
 func (c *candidates) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	clear(c.executed)
-	c.executed = c.executed[:0]
+	c.executed = nil
 }

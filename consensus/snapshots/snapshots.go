@@ -283,7 +283,7 @@ func (s *Store) Offer() []Snapshot {
 func (s *Store) ask(height int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if slices.ContainsFunc(s.whole, func(w Snapshot) bool { return w.Height == height }) {
+	if s.index(height) >= 0 {
 		s.asked[height] = time.Now()
 	}
 }
@@ -299,11 +299,16 @@ func (s *Store) spares(height int64) bool {
 func (s *Store) find(height int64) (Snapshot, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := slices.IndexFunc(s.whole, func(w Snapshot) bool { return w.Height == height })
+	i := s.index(height)
 	if i < 0 {
 		return Snapshot{}, false
 	}
 	return s.whole[i], true
+}
+
+// index is where the snapshot of a height is in whole, -1 where there is none. It needs mu held.
+func (s *Store) index(height int64) int {
+	return slices.IndexFunc(s.whole, func(w Snapshot) bool { return w.Height == height })
 }
 
 // Chunk is a chunk of a snapshot, or ErrNoChunk. One that the disk has changed is not
@@ -355,31 +360,26 @@ func (s *Store) Take(of state.Snapshot) (Snapshot, error) {
 	s.whole = append(s.whole, taken)
 	slices.SortFunc(s.whole, byHeight)
 	s.mu.Unlock()
-	return taken, s.thin()
-}
-
-// thin removes the oldest snapshots beyond the number that is kept, as Take says.
-func (s *Store) thin() error {
-	list := s.List()
-	old := list[:max(0, len(list)-s.keep)]
-	left := 0
-	for _, one := range slices.Backward(old) {
-		if left < s.keep && s.spares(one.Height) {
-			left++
-			continue
-		}
-		if err := s.remove(one.Height); err != nil {
-			return err
-		}
-	}
-	return nil
+	return taken, s.trim(s.keep, s.keep)
 }
 
 // Trim removes the oldest snapshots beyond a number, whoever asks for them.
-func (s *Store) Trim(keep int) error {
+func (s *Store) Trim(keep int) error { return s.trim(keep, 0) }
+
+// trim removes the oldest snapshots beyond a number, but for the latest of those that a peer asked
+// for lately, of which it spares so many.
+func (s *Store) trim(keep, spare int) error {
 	list := s.List()
-	for _, old := range list[:max(0, len(list)-keep)] {
-		if err := s.remove(old.Height); err != nil {
+	var gone []Snapshot // latest first
+	for _, one := range slices.Backward(list[:max(0, len(list)-keep)]) {
+		if spare > 0 && s.spares(one.Height) {
+			spare--
+			continue
+		}
+		gone = append(gone, one)
+	}
+	for _, one := range slices.Backward(gone) {
+		if err := s.remove(one.Height); err != nil {
 			return err
 		}
 	}
@@ -406,7 +406,7 @@ func (s *Store) describe(taken Snapshot) error {
 // remove removes a snapshot, its description first and durably: no part of one is told of.
 func (s *Store) remove(height int64) error {
 	s.mu.Lock()
-	i := slices.IndexFunc(s.whole, func(w Snapshot) bool { return w.Height == height })
+	i := s.index(height)
 	if i < 0 {
 		s.mu.Unlock()
 		return nil
