@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,6 +24,7 @@ import (
 	"github.com/chancery/chancery/chain/chaintest"
 	"github.com/chancery/chancery/chain/keys"
 	"github.com/chancery/chancery/chain/state"
+	"github.com/chancery/chancery/consensus/ports"
 	"github.com/chancery/chancery/consensus/records"
 	chainv1 "github.com/chancery/chancery/proto/chancery/chain/v1"
 	identityv1 "github.com/chancery/chancery/proto/chancery/identity/v1"
@@ -88,6 +88,10 @@ func networkOver(t *testing.T, n int, trees func(i int) state.Tree, change func(
 	configs := make([]*config.Config, n)
 	public := make([][]byte, n)
 	peers, ids := make([]string, n), make([]string, n)
+	first, err := ports.Pick(n)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for i := range configs {
 		c := config.DefaultConfig()
 		c.SetRoot(t.TempDir())
@@ -103,7 +107,7 @@ func networkOver(t *testing.T, n int, trees func(i int) state.Tree, change func(
 		if err != nil {
 			t.Fatal(err)
 		}
-		address := freeAddress(t)
+		address := ports.Address(first + i)
 		c.P2P.ListenAddress = "tcp://" + address
 		ids[i] = string(key.ID())
 		peers[i] = ids[i] + "@" + address
@@ -278,15 +282,4 @@ func TestNetworkOutvotesALiar(t *testing.T) {
 		t.Errorf("others are said to have lied: %v", lies)
 	}
 	t.Logf("height %d, %d transactions committed, lies told %v, seen by three nodes %v", height, committed, told, lies)
-}
-
-// freeAddress is a loopback address that nobody listens on at the moment.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }

@@ -5,7 +5,6 @@ package testnet_test
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/chancery/chancery/consensus/ports"
 	"github.com/chancery/chancery/node/checkpoint"
 	"github.com/chancery/chancery/node/config"
 	"github.com/chancery/chancery/testnet"
@@ -202,12 +202,21 @@ func submit(t *testing.T, address string, body []byte) int {
 // free is an address of loopback that nobody listens at.
 func free(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := ports.Pick(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return ports.Address(port)
+}
+
+// listenSomewhere gives a node three addresses of loopback that nobody listens at.
+func listenSomewhere(t *testing.T, c *config.Config) {
+	t.Helper()
+	first, err := ports.Pick(3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.RPC.Listen, c.P2P.Listen, c.Telemetry.Listen = ports.Address(first), ports.Address(first+1), ports.Address(first+2)
 }
 
 func write(t *testing.T, path, text string) {

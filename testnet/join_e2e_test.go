@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -156,14 +155,7 @@ func (s *started) newcomer(slug string, decide func(proto.Message)) *joiner {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	for _, listen := range []*string{&c.RPC.Listen, &c.P2P.Listen, &c.Telemetry.Listen} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		*listen = l.Addr().String()
-		defer l.Close()
-	}
+	listenSomewhere(s.t, &c)
 	c.Snapshots.Interval, c.RPC.Development = 0, true
 	if err := config.Write(j.home, c); err != nil {
 		s.t.Fatal(err)

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -207,18 +206,7 @@ func (s *started) withOldKey(i int, old string) {
 		}
 		c.P2P.PersistentPeers = append(c.P2P.PersistentPeers, id+"@"+v.P2P)
 	}
-	var places []net.Listener // held until all are known to be different
-	for _, listen := range []*string{&c.RPC.Listen, &c.P2P.Listen, &c.Telemetry.Listen} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		*listen = l.Addr().String()
-		places = append(places, l)
-	}
-	for _, l := range places {
-		_ = l.Close()
-	}
+	listenSomewhere(t, &c)
 	if err := config.Write(home, c); err != nil {
 		t.Fatal(err)
 	}

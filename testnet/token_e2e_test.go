@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,14 +44,7 @@ func TestAValidatorSignsByAToken(t *testing.T) {
 	if out, err := exec.Command(tool, "--init-token", "--free", "--label", "validators", "--pin", "4711-of-a-test", "--so-pin", "0815-of-a-test").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	where := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	where := free(t)
 
 	dir := filepath.Join(work, "signer")
 	s.run("signer", "init", "--dir", dir, "--chain-id", s.record.ChainID, "--signs-for", "tcp://"+s.record.Validators[2].NodeID+"@"+where,

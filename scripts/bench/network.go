@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	"github.com/cometbft/cometbft/p2p"
 	"github.com/cometbft/cometbft/privval"
 
+	"github.com/chancery/chancery/consensus/ports"
 	"github.com/chancery/chancery/node/config"
 	"github.com/chancery/chancery/testnet/links"
 )
@@ -39,7 +39,7 @@ type network struct {
 // their regions, where there are regions.
 func layOut(dir, tree string, s setting, far links.Regions) (*network, error) {
 	n, validators := &network{}, s.Validators
-	ports, err := freePorts(3 * validators)
+	first, err := ports.Pick(3 * validators)
 	if err != nil {
 		return nil, err
 	}
@@ -59,10 +59,10 @@ func layOut(dir, tree string, s setting, far links.Regions) (*network, error) {
 		m.config.Node.Moniker = fmt.Sprint("validator-", i)
 		m.config.Node.LogLevel = "warn"
 		m.config.State.Tree = tree
-		m.config.P2P.Listen = fmt.Sprint("127.0.0.1:", ports[3*i])
+		m.config.P2P.Listen = ports.Address(first + 3*i)
 		m.config.RPC.Development = true
-		m.config.RPC.Listen = fmt.Sprint("127.0.0.1:", ports[3*i+1])
-		m.config.Telemetry.Listen = fmt.Sprint("127.0.0.1:", ports[3*i+2])
+		m.config.RPC.Listen = ports.Address(first + 3*i + 1)
+		m.config.Telemetry.Listen = ports.Address(first + 3*i + 2)
 		m.config.Telemetry.Pprof = true
 		m.config.Consensus = patient(m.config.Consensus, validators)
 		n.members = append(n.members, m)
@@ -109,19 +109,6 @@ func patient(c config.Consensus, validators int) config.Consensus {
 		*timer = *timer * config.Duration(validators*validators) / (manyValidators * manyValidators)
 	}
 	return c
-}
-
-func freePorts(n int) ([]int, error) {
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer func() { _ = l.Close() }()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports, nil
 }
 
 // run starts a process for each member.
